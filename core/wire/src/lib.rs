@@ -1,1 +1,17 @@
-//! (being built)
+//! The wire: what clients and the server say to each other, in the binary protocol and in JSON.
+//!
+//! Owns ids, commands, events, error and close codes, limits, and the two encodings of them.
+//! Does not own connections, sessions or any state: everything here is a value or a pure
+//! function. No I/O, no clock, no unsafe. `PROTOCOL.md` beside this crate is the specification.
+#![forbid(unsafe_code)]
+
+pub mod code;
+pub mod command;
+pub mod event;
+pub mod id;
+pub mod limits;
+
+pub use code::{CloseCode, ErrorCode};
+pub use command::Command;
+pub use event::Event;
+pub use id::{DeviceId, DeviceSet, MessageId, ServerId, UserId};
