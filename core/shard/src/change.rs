@@ -1,0 +1,174 @@
+//! The one fold of durable state: `changes(position, record)` names every put and delete.
+//!
+//! The worker runs it on resident state when a record is durable, the applier on the store.
+//! Pure: it looks at the record alone, never at state. What must not go back is a `Raise`
+//! (the higher id wins), so that a replay or a slower device never moves it down.
+
+use bytes::Bytes;
+use ringpost_wire::event::Status;
+use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+
+use crate::record::{
+    AckHead, EntryKind, Head, MessageHead, Position, QueueEntry, ReceiptEntry, Record,
+};
+
+/// One change of durable state.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Change<'a> {
+    /// The user exists (does nothing if it did).
+    AddUser { user: UserId, at_ms: u64 },
+    /// The device exists (does nothing if it did).
+    AddDevice { user: UserId, device: DeviceId, at_ms: u64 },
+    /// The message's row, its place in the conversation and in both users' timelines.
+    PutMessage { position: Position, head: &'a MessageHead, body: &'a Bytes },
+    /// The idempotency row; raises the device's highest accepted id.
+    PutAccepted {
+        user: UserId,
+        device: DeviceId,
+        message_id: MessageId,
+        id: ServerId,
+        digest: [u8; 16],
+    },
+    /// An entry joins a device's queue (or replaces the one at the same position).
+    PutEntry { user: UserId, device: DeviceId, position: Position, entry: QueueEntry },
+    /// An entry leaves a device's queue.
+    DeleteEntry { user: UserId, device: DeviceId, position: Position },
+    /// The queue takes no more entries (`true`), or takes them again.
+    SetGap { user: UserId, device: DeviceId, gap: bool },
+    /// A receipt joins a device's queue, unless one with a higher or equal id stands there.
+    RaiseReceipt {
+        user: UserId,
+        device: DeviceId,
+        peer: UserId,
+        status: Status,
+        receipt: ReceiptEntry,
+    },
+    /// A receipt leaves a device's queue, unless it was put there after `through`.
+    SettleReceipt {
+        user: UserId,
+        device: DeviceId,
+        peer: UserId,
+        status: Status,
+        through: Position,
+    },
+    /// A cursor of the direction `sender` to `reader` moves up to `id`, never down.
+    RaiseCursor { reader: UserId, sender: UserId, status: Status, id: ServerId },
+}
+
+/// All changes that `record` at `position` makes, in order.
+pub fn changes<'a>(position: Position, record: &'a Record, emit: &mut dyn FnMut(Change<'a>)) {
+    match &record.head {
+        Head::Message(head) => message(position, head, &record.body, emit),
+        Head::Ack(head) => ack(position, head, emit),
+        Head::Read(head) => {
+            let reader = head.user;
+            advance(position, reader, Status::Read, head.at_ms, &head.advance, emit);
+        }
+        Head::DeviceAdded(head) => {
+            emit(Change::AddUser { user: head.user, at_ms: head.at_ms });
+            if let Some(device) = head.device {
+                emit(Change::AddDevice { user: head.user, device, at_ms: head.at_ms });
+            }
+        }
+        Head::GapNotice(head) => {
+            let (user, device) = (head.user, head.device);
+            let entry = QueueEntry {
+                kind: EntryKind::Gap,
+                id: ServerId::default(),
+                message_id: MessageId::default(),
+                peer: user,
+                sender_devices: Default::default(),
+                body_bytes: 0,
+                acked: false,
+            };
+            emit(Change::PutEntry { user, device, position, entry });
+            emit(Change::SetGap { user, device, gap: false });
+        }
+    }
+}
+
+fn message<'a>(
+    position: Position,
+    head: &'a MessageHead,
+    body: &'a Bytes,
+    emit: &mut dyn FnMut(Change<'a>),
+) {
+    emit(Change::PutMessage { position, head, body });
+    emit(Change::PutAccepted {
+        user: head.from,
+        device: head.from_device,
+        message_id: head.message_id,
+        id: head.id,
+        digest: head.digest,
+    });
+    let incoming = QueueEntry {
+        kind: EntryKind::Incoming,
+        id: head.id,
+        message_id: head.message_id,
+        peer: head.from,
+        sender_devices: head.sender_devices,
+        body_bytes: body.len() as u32,
+        acked: false,
+    };
+    for device in head.recipient_devices.iter() {
+        emit(Change::PutEntry { user: head.to, device, position, entry: incoming });
+    }
+    for device in head.recipient_gaps.iter() {
+        emit(Change::SetGap { user: head.to, device, gap: true });
+    }
+    let copy = QueueEntry {
+        kind: EntryKind::Copy,
+        peer: head.to,
+        sender_devices: Default::default(),
+        ..incoming
+    };
+    for device in head.copy_devices.iter() {
+        emit(Change::PutEntry { user: head.from, device, position, entry: copy });
+    }
+    for device in head.copy_gaps.iter() {
+        emit(Change::SetGap { user: head.from, device, gap: true });
+    }
+}
+
+fn ack<'a>(position: Position, head: &AckHead, emit: &mut dyn FnMut(Change<'a>)) {
+    let (user, device) = (head.user, head.device);
+    for &removed in &head.removed {
+        emit(Change::DeleteEntry { user, device, position: Position(removed) });
+    }
+    if let Some((at, entry)) = head.early {
+        emit(Change::PutEntry { user, device, position: Position(at), entry });
+    }
+    for settled in &head.settled {
+        let status = status_of(settled.status);
+        let (peer, through) = (settled.peer, Position(settled.position));
+        emit(Change::SettleReceipt { user, device, peer, status, through });
+    }
+    for moved in &head.delivered {
+        advance(position, user, Status::Delivered, head.at_ms, moved, emit);
+    }
+}
+
+fn advance<'a>(
+    position: Position,
+    reader: UserId,
+    status: Status,
+    at_ms: u64,
+    advance: &crate::record::Advance,
+    emit: &mut dyn FnMut(Change<'a>),
+) {
+    let sender = advance.sender;
+    emit(Change::RaiseCursor { reader, sender, status, id: advance.id });
+    let receipt = ReceiptEntry {
+        id: advance.id,
+        message_id: advance.message_id,
+        position: position.0,
+        at_ms,
+    };
+    for device in advance.sender_devices.iter() {
+        emit(Change::RaiseReceipt { user: sender, device, peer: reader, status, receipt });
+    }
+}
+
+fn status_of(number: u8) -> Status {
+    if number == Status::Read as u8 { Status::Read } else { Status::Delivered }
+}

@@ -1,0 +1,94 @@
+//! Events: everything that can wake a shard, as one closed enum.
+
+use std::time::Duration;
+
+use ringpost_wire::{Command, DeviceId, MessageId, ServerId, UserId};
+
+use crate::image::{Accepted, MessageRow, StoreUnavailable, UserImage};
+use crate::mail::Mail;
+use crate::record::{Position, SharedRecord};
+
+/// The two clocks, read once per turn by the driver.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Now {
+    /// Monotonic, since an arbitrary start: deadlines and rates.
+    pub mono: Duration,
+    /// Wall clock, milliseconds since 1970: stamps and token checks. May jump.
+    pub wall_ms: u64,
+}
+
+/// The edge's name for a connection: opaque here, never reused while anything refers to it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnectionKey(pub u64);
+
+/// Number of a worker of this node, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct WorkerId(pub u16);
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A connection proved to be a device of a user of this shard.
+    SignIn(SignIn),
+    /// A connection ended, for whatever reason.
+    Closed { connection: ConnectionKey },
+    /// The connection's outbox has room again (after an effect told it was full).
+    Writable { connection: ConnectionKey, room_bytes: u32 },
+    /// A command of a signed-in connection (`hello`, `auth`, `ping`, `pong`, `bye` stay in the
+    /// edge).
+    Command { connection: ConnectionKey, tag: u16, command: Command<'a> },
+    /// Another worker's shard says something.
+    Mail { from: WorkerId, mail: Mail },
+    /// A record that touches a user of this shard is durable. In the journal's order.
+    Durable { position: Position, record: SharedRecord },
+    /// The journal has failed; nothing will ever be durable again.
+    JournalFailed,
+    /// The applier has put everything up to `position` into the store.
+    Applied { position: Position },
+    /// Answer to `Effect::Load`; `None`: no such user.
+    Loaded { user: UserId, answer: Result<Option<UserImage>, StoreUnavailable> },
+    /// Answer to `Effect::LookUpAccepted`.
+    AcceptedFound {
+        user: UserId,
+        device: DeviceId,
+        message_id: MessageId,
+        answer: Result<Option<Accepted>, StoreUnavailable>,
+    },
+    /// Answer to `Effect::ReadMessages`: rows in the order asked for, `None` where there is none.
+    MessagesRead {
+        user: UserId,
+        device: DeviceId,
+        answer: Result<Vec<(ServerId, Option<MessageRow>)>, StoreUnavailable>,
+    },
+    /// Credentials of the device issued at or before `before_ms` (wall) are void.
+    Revoke { user: UserId, device: DeviceId, before_ms: u64 },
+    /// Create the user (registration); answered by `Effect::UserCreated` when durable.
+    CreateUser { user: UserId, ticket: u64 },
+    /// A deadline that `Shard::next_deadline` named may have passed.
+    Tick,
+}
+
+/// A verified sign-in.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct SignIn {
+    /// The connection.
+    pub connection: ConnectionKey,
+    /// Tag of the `hello`, echoed by `welcome`.
+    pub tag: u16,
+    /// The user, from the credential.
+    pub user: UserId,
+    /// The device, from the credential.
+    pub device: DeviceId,
+    /// When the connection was accepted (monotonic): of two of the same device the later stays.
+    pub accepted_at: Duration,
+    /// When the credential was issued, wall clock ms: compared with revocations.
+    pub issued_at_ms: u64,
+    /// Asked window, 0 = default.
+    pub window_pushes: u32,
+    /// Asked window in bytes, 0 = default.
+    pub window_bytes: u32,
+    /// What the client wants to be told of (`ringpost_wire::command::intent`).
+    pub intents: u32,
+    /// Bytes that the connection's outbox takes before it is full.
+    pub room_bytes: u32,
+}
