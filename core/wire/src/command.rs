@@ -12,25 +12,51 @@ pub enum Command<'a> {
     /// Sign in: the first command of a connection.
     Hello(Hello<'a>),
     /// A new token in place of the session's.
-    Auth { token: Cow<'a, str> },
+    Auth {
+        /// The new access token, as text; same user and device as the session's.
+        token: Cow<'a, str>,
+    },
     /// A message to a user.
     SendMessage(SendMessage<'a>),
     /// All stored pushes up to and including `push` have been kept by the device.
-    Ack { push: u64 },
+    Ack {
+        /// Number of the last stored push that is kept, from 1; cumulative.
+        push: u64,
+    },
     /// `delivered` acks one message, `read` moves the reading cursor.
     Receipt(Receipt),
     /// The user is typing (or has stopped) in the conversation with `to`.
-    Typing { to: UserId, active: bool },
+    Typing {
+        /// Whom the user is writing to.
+        to: UserId,
+        /// Typing, or stopped.
+        active: bool,
+    },
     /// Tell me of the presence of these users.
-    PresenceSubscribe { users: Vec<UserId> },
+    PresenceSubscribe {
+        /// At most [`SUBSCRIBE_USERS_MAX`](crate::limits::SUBSCRIBE_USERS_MAX).
+        users: Vec<UserId>,
+    },
     /// Tell me no more of the presence of these users.
-    PresenceUnsubscribe { users: Vec<UserId> },
+    PresenceUnsubscribe {
+        /// At most [`SUBSCRIBE_USERS_MAX`](crate::limits::SUBSCRIBE_USERS_MAX).
+        users: Vec<UserId>,
+    },
     /// Whether the application is in the foreground.
-    ClientState { active: bool },
+    ClientState {
+        /// In the foreground.
+        active: bool,
+    },
     /// Asks for a `pong` with the same nonce.
-    Ping { nonce: u64 },
+    Ping {
+        /// Comes back in the `pong`. JSON carries at most 2^53 - 1.
+        nonce: u64,
+    },
     /// Answer to the server's `ping`.
-    Pong { nonce: u64 },
+    Pong {
+        /// The nonce of the `ping`.
+        nonce: u64,
+    },
     /// The client leaves; the server closes.
     Bye,
 }

@@ -1,9 +1,11 @@
 //! Events: what the server tells a client. JSON and binary are encoded from the same type.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::code::{CloseCode, ErrorCode};
-use crate::id::{DeviceId, MessageId, ServerId, UserId};
+use crate::id::{DeviceId, GroupId, MessageId, ServerId, UserId};
 
 /// One event for a client.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,20 +17,68 @@ pub enum Event {
     /// A message for this device.
     NewMessage(NewMessage),
     /// Somebody is typing.
-    Typing { from: UserId, active: bool },
+    Typing {
+        /// Who.
+        from: UserId,
+        /// Typing, or stopped.
+        active: bool,
+    },
     /// A subscribed user's presence.
-    Presence { user: UserId, online: bool, last_seen_ms: u64 },
+    Presence {
+        /// Whose.
+        user: UserId,
+        /// At least one device is connected.
+        online: bool,
+        /// When the last device left, milliseconds since 1970; 0 = not known or not shown.
+        last_seen_ms: u64,
+    },
+    /// Something changed in a group that this user is, or was until now, a member of.
+    GroupEvent(GroupEvent),
+    /// This device's one-time prekeys run out: upload more.
+    KeysLow {
+        /// One-time prekeys left.
+        one_time_left: u32,
+        /// One-time Kyber prekeys left.
+        kyber_left: u32,
+    },
+    /// A user's set of devices changed: look the keys up again before the next message to them.
+    DeviceChange(DeviceChange),
     /// The device's queue has been pushed to its end. With `gap` entries were not kept: catch up
     /// by history; then `push` is the number to ack (0 = nothing to ack).
-    QueueEmpty { push: u64, gap: bool },
-    /// A command was refused.
+    QueueEmpty {
+        /// The number to ack if `gap`, else 0.
+        push: u64,
+        /// Entries were not kept.
+        gap: bool,
+    },
+    /// A command was refused; the connection goes on.
     Error(Error),
+    /// The last word before the server closes. Over WebSocket the close frame carries the code
+    /// and this event is not sent; the binary protocol has no close frame and sends it as an
+    /// `error` frame whose code is 1000 or more.
+    Close {
+        /// Why.
+        code: CloseCode,
+        /// When to come back, milliseconds from now; 0 = the code says it all.
+        retry_after_ms: u32,
+    },
     /// The server ends this connection soon: reconnect after `reconnect_after_ms`.
-    GoAway { code: CloseCode, reconnect_after_ms: u32 },
+    GoAway {
+        /// Why; the code that the close will carry.
+        code: CloseCode,
+        /// The client's slot for coming back, milliseconds from now.
+        reconnect_after_ms: u32,
+    },
     /// Asks for a `pong`.
-    Ping { nonce: u64 },
+    Ping {
+        /// Comes back in the `pong`. The server's own nonces stay below 2^53, for JSON's sake.
+        nonce: u64,
+    },
     /// Answer to the client's `ping`.
-    Pong { nonce: u64 },
+    Pong {
+        /// The nonce of the `ping`.
+        nonce: u64,
+    },
 }
 
 /// The session stands.
@@ -112,8 +162,78 @@ pub enum Status {
     Read = 3,
 }
 
-/// A refusal of one command.
+/// A change of a group. It stands in the device's queue like a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupEvent {
+    /// Number of this stored push on this connection, from 1.
+    pub push: u64,
+    /// The server's id: the place of the change in the group's conversation.
+    pub id: ServerId,
+    /// The group.
+    pub group: GroupId,
+    /// What happened.
+    pub change: GroupChange,
+    /// Who did it.
+    pub actor: UserId,
+    /// The member concerned; nil for `Created` and `Renamed`.
+    pub subject: UserId,
+    /// The group's epoch after the change; rises by one with each.
+    pub epoch: u64,
+    /// The server's clock at that moment, milliseconds since 1970.
+    pub timestamp_ms: u64,
+    /// The group's name after `Created` and `Renamed`, else empty.
+    pub name: String,
+}
+
+/// What can happen to a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum GroupChange {
+    /// The group was made.
+    Created = 1,
+    /// The group has another name.
+    Renamed = 2,
+    /// `subject` is a member now.
+    Added = 3,
+    /// `subject` was removed by an admin.
+    Removed = 4,
+    /// `subject` left.
+    Left = 5,
+    /// `subject` is an admin now.
+    Promoted = 6,
+    /// `subject` is an admin no more.
+    Demoted = 7,
+}
+
+/// A user's set of devices changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceChange {
+    /// Number of this stored push, or 0 where it is only a hint and nothing is to be acked.
+    pub push: u64,
+    /// Whose device.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// Added, removed, or with other keys than before.
+    pub change: DeviceChanged,
+    /// The server's clock at that moment, milliseconds since 1970.
+    pub timestamp_ms: u64,
+}
+
+/// What can happen to a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum DeviceChanged {
+    /// The device is new.
+    Added = 1,
+    /// The device was removed.
+    Removed = 2,
+    /// The device has another identity key.
+    Rekeyed = 3,
+}
+
+/// A refusal of one command.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     /// Why.
     pub code: ErrorCode,
@@ -123,4 +243,20 @@ pub struct Error {
     pub message_id: MessageId,
     /// For `conflict`: the id of what was accepted; else nil.
     pub id: ServerId,
+    /// For the developer who reads it: what exactly was wrong. Empty = the code says it all. Never
+    /// holds bytes that a client sent.
+    pub detail: Cow<'static, str>,
+}
+
+impl Error {
+    /// A refusal with nothing but its code.
+    pub const fn new(code: ErrorCode) -> Self {
+        Self {
+            code,
+            retry_after_ms: 0,
+            message_id: MessageId([0; 16]),
+            id: ServerId([0; 16]),
+            detail: Cow::Borrowed(""),
+        }
+    }
 }

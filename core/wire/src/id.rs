@@ -54,6 +54,10 @@ uuid_id! {
     UserId
 }
 uuid_id! {
+    /// A group. Random (version 4), made by the server.
+    GroupId
+}
+uuid_id! {
     /// A client's name for a message it sends: idempotency key, unique per device, best a UUIDv7.
     MessageId
 }

@@ -14,4 +14,4 @@ pub mod limits;
 pub use code::{CloseCode, ErrorCode};
 pub use command::Command;
 pub use event::Event;
-pub use id::{DeviceId, DeviceSet, MessageId, ServerId, UserId};
+pub use id::{DeviceId, DeviceSet, GroupId, MessageId, ServerId, UserId};
