@@ -1,3 +1,43 @@
-//! (being built)
+//! `cargo xtask`: every task of the repository, in Rust, so that a clone needs nothing but Cargo.
+//!
+//! This file owns the command line; each task is a module with its own `Args` and `run`. A task
+//! finds the repository by itself and may be started in any folder of it. Tasks print to the
+//! terminal, which no library of the workspace may.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a tool for the terminal: what it prints is its output")]
 
-fn main() {}
+mod gate;
+mod step;
+mod tools;
+
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+
+/// The tasks of the repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the whole gate: what must pass before a change lands.
+    Test(gate::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Test(args) => gate::run(&args, repository()),
+    }
+}
+
+/// The root of the repository.
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("this crate stands two folders below the root")
+}

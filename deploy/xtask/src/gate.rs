@@ -1,0 +1,201 @@
+//! `cargo xtask test`: the gate. Runs every check in the order of what it costs to fail.
+//!
+//! The table [`STEPS`] is the gate: its order, what is run, and how long each may take. The gate
+//! stops at the first step that fails and says how to run that one alone. All that is compiled is
+//! compiled with `--release` and for the whole workspace, so that each dependency is compiled
+//! once with one set of features.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap::builder::PossibleValuesParser;
+
+use crate::step::{Action, Step};
+use crate::tools;
+
+/// How long the whole gate may take on two cores, from a fresh clone, in seconds.
+const WHOLE_BUDGET_S: u64 = 25 * 60;
+
+/// The gate.
+const STEPS: &[Step] = &[
+    Step {
+        name: "tools",
+        defends: "what the later steps call is installed",
+        action: Action::Task { words: "install what is missing", run: tools::ensure },
+        budget_s: 60,
+    },
+    Step {
+        name: "fmt",
+        defends: "the source is formatted by rustfmt",
+        action: cargo(&["fmt", "--all", "--check"]),
+        budget_s: 15,
+    },
+    Step {
+        name: "tidy",
+        defends: "the rules of the repository that no compiler knows",
+        action: cargo(&["test", "--release", "--workspace", "--test", "tidy"]),
+        budget_s: 60,
+    },
+    Step {
+        name: "clippy",
+        defends: "no warning, in code, tests and examples",
+        action: cargo(&[
+            "clippy",
+            "--release",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]),
+        budget_s: 240,
+    },
+    Step {
+        name: "build",
+        defends: "every crate, binary and test compiles",
+        action: cargo(&["test", "--release", "--workspace", "--no-run"]),
+        budget_s: 540,
+    },
+    Step {
+        name: "unit",
+        defends: "the tests beside the code",
+        action: cargo(&["test", "--release", "--workspace", "--lib", "--bins"]),
+        budget_s: 90,
+    },
+    Step {
+        name: "integration",
+        defends: "the tests of behaviour in tests/",
+        action: cargo(&["test", "--release", "--workspace", "--test", "*"]),
+        budget_s: 240,
+    },
+    Step {
+        name: "doc",
+        defends: "the examples in the documentation run",
+        action: cargo(&["test", "--release", "--workspace", "--doc"]),
+        budget_s: 30,
+    },
+];
+
+const fn cargo(words: &'static [&'static str]) -> Action {
+    Action::Cargo { words, environment: &[] }
+}
+
+/// The command line of the gate.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Name the steps and what they run, and run nothing.
+    #[arg(long, conflicts_with = "only")]
+    list: bool,
+    /// Run this step alone.
+    #[arg(long, value_name = "STEP", value_parser = step_names())]
+    only: Option<String>,
+}
+
+fn step_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(STEPS.iter().map(|step| step.name))
+}
+
+/// Runs the gate, or the one step asked for, or lists the steps.
+///
+/// # Errors
+/// When a step fails; the message says which, why, and how to run it alone.
+pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
+    if args.list {
+        for step in STEPS {
+            println!("{:<12} {:>5}  {}", step.name, brief(step.budget()), step.defends);
+            println!("{:<12} {:>5}  {}", "", "", step.action);
+        }
+        return Ok(());
+    }
+    let chosen = STEPS
+        .iter()
+        .filter(|step| args.only.as_deref().is_none_or(|name| name == step.name))
+        .collect::<Vec<_>>();
+    let mut taken = Vec::with_capacity(chosen.len());
+    for step in chosen {
+        println!("\n==> {}: {}", step.name, step.action);
+        let begun = Instant::now();
+        let outcome = step.run(repository);
+        taken.push((step, begun.elapsed()));
+        if let Err(failure) = outcome {
+            println!("\n{}", table(&taken));
+            println!("rerun only this step: cargo xtask test --only {}", step.name);
+            bail!("step `{}` failed: {failure:#}", step.name);
+        }
+    }
+    println!("\n{}", table(&taken));
+    Ok(())
+}
+
+/// How long each step took, against its budget.
+fn table(taken: &[(&Step, Duration)]) -> String {
+    let row = |name: &str, took: Duration, budget: Duration| {
+        let flag = if took > budget { "  over budget" } else { "" };
+        format!("{name:<12} {:>9} {:>9}{flag}\n", brief(took), brief(budget))
+    };
+    let mut text = format!("{:<12} {:>9} {:>9}\n", "step", "took", "budget");
+    for (step, took) in taken {
+        text.push_str(&row(step.name, *took, step.budget()));
+    }
+    let whole = taken.iter().map(|(_, took)| *took).sum();
+    text.push_str(&row("whole", whole, Duration::from_secs(WHOLE_BUDGET_S)));
+    text
+}
+
+/// A duration for the eye: `4.2s`, `3m07s`.
+fn brief(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds < 60 {
+        format!("{:.1}s", duration.as_secs_f64())
+    } else {
+        format!("{}m{:02}s", seconds / 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use super::{Action, STEPS, WHOLE_BUDGET_S, brief, table};
+
+    #[test]
+    fn the_budgets_of_the_steps_fit_the_budget_of_the_whole() {
+        let sum = STEPS.iter().map(|step| step.budget_s).sum::<u64>();
+        assert!(sum <= WHOLE_BUDGET_S, "{sum} s of steps, {WHOLE_BUDGET_S} s in all");
+    }
+
+    #[test]
+    fn a_name_selects_one_step() {
+        let names = STEPS.iter().map(|step| step.name).collect::<HashSet<_>>();
+        assert_eq!(names.len(), STEPS.len());
+    }
+
+    #[test]
+    fn all_that_compiles_uses_the_one_profile() {
+        for step in STEPS {
+            if let Action::Cargo { words, .. } = step.action
+                && words[0] != "fmt"
+            {
+                assert!(words.contains(&"--release"), "{}: {}", step.name, step.action);
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_over_its_budget_is_flagged_and_no_other() {
+        let (first, second) = (&STEPS[0], &STEPS[1]);
+        let text =
+            table(&[(first, first.budget() + Duration::from_secs(1)), (second, second.budget())]);
+        let flagged = text.lines().filter(|line| line.ends_with("over budget")).collect::<Vec<_>>();
+        assert_eq!(flagged.len(), 1, "{text}");
+        assert!(flagged[0].starts_with(first.name), "{text}");
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(brief(Duration::from_millis(4_230)), "4.2s");
+        assert_eq!(brief(Duration::from_secs(187)), "3m07s");
+    }
+}

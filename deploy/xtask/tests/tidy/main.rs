@@ -1,0 +1,40 @@
+//! The tidy test: the rules of the repository that neither rustc nor clippy knows.
+//!
+//! Each rule is a module: a function from files to [`fault::Fault`]s, one test that runs it over
+//! the repository, and tests that feed it samples, so that a rule which has stopped biting is
+//! seen. The rules never read the network, and only [`licences`] starts a process
+//! (`cargo metadata`).
+//!
+//! | rule | what it refuses |
+//! |---|---|
+//! | [`length`] | a file over 800 lines, a function over 70 |
+//! | [`head`] | a file that does not say what it owns |
+//! | [`unsafety`] | `unsafe` outside the islands |
+//! | [`names`] | names that say nothing |
+//! | [`output`] | prints outside the terminal's own modules |
+//! | [`unwraps`] | `unwrap()` outside tests |
+//! | [`prose`] | leftovers and paths of somebody's machine, in any text |
+//! | [`links`] | links of documents that lead nowhere |
+//! | [`settings`] | a configuration key without its comment |
+//! | [`sans_io`] | a sans-IO crate whose lints have drifted |
+//! | [`manifests`] | a dependency nobody uses or nobody explained |
+//! | [`licences`] | a licence, a banned crate or a second version that `deny.toml` does not allow |
+#![forbid(unsafe_code)]
+
+mod fault;
+mod head;
+mod length;
+mod licences;
+mod links;
+mod manifests;
+mod names;
+mod output;
+mod prose;
+mod repository;
+mod sans_io;
+mod settings;
+mod source;
+mod spdx;
+mod tokens;
+mod unsafety;
+mod unwraps;
