@@ -16,6 +16,7 @@
 //! | [`prose`] | leftovers and paths of somebody's machine, in any text |
 //! | [`links`] | links of documents that lead nowhere |
 //! | [`settings`] | a configuration key without its comment |
+//! | [`metrics`] | a metric without documentation, documentation without a metric |
 //! | [`sans_io`] | a sans-IO crate whose lints have drifted |
 //! | [`manifests`] | a dependency nobody uses or nobody explained |
 //! | [`licences`] | a licence, a banned crate or a second version that `deny.toml` does not allow |
@@ -27,6 +28,7 @@ mod length;
 mod licences;
 mod links;
 mod manifests;
+mod metrics;
 mod names;
 mod output;
 mod prose;
@@ -35,6 +37,7 @@ mod sans_io;
 mod settings;
 mod source;
 mod spdx;
+mod tables;
 mod tokens;
 mod unsafety;
 mod unwraps;

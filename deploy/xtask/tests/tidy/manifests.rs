@@ -1,6 +1,6 @@
 //! Every direct dependency stands once in the workspace, is used, and is explained.
 //!
-//! Used: some member names it in its manifest.
+//! Used: some member names it in its manifest, and the code of each member that does names it too.
 //! Explained: it has a row in the table of `CONTRIBUTING.md`, and no row is left of one that went.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
 use crate::fault::{Fault, refuse};
-use crate::repository;
+use crate::source::Source;
+use crate::{repository, tables};
 
 /// The tables of a manifest that name dependencies, also below `[target.'cfg(..)']`.
 const TABLES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
@@ -36,14 +37,8 @@ fn member_names(member: &Table) -> BTreeMap<String, bool> {
     names
 }
 
-/// The names in the first column of the tables of a document: ``| `name` | ...``.
-fn rows(document: &str) -> BTreeSet<String> {
-    let first = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
-    document.lines().filter_map(first).collect()
-}
-
 fn unexplained(names: &BTreeSet<String>, document: &str) -> Vec<Fault> {
-    let rows = rows(document);
+    let rows = tables::first_column(document);
     let missing = names.difference(&rows).map(|name| format!("no row says why `{name}`"));
     let left = rows.difference(names).map(|name| format!("`{name}` is no dependency any more"));
     missing.chain(left).map(|message| Fault::new("CONTRIBUTING.md", 0, message)).collect()
@@ -67,6 +62,17 @@ fn unused(names: &BTreeSet<String>, members: &[(String, Table)]) -> Vec<Fault> {
     faults
 }
 
+/// Dependencies of a member that its code does not name.
+fn idle(path: &str, member: &Table, sources: &[Source]) -> Vec<Fault> {
+    let folder = path.trim_end_matches("Cargo.toml");
+    let names = member_names(member).into_keys().filter(|name| {
+        let name = name.replace('-', "_");
+        let mut sources = sources.iter().filter(|source| source.path.starts_with(folder));
+        !sources.any(|source| source.tokens.iter().any(|token| token.text == name))
+    });
+    names.map(|name| Fault::new(path, 0, format!("no code here names `{name}`"))).collect()
+}
+
 fn members() -> Vec<(String, Table)> {
     let is_member = |path: &str| path != "Cargo.toml" && path.ends_with("/Cargo.toml");
     let files = repository::texts().iter().filter(|file| is_member(&file.path));
@@ -80,7 +86,11 @@ fn parse(text: &str) -> Table {
 #[test]
 fn every_direct_dependency_is_used_and_explained() {
     let names = workspace_names(&parse(repository::text("Cargo.toml")));
-    let mut faults = unused(&names, &members());
+    let members = members();
+    let mut faults = unused(&names, &members);
+    for (path, member) in &members {
+        faults.extend(idle(path, member, repository::sources()));
+    }
     faults.extend(unexplained(&names, repository::text("CONTRIBUTING.md")));
     refuse(faults);
 }
@@ -105,4 +115,14 @@ fn a_dependency_without_a_user_or_a_row_is_caught() {
         messages(unexplained(&names, "| `bytes` | why |\n| `libc` | why |\n| `nix` | why |\n")),
         ["no row says why `loom`", "`nix` is no dependency any more"]
     );
+}
+
+#[test]
+fn a_dependency_that_the_code_does_not_name_is_caught() {
+    let member = parse("[dependencies]\nhyper-util.workspace = true\nbytes.workspace = true\n");
+    let ours = Source::parse("a/src/lib.rs", "use hyper_util::rt;\n// bytes\n");
+    let other = Source::parse("b/src/lib.rs", "use bytes::Bytes;\n");
+    let faults = idle("a/Cargo.toml", &member, &[ours, other]);
+    let messages = faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>();
+    assert_eq!(messages, ["no code here names `bytes`"]);
 }
