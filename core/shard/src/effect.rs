@@ -21,7 +21,11 @@ pub enum Effect {
     },
     /// Send an event to a connection. `tag` is 0 unless it answers a command.
     Deliver { connection: ConnectionKey, tag: u16, event: event::Event },
-    /// End a connection with a code.
+    /// There is more to push than the connection's outbox takes: send one `Event::Writable`
+    /// once it has room again. (Without being asked the edge may send one at any time.)
+    WantWritable { connection: ConnectionKey },
+    /// End a connection with a code. The shard has forgotten it already: `Event::Closed` may
+    /// follow, and does nothing.
     Close { connection: ConnectionKey, code: CloseCode },
     /// Say something to another worker's shard. Room in its mailbox was reserved before.
     Mail { to: WorkerId, mail: Mail },

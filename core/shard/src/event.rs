@@ -32,7 +32,8 @@ pub enum Event<'a> {
     SignIn(SignIn),
     /// A connection ended, for whatever reason.
     Closed { connection: ConnectionKey },
-    /// The connection's outbox has room again (after an effect told it was full).
+    /// The connection's outbox takes `room_bytes` now, all that was delivered before counted.
+    /// Sent after `Effect::WantWritable`, and whenever an outbox that was used has emptied.
     Writable { connection: ConnectionKey, room_bytes: u32 },
     /// A command of a signed-in connection (`hello`, `auth`, `ping`, `pong`, `bye` stay in the
     /// edge).
