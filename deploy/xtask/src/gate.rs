@@ -52,6 +52,15 @@ const STEPS: &[Step] = &[
         budget_s: 240,
     },
     Step {
+        name: "rustdoc",
+        defends: "the documentation of the code is whole and its links lead somewhere",
+        action: Action::Cargo {
+            words: &["doc", "--release", "--workspace", "--no-deps"],
+            environment: &[("RUSTDOCFLAGS", "--deny warnings")],
+        },
+        budget_s: 60,
+    },
+    Step {
         name: "build",
         defends: "every crate, binary and test compiles",
         action: cargo(&["test", "--release", "--workspace", "--no-run"]),

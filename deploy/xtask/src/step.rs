@@ -67,7 +67,13 @@ impl fmt::Display for Action {
                 for (name, value) in *environment {
                     write!(out, "{name}=\"{value}\" ")?;
                 }
-                write!(out, "cargo {}", words.join(" "))
+                out.write_str("cargo")?;
+                for word in *words {
+                    // The shell would take a bare star for file names.
+                    let quote = if word.contains('*') { "'" } else { "" };
+                    write!(out, " {quote}{word}{quote}")?;
+                }
+                Ok(())
             }
             Self::Task { words, .. } => out.write_str(words),
         }
@@ -88,8 +94,8 @@ mod tests {
     #[test]
     fn a_command_reads_as_one_would_type_it() {
         assert_eq!(
-            step(&["test", "--release"]).action.to_string(),
-            "RUSTFLAGS=\"--cfg loom\" cargo test --release"
+            step(&["test", "--release", "--test", "*"]).action.to_string(),
+            "RUSTFLAGS=\"--cfg loom\" cargo test --release --test '*'"
         );
     }
 
