@@ -1,0 +1,190 @@
+//! Listeners: which are armed, and what happens when an accept ends.
+//!
+//! ```text
+//!            arm                   accept ended, still wanted
+//!   Idle ----------> Armed ------------------------------------> (armed again)
+//!    ^ ^               |  \  no slot free
+//!    | |               |   +-------------> NoSlot --- a slot was released ---> Armed
+//!    | |  cancelled    | pause, close
+//!    | +----------- Ending
+//!    +--- failed       |
+//!                      +--- and all listeners are being closed ---> Closed
+//! ```
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::kernel::{Done, Kernel};
+use crate::rings::Completion;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Armed,
+    Ending,
+    NoSlot,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Listener {
+    /// `None` once closed. Kept until the last completion of its accept.
+    fd: Option<OwnedFd>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Accept,
+    Pause,
+    Close,
+}
+
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    listeners: Vec<Listener>,
+    wish: Wish,
+}
+
+impl Acceptor {
+    pub(crate) fn new() -> Self {
+        Self { listeners: Vec::new(), wish: Wish::Accept }
+    }
+
+    pub(crate) fn listen(&mut self, fd: OwnedFd, kernel: &mut Kernel) {
+        assert_ne!(self.wish, Wish::Close, "listeners are added before they are closed");
+        self.listeners.push(Listener { fd: Some(fd), phase: Phase::Idle });
+        if self.wish == Wish::Accept {
+            self.arm(self.listeners.len() - 1, kernel);
+        }
+    }
+
+    pub(crate) fn pause(&mut self, kernel: &mut Kernel) {
+        if self.wish == Wish::Accept {
+            self.wish = Wish::Pause;
+            self.end_all(kernel);
+        }
+    }
+
+    pub(crate) fn resume(&mut self, kernel: &mut Kernel) {
+        if self.wish == Wish::Close {
+            return;
+        }
+        self.wish = Wish::Accept;
+        self.arm_where(Phase::Idle, kernel);
+    }
+
+    pub(crate) fn close(&mut self, kernel: &mut Kernel) {
+        self.wish = Wish::Close;
+        self.end_all(kernel);
+        for listener in &mut self.listeners {
+            if listener.phase == Phase::Idle {
+                listener.fd = None;
+                listener.phase = Phase::Closed;
+            }
+        }
+    }
+
+    /// A slot has become free.
+    pub(crate) fn on_slot_released(&mut self, kernel: &mut Kernel) {
+        if self.wish == Wish::Accept {
+            self.arm_where(Phase::NoSlot, kernel);
+        }
+    }
+
+    /// An accept has completed without a connection, or for the last time. `table_is_full` tells
+    /// whether ENFILE speaks of our table or of the whole system's files.
+    pub(crate) fn on_accept<'a>(
+        &mut self,
+        done: &Done,
+        table_is_full: bool,
+        kernel: &mut Kernel,
+    ) -> Option<Completion<'a>> {
+        let key = done.token.key();
+        if done.more {
+            return None;
+        }
+        let listener = &mut self.listeners[key];
+        listener.phase = Phase::Idle;
+        if self.wish == Wish::Close {
+            listener.fd = None;
+            listener.phase = Phase::Closed;
+        }
+        let refused = done.result == Err(Errno::ENFILE) && table_is_full;
+        if refused {
+            kernel.stats.accepts_refused += 1;
+        }
+        if self.wish != Wish::Accept {
+            return refused.then_some(Completion::AcceptRefused);
+        }
+        match done.result {
+            Err(Errno::ENFILE) if table_is_full => {
+                self.listeners[key].phase = Phase::NoSlot;
+                Some(Completion::AcceptRefused)
+            }
+            Err(errno) if !is_transient(errno) => Some(Completion::AcceptFailed { errno }),
+            _ => {
+                kernel.stats.accept_re_arms += 1;
+                self.arm(key, kernel);
+                None
+            }
+        }
+    }
+
+    /// A cancel has found nothing to cancel: the accept was between two states.
+    pub(crate) fn on_cancel_failed(&mut self, key: usize, kernel: &mut Kernel) {
+        if self.listeners[key].phase == Phase::Ending {
+            kernel.stats.cancel_retries += 1;
+            kernel.cancel_accept(key);
+        }
+    }
+
+    fn arm_where(&mut self, phase: Phase, kernel: &mut Kernel) {
+        for key in 0..self.listeners.len() {
+            if self.listeners[key].phase == phase {
+                self.arm(key, kernel);
+            }
+        }
+    }
+
+    fn arm(&mut self, key: usize, kernel: &mut Kernel) {
+        let listener = &mut self.listeners[key];
+        let fd = listener.fd.as_ref().expect("a closed listener is not armed");
+        listener.phase = Phase::Armed;
+        kernel.accept(key, fd.as_raw_fd());
+    }
+
+    fn end_all(&mut self, kernel: &mut Kernel) {
+        for (key, listener) in self.listeners.iter_mut().enumerate() {
+            match listener.phase {
+                Phase::Armed => {
+                    listener.phase = Phase::Ending;
+                    kernel.cancel_accept(key);
+                }
+                Phase::NoSlot => listener.phase = Phase::Idle,
+                Phase::Idle | Phase::Ending | Phase::Closed => {}
+            }
+        }
+    }
+}
+
+/// Errors of one connection, not of the listener (accept(2), "Error handling"), and our own
+/// cancel when accepting was resumed before it took effect.
+fn is_transient(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ECANCELED
+            | Errno::ECONNABORTED
+            | Errno::EINTR
+            | Errno::EAGAIN
+            | Errno::EPERM
+            | Errno::EPROTO
+            | Errno::ENETDOWN
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::EHOSTUNREACH
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
+    )
+}

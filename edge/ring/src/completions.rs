@@ -1,0 +1,438 @@
+//! What completions mean: from the kernel's answers to [`Completion`]s and the next state of a
+//! slot.
+//!
+//! A slot that is being closed swallows what still completes, except its send: the caller gets
+//! its memory back. A slot's next life may begin before the answer to its close is read (the
+//! kernel reuses the index at once, and posts answers to submissions in batches), so an arrival
+//! on a slot that is leaving ends the earlier life first.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{SockaddrStorage, getpeername};
+use smallvec::SmallVec;
+
+use crate::kernel::{ADDRESS_BYTES, BATCH, Done};
+use crate::ring_set::RingSet;
+use crate::rings::{Completion, Operation, Slot};
+use crate::send_buffer::SendBuffer;
+use crate::slots::{Flag, Input, Phase};
+use crate::token::Kind;
+
+impl RingSet {
+    /// Answers the stops that had nothing to cancel.
+    pub(crate) fn report_stopped(&mut self, on: &mut impl FnMut(Completion<'_>)) {
+        while let Some(slot) = self.stopped.pop_front() {
+            // Closing the slot answers it too.
+            if self.slots.lookup(slot).is_some_and(|state| state.clear(Flag::Stopping)) {
+                on(Completion::ReceiveStopped { slot });
+            }
+        }
+    }
+
+    /// Drains the completion queue. What has overflown stays with the kernel, in order, and is
+    /// collected by the next enter.
+    pub(crate) fn report_completions(&mut self, on: &mut impl FnMut(Completion<'_>)) {
+        let mut batch: SmallVec<[Done; BATCH]> = SmallVec::new();
+        if self.kernel.has_overflown() {
+            self.kernel.stats.completion_queue_overflows += 1;
+        }
+        loop {
+            self.kernel.take(&mut batch);
+            if batch.is_empty() {
+                return;
+            }
+            for done in &batch {
+                self.report(done, on);
+            }
+        }
+    }
+
+    fn report(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let slot = done.token.slot();
+        match done.token.kind() {
+            Kind::Accept => self.on_accept(done, on),
+            Kind::CancelAccept => {
+                self.acceptor.on_cancel_failed(done.token.key(), &mut self.kernel);
+            }
+            Kind::PollReadable => self.on_readable(slot, done, on),
+            Kind::Receive => self.on_receive(slot, done, on),
+            Kind::CancelInput => self.on_cancel_input_failed(slot),
+            Kind::Send => self.on_send(done, on),
+            Kind::PollWritable => self.on_writable(slot, done, on),
+            Kind::CancelOutput => self.on_cancel_output_failed(slot),
+            Kind::ShutdownWrite => self.on_write_shut(slot, done, on),
+            Kind::PeerName => self.on_peer_name(done, on),
+            Kind::PeerInstall => self.on_peer_install(slot, done, on),
+            Kind::Install => self.on_install(slot, done, on),
+            Kind::Move => self.on_move(done, on),
+            Kind::MovedIn => self.on_moved_in(done, on),
+            Kind::Close => self.on_close(slot, on),
+            Kind::Probe => self.on_probe(slot, done),
+            Kind::Reclaim => self.on_reclaimed(slot),
+            Kind::Wake => self.kernel.stats.wakes_failed += 1,
+            Kind::Woken => {
+                self.kernel.stats.wakes_received += 1;
+                on(Completion::Woken);
+            }
+            Kind::Event => {
+                self.kernel.stats.event_wakes += 1;
+                self.kernel.bell_rang();
+                on(Completion::Woken);
+            }
+            Kind::CancelAll => {}
+        }
+    }
+
+    fn on_accept(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        if let Ok(index) = done.result {
+            self.kernel.stats.accepted += 1;
+            let slot = self.arrive(index, on);
+            on(Completion::Accepted { slot });
+        }
+        let full = self.slots.in_use() >= self.slots.capacity();
+        if let Some(completion) = self.acceptor.on_accept(done, full, &mut self.kernel) {
+            on(completion);
+        }
+    }
+
+    fn on_moved_in(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let index = done.result.expect("an arrival carries the slot");
+        self.kernel.stats.moved_in += 1;
+        let slot = self.arrive(index, on);
+        on(Completion::MovedIn { slot, token: done.token.move_token() });
+    }
+
+    /// The kernel has put a connection at `index`.
+    fn arrive(&mut self, index: u32, on: &mut impl FnMut(Completion<'_>)) -> Slot {
+        match self.slots.current(index) {
+            (earlier, Phase::Leaving) => self.on_close(earlier, on),
+            (earlier, Phase::Reclaiming) => self.on_reclaimed(earlier),
+            _ => {}
+        }
+        self.slots.occupy(index)
+    }
+
+    fn on_readable(&mut self, slot: Slot, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let Some(state) = self.slots.lookup(slot) else { return self.on_stale() };
+        state.set_input(Input::Idle);
+        let stopping = state.clear(Flag::Stopping);
+        let open = state.phase() == Phase::Open;
+        match done.result {
+            Ok(_) => state.set(Flag::Readable),
+            Err(Errno::ECANCELED) => self.kernel.stats.cancelled += 1,
+            Err(_) => {}
+        }
+        match done.result {
+            Ok(_) if open && !stopping => on(Completion::Readable { slot }),
+            Err(errno) if open && !stopping => {
+                on(Completion::Failed { slot, operation: Operation::PollReadable, errno });
+            }
+            _ => {}
+        }
+        if stopping {
+            on(Completion::ReceiveStopped { slot });
+        }
+        self.close_when_quiet(slot);
+    }
+
+    fn on_receive(&mut self, slot: Slot, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let Some(state) = self.slots.lookup(slot) else {
+            if let Some(id) = done.buffer {
+                self.kernel.buffers.borrow(id, 0);
+                self.kernel.buffers.give_back(id);
+            }
+            return self.on_stale();
+        };
+        let open = state.phase() == Phase::Open;
+        let starved = done.result == Err(Errno::ENOBUFS);
+        let mut stopped = false;
+        if !done.more {
+            stopped = state.clear(Flag::Stopping);
+            let goes_on = match done.result {
+                Ok(bytes) => bytes > 0 && state.input() == Input::Multishot,
+                Err(_) => starved,
+            };
+            if done.nonempty || starved {
+                state.set(Flag::Readable);
+            }
+            if goes_on && open && !stopped {
+                state.set(Flag::ReArm);
+                self.re_arm.push(slot);
+            } else {
+                state.set_input(Input::Idle);
+            }
+        }
+        let more = state.input() != Input::Idle;
+        self.report_received(slot, done, open, more, on);
+        if stopped {
+            on(Completion::ReceiveStopped { slot });
+        }
+        if !done.more {
+            self.close_when_quiet(slot);
+        }
+    }
+
+    fn report_received(
+        &mut self,
+        slot: Slot,
+        done: &Done,
+        open: bool,
+        more: bool,
+        on: &mut impl FnMut(Completion<'_>),
+    ) {
+        let stats = &mut self.kernel.stats;
+        match done.result {
+            Ok(0) if open => on(Completion::Eof { slot }),
+            Err(Errno::ECANCELED) => stats.cancelled += 1,
+            Err(Errno::ENOBUFS) => stats.buffer_starvations += 1,
+            Err(errno) if open => {
+                on(Completion::Failed { slot, operation: Operation::Receive, errno });
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let Some(id) = done.buffer else { return };
+        let bytes = self.kernel.buffers.borrow(id, done.result.unwrap_or(0) as usize);
+        if open && !bytes.is_empty() {
+            stats.received_bytes += bytes.len() as u64;
+            on(Completion::Received { slot, bytes, more });
+        } else {
+            stats.discarded_bytes += bytes.len() as u64;
+        }
+        self.kernel.buffers.give_back(id);
+    }
+
+    fn on_cancel_input_failed(&mut self, slot: Slot) {
+        let Some(state) = self.slots.lookup(slot) else { return };
+        let wanted = state.has(Flag::Stopping) || state.phase() == Phase::Closing;
+        if wanted && state.input_in_flight() {
+            let input = state.input();
+            self.kernel.stats.cancel_retries += 1;
+            self.cancel_input(slot, input);
+        }
+    }
+
+    fn on_cancel_output_failed(&mut self, slot: Slot) {
+        let Some(state) = self.slots.lookup(slot) else { return };
+        if state.phase() == Phase::Closing && state.has(Flag::PollingWrite) {
+            self.kernel.stats.cancel_retries += 1;
+            self.kernel.cancel_poll_writable(slot);
+        }
+    }
+
+    fn on_send(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let (slot, mut buffer) = self.kernel.take_send(done.token);
+        let result = done.result.map(|bytes| bytes as usize);
+        self.count_send(&mut buffer, result);
+        if let Some(state) = self.slots.lookup(slot) {
+            state.clear(Flag::Sending);
+        }
+        on(Completion::Sent { slot, buffer, result });
+        self.close_when_quiet(slot);
+    }
+
+    fn count_send(&mut self, buffer: &mut SendBuffer, result: Result<usize, Errno>) {
+        match result {
+            Ok(bytes) => {
+                buffer.advance(bytes);
+                self.kernel.stats.sent_bytes += bytes as u64;
+                self.kernel.stats.short_sends += u64::from(!buffer.is_empty());
+            }
+            Err(Errno::EAGAIN) => self.kernel.stats.blocked_sends += 1,
+            Err(_) => {}
+        }
+    }
+
+    fn on_writable(&mut self, slot: Slot, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let Some(state) = self.slots.lookup(slot) else { return self.on_stale() };
+        state.clear(Flag::PollingWrite);
+        let open = state.phase() == Phase::Open;
+        match done.result {
+            Ok(_) if open => on(Completion::Writable { slot }),
+            Err(errno) if open => {
+                on(Completion::Failed { slot, operation: Operation::PollWritable, errno });
+            }
+            Err(Errno::ECANCELED) => self.kernel.stats.cancelled += 1,
+            _ => {}
+        }
+        self.close_when_quiet(slot);
+    }
+
+    fn on_write_shut(&mut self, slot: Slot, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let Some(state) = self.slots.lookup(slot) else { return self.on_stale() };
+        state.clear(Flag::Shutting);
+        let open = state.phase() == Phase::Open;
+        match done.result {
+            Ok(_) if open => on(Completion::WriteShut { slot }),
+            Err(errno) if open => {
+                on(Completion::Failed { slot, operation: Operation::ShutdownWrite, errno });
+            }
+            _ => {}
+        }
+        self.close_when_quiet(slot);
+    }
+
+    fn on_peer_name(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let (slot, address) = self.kernel.take_question(done.token);
+        let Some(state) = self.slots.lookup(slot) else { return self.on_stale() };
+        let open = state.phase() == Phase::Open;
+        match done.result {
+            Ok(bytes) if open => match read_address(&address, bytes as usize) {
+                ReadAddress::Whole(address) => self.on_peer(slot, Ok(address), on),
+                ReadAddress::LongerFamily => self.kernel.peer_name(slot, ADDRESS_BYTES),
+                ReadAddress::OtherFamily => self.on_peer(slot, Err(Errno::EAFNOSUPPORT), on),
+            },
+            // What a kernel without this command, or without this option, answers.
+            Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOPROTOOPT) if open => {
+                self.peer_by_install = true;
+                self.kernel.install(slot, Kind::PeerInstall);
+            }
+            result => self.on_peer(slot, Err(result.err().unwrap_or(Errno::ECANCELED)), on),
+        }
+    }
+
+    fn on_peer_install(&mut self, slot: Slot, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        self.kernel.stats.peer_address_fallbacks += 1;
+        let installed = done.result.map(|fd| self.kernel.adopt(fd));
+        self.on_peer(slot, installed.and_then(|fd| peer_of(&fd)), on);
+    }
+
+    fn on_peer(
+        &mut self,
+        slot: Slot,
+        peer: Result<SocketAddr, Errno>,
+        on: &mut impl FnMut(Completion<'_>),
+    ) {
+        let Some(state) = self.slots.lookup(slot) else { return self.on_stale() };
+        state.clear(Flag::AskingPeer);
+        if state.phase() != Phase::Open {
+            return self.close_when_quiet(slot);
+        }
+        match peer {
+            Ok(address) => on(Completion::PeerAddress { slot, address }),
+            Err(errno) => {
+                on(Completion::Failed { slot, operation: Operation::PeerAddress, errno });
+            }
+        }
+    }
+
+    fn on_install(&mut self, slot: Slot, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let state = self.slots.lookup(slot).expect("an installing slot stays until it is told");
+        match done.result {
+            Ok(fd) => {
+                state.set_phase(Phase::Closing);
+                let fd = self.kernel.adopt(fd);
+                fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
+                    .expect("a socket takes O_NONBLOCK");
+                on(Completion::Installed { slot, fd });
+                self.close_when_quiet(slot);
+            }
+            Err(errno) => {
+                state.set_phase(Phase::Open);
+                on(Completion::Failed { slot, operation: Operation::Install, errno });
+            }
+        }
+    }
+
+    fn on_move(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let slot = self.kernel.take_move(done.token);
+        let state = self.slots.lookup(slot).expect("a moving slot stays until it is told");
+        match done.result {
+            Ok(_) => {
+                state.set_phase(Phase::Closing);
+                self.kernel.stats.moved_out += 1;
+                on(Completion::MovedOut { slot });
+                self.close_when_quiet(slot);
+            }
+            Err(errno) => {
+                state.set_phase(Phase::Open);
+                self.kernel.stats.moves_failed += 1;
+                // The target's slot was filled before its completion found no room.
+                let unannounced = errno == Errno::EOVERFLOW;
+                on(Completion::MoveFailed { slot, errno, unannounced });
+            }
+        }
+    }
+
+    fn on_close(&mut self, slot: Slot, on: &mut impl FnMut(Completion<'_>)) {
+        // A later life has begun already, and has ended this one.
+        if self.slots.lookup(slot).is_none() {
+            return;
+        }
+        self.slots.release(slot);
+        self.kernel.stats.closed += 1;
+        on(Completion::Closed { slot });
+        self.acceptor.on_slot_released(&mut self.kernel);
+    }
+
+    /// A slot that we believe to be free was looked at: EBADF says that it is.
+    fn on_probe(&mut self, slot: Slot, done: &Done) {
+        let still_free = self.slots.current(slot.index()) == (slot, Phase::Free);
+        if still_free && done.result != Err(Errno::EBADF) {
+            let slot = self.slots.occupy(slot.index());
+            self.slots.open(slot).set_phase(Phase::Reclaiming);
+            self.kernel.close(slot, Kind::Reclaim);
+        }
+    }
+
+    fn on_reclaimed(&mut self, slot: Slot) {
+        if self.slots.lookup(slot).is_some() {
+            self.slots.release(slot);
+            self.kernel.stats.reclaimed += 1;
+            self.acceptor.on_slot_released(&mut self.kernel);
+        }
+    }
+
+    fn on_stale(&mut self) {
+        self.kernel.stats.stale_completions += 1;
+    }
+}
+
+enum ReadAddress {
+    Whole(SocketAddr),
+    /// IPv6, and only the first bytes were asked for.
+    LongerFamily,
+    OtherFamily,
+}
+
+/// Reads a `sockaddr_in` or `sockaddr_in6` of which `length` bytes were filled: family in the
+/// machine's byte order, port and address in the network's.
+fn read_address(bytes: &[u8; ADDRESS_BYTES], length: usize) -> ReadAddress {
+    let [f0, f1, p0, p1, rest @ ..] = bytes;
+    let port = u16::from_be_bytes([*p0, *p1]);
+    match i32::from(u16::from_ne_bytes([*f0, *f1])) {
+        libc::AF_INET => {
+            let [a, b, c, d, ..] = rest;
+            ReadAddress::Whole((Ipv4Addr::new(*a, *b, *c, *d), port).into())
+        }
+        libc::AF_INET6 if length < ADDRESS_BYTES => ReadAddress::LongerFamily,
+        libc::AF_INET6 => {
+            let (flow, rest) = rest.split_at(4);
+            let (address, scope) = rest.split_at(16);
+            let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u128::from(*b));
+            let address = Ipv6Addr::from_bits(number(address));
+            let scope = u32::from_ne_bytes([scope[0], scope[1], scope[2], scope[3]]);
+            let v6 = SocketAddrV6::new(address, port, number(flow) as u32, scope);
+            ReadAddress::Whole(canonical(SocketAddr::V6(v6)))
+        }
+        _ => ReadAddress::OtherFamily,
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(v4) => (v4, address.port()).into(),
+        IpAddr::V6(_) => address,
+    }
+}
+
+fn peer_of(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
+    let peer = getpeername::<SockaddrStorage>(fd.as_raw_fd())?;
+    if let Some(v4) = peer.as_sockaddr_in() {
+        return Ok((v4.ip(), v4.port()).into());
+    }
+    let v6 = peer.as_sockaddr_in6().ok_or(Errno::EAFNOSUPPORT)?;
+    Ok(canonical(SocketAddr::V6(SocketAddrV6::from(*v6))))
+}

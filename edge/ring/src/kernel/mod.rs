@@ -1,0 +1,293 @@
+//! Operations, and the memory that they lend to the kernel.
+//!
+//! This is where soundness is argued. Whatever an operation names belongs to [`Kernel`]:
+//! - send buffers, message headers and address buffers are put on the heap as [`Lent`], found
+//!   again by the key in `user_data`, and taken back at that operation's last completion;
+//! - the buffer ring is never freed while an operation is in flight;
+//! - slots and listeners outlive their operations because [`RingSet`](crate::RingSet) closes
+//!   them only after the last completion.
+//!
+//! `in_flight` counts operations without a last completion. Dropping cancels them and waits for
+//! that count to fall to zero; if the kernel kept some (it should not), their memory is leaked
+//! rather than freed under its hands.
+
+mod operations;
+
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::cqueue;
+use nix::errno::Errno;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::buffers::BufferRing;
+use crate::config::{OpenError, RingConfig};
+use crate::handle::{Bell, EventWaker, RingHandle};
+use crate::rings::{Slot, Wait};
+use crate::send_buffer::SendBuffer;
+use crate::sleep::WakeOnce;
+use crate::stats::RingStats;
+use crate::token::{Kind, Token};
+use crate::uring::Uring;
+
+/// Bytes of the address buffer: a `sockaddr_in6`, the longest that a TCP socket has.
+pub(crate) const ADDRESS_BYTES: usize = 28;
+/// Completions that are taken out of the queue at a time.
+pub(crate) const BATCH: usize = 64;
+/// Sleeps that dropping may spend on the last completions, and the length of each.
+const DROP_ROUNDS_MAX: u32 = 200;
+const DROP_ROUND: Duration = Duration::from_millis(10);
+
+/// A value on the heap that the kernel may read or write; not freed unless it is taken back.
+/// A raw pointer, because a reference or a box would promise that nobody else writes.
+struct Lent<T>(NonNull<T>);
+
+impl<T> Lent<T> {
+    fn new(value: T) -> Self {
+        Self(NonNull::from(Box::leak(Box::new(value))))
+    }
+
+    fn as_ptr(&self) -> *mut T {
+        self.0.as_ptr()
+    }
+
+    /// Only after the last completion of the operation that names it, or if there was none.
+    fn take_back(self) -> Box<T> {
+        // SAFETY: made from a leaked box in `new`, and `self` is consumed, so it is taken once.
+        unsafe { Box::from_raw(self.0.as_ptr()) }
+    }
+}
+
+/// A send in flight. `message` points into `vectors`, which points into `buffer`.
+struct SendInFlight {
+    slot: Slot,
+    buffer: SendBuffer,
+    vectors: SmallVec<[libc::iovec; 4]>,
+    message: MaybeUninit<libc::msghdr>,
+}
+
+struct PeerQuestion {
+    slot: Slot,
+    address: [u8; ADDRESS_BYTES],
+}
+
+struct MoveInFlight {
+    slot: Slot,
+    /// Keeps the target's descriptor open.
+    _to: RingHandle,
+}
+
+/// A completion, taken apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    pub(crate) token: Token,
+    pub(crate) result: Result<u32, Errno>,
+    /// The operation is still armed (`IORING_CQE_F_MORE`).
+    pub(crate) more: bool,
+    /// The buffer that was filled.
+    pub(crate) buffer: Option<u16>,
+    /// The socket has more to read.
+    pub(crate) nonempty: bool,
+}
+
+/// A ring with everything that the kernel may touch on its behalf.
+pub(crate) struct Kernel {
+    uring: Uring,
+    pub(crate) buffers: ManuallyDrop<BufferRing>,
+    pub(crate) stats: RingStats,
+    sends: Slab<Lent<SendInFlight>>,
+    questions: Slab<Lent<PeerQuestion>>,
+    moves: Slab<MoveInFlight>,
+    /// Targets of wakes that have not been submitted yet.
+    wake_targets: Vec<RingHandle>,
+    bell: Arc<Bell>,
+    bell_count: Option<Lent<u64>>,
+    /// Cap of one turn of a multishot receive; 0 where the kernel knows none.
+    receive_turn_bytes: u32,
+}
+
+impl Kernel {
+    /// Opens a ring for the calling thread; says how many slots it has.
+    pub(crate) fn open(config: &RingConfig) -> Result<(Self, u32), OpenError> {
+        config.check()?;
+        let mut uring = Uring::open(config)?;
+        let slots = uring.register_slots(config.slots_max)?;
+        let bell = Bell { file: new_eventfd()?.into(), once: WakeOnce::new() };
+        let buffers = BufferRing::register(&uring, config)?;
+        let mut kernel = Self {
+            uring,
+            buffers: ManuallyDrop::new(buffers),
+            stats: RingStats::default(),
+            sends: Slab::new(),
+            questions: Slab::new(),
+            moves: Slab::new(),
+            wake_targets: Vec::new(),
+            bell: Arc::new(bell),
+            bell_count: None,
+            receive_turn_bytes: 0,
+        };
+        if config.receive_turn_bytes > 0 && kernel.knows_receive_cap() {
+            kernel.receive_turn_bytes = config.receive_turn_bytes;
+        }
+        kernel.read_bell();
+        Ok((kernel, slots))
+    }
+
+    pub(crate) fn handle(&self) -> Result<RingHandle, OpenError> {
+        let fd = self.uring.duplicate_fd();
+        fd.map(RingHandle::new).map_err(|error| OpenError::of("a handle of the ring", &error))
+    }
+
+    pub(crate) fn event_waker(&self) -> EventWaker {
+        EventWaker::new(Arc::clone(&self.bell))
+    }
+
+    /// Whether multishot receives are capped.
+    pub(crate) fn caps_receives(&self) -> bool {
+        self.receive_turn_bytes > 0
+    }
+
+    /// Submits everything that was pushed, and sleeps as `wait` allows.
+    pub(crate) fn submit_and_wait(&mut self, wait: Wait) {
+        self.uring.submit_and_wait(wait, &mut self.stats);
+        if self.uring.all_submitted() {
+            self.wake_targets.clear();
+        }
+    }
+
+    pub(crate) fn has_overflown(&mut self) -> bool {
+        self.uring.has_overflown()
+    }
+
+    /// Takes up to [`BATCH`] completions out of the queue.
+    pub(crate) fn take(&mut self, batch: &mut SmallVec<[Done; BATCH]>) {
+        let mut entries = [const { MaybeUninit::<cqueue::Entry>::uninit() }; BATCH];
+        batch.clear();
+        for entry in self.uring.fill(&mut entries) {
+            let done = Done::of(entry);
+            self.stats.completions += 1;
+            if !done.more && is_counted(done.token.kind()) {
+                self.stats.in_flight -= 1;
+            }
+            batch.push(done);
+        }
+    }
+
+    /// The send of this completion, which was its last.
+    pub(crate) fn take_send(&mut self, token: Token) -> (Slot, SendBuffer) {
+        let send = self.sends.remove(token.key()).take_back();
+        (send.slot, send.buffer)
+    }
+
+    /// The question of this completion, and the address that the kernel has written.
+    pub(crate) fn take_question(&mut self, token: Token) -> (Slot, [u8; ADDRESS_BYTES]) {
+        let question = self.questions.remove(token.key()).take_back();
+        (question.slot, question.address)
+    }
+
+    /// The move of this completion.
+    pub(crate) fn take_move(&mut self, token: Token) -> Slot {
+        self.moves.remove(token.key()).slot
+    }
+
+    /// The descriptor that an install has made.
+    pub(crate) fn adopt(&mut self, fd: u32) -> OwnedFd {
+        let fd = i32::try_from(fd).expect("a descriptor is a positive i32");
+        // SAFETY: FIXED_FD_INSTALL has just made this descriptor for us; the completion that
+        // names it is consumed, so nobody else adopts it.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    }
+
+    /// The eventfd was read: lets it ring again, before the worker looks at its queues.
+    pub(crate) fn bell_rang(&mut self) {
+        self.bell.once.lower();
+        self.read_bell();
+    }
+
+    /// Cancels everything and waits for it; true if the kernel holds nothing any more.
+    fn wind_down(&mut self) -> bool {
+        self.cancel_everything();
+        let mut batch = SmallVec::new();
+        for _ in 0..DROP_ROUNDS_MAX {
+            let wait =
+                if self.stats.in_flight > 0 { Wait::at_most(DROP_ROUND) } else { Wait::POLL };
+            self.submit_and_wait(wait);
+            self.take(&mut batch);
+            for done in &batch {
+                self.discard(done);
+            }
+            if batch.is_empty() && self.stats.in_flight == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn discard(&mut self, done: &Done) {
+        match (done.token.kind(), done.result) {
+            (Kind::Send, _) => drop(self.take_send(done.token)),
+            (Kind::PeerName, _) => drop(self.take_question(done.token)),
+            (Kind::Move, _) => drop(self.take_move(done.token)),
+            (Kind::Install | Kind::PeerInstall, Ok(fd)) => drop(self.adopt(fd)),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        let quiet = self.wind_down();
+        // Handles of this ring may outlive it: what it holds must not.
+        self.uring.unregister();
+        if quiet {
+            // SAFETY: dropped once, here; the ring is unregistered and nothing is in flight, so
+            // the kernel does not write to the buffers any more.
+            unsafe { ManuallyDrop::drop(&mut self.buffers) };
+            if let Some(count) = self.bell_count.take() {
+                drop(count.take_back());
+            }
+        }
+    }
+}
+
+impl Done {
+    fn of(entry: &cqueue::Entry) -> Self {
+        let result = entry.result();
+        Self {
+            token: Token(entry.user_data()),
+            result: u32::try_from(result).map_err(|_| Errno::from_raw(-result)),
+            more: cqueue::more(entry.flags()),
+            buffer: cqueue::buffer_select(entry.flags()),
+            nonempty: cqueue::sock_nonempty(entry.flags()),
+        }
+    }
+}
+
+/// Whether an operation has a last completion in every case. Cancels and wakes report only
+/// failures; `Woken` and `MovedIn` are other rings' operations.
+fn is_counted(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::CancelAccept
+            | Kind::CancelInput
+            | Kind::CancelOutput
+            | Kind::CancelAll
+            | Kind::Wake
+            | Kind::Woken
+            | Kind::MovedIn
+    )
+}
+
+fn new_eventfd() -> Result<OwnedFd, OpenError> {
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(OpenError::of_errno("eventfd", Errno::last()));
+    }
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,300 @@
+//! The rings of one worker, driven by io_uring.
+//!
+//! Owns the state of slots and listeners and decides which operations they need; the operations
+//! themselves, and the memory that they lend, are in [`crate::kernel`]. Completions are taken
+//! apart in [`crate::completions`].
+//!
+//! Today this is one ring. Where RLIMIT_NOFILE is low, more rings for idle sockets belong behind
+//! this type: a [`Slot`] names a position in the set, not in a ring, and nothing outside can
+//! tell.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use crate::accept::Acceptor;
+use crate::config::{OpenError, RingConfig};
+use crate::handle::{EventWaker, RingHandle};
+use crate::kernel::Kernel;
+use crate::rings::{Completion, MoveToken, ReceiveMode, Rings, Slot, Wait};
+use crate::send_buffer::SendBuffer;
+use crate::slots::{Flag, Input, Phase, SlotTable};
+use crate::stats::RingStats;
+use crate::token::Kind;
+
+/// The address is asked for in two steps: the kernel refuses to be asked for more bytes than the
+/// family has, and an IPv6 address shows its family in the first bytes.
+const IPV4_ADDRESS_BYTES: usize = 16;
+/// Slots that one turn looks at when unannounced ones are searched.
+const RECLAIM_PER_TURN: u32 = 1_024;
+
+/// The io_uring driver. Opened by the worker's thread and bound to it.
+pub struct RingSet {
+    pub(crate) kernel: Kernel,
+    pub(crate) slots: SlotTable,
+    pub(crate) acceptor: Acceptor,
+    handle: RingHandle,
+    /// Receives that the kernel has ended and that are still wanted.
+    pub(crate) re_arm: Vec<Slot>,
+    /// Slots whose `stop_receive` found nothing to cancel and is yet to be answered.
+    pub(crate) stopped: VecDeque<Slot>,
+    /// The kernel cannot tell a peer's address without a descriptor.
+    pub(crate) peer_by_install: bool,
+    /// Next index to look at for unannounced slots.
+    reclaim_from: Option<u32>,
+}
+
+impl RingSet {
+    /// Opens the rings for the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what is missing and how to enable it.
+    pub fn open(config: &RingConfig) -> Result<Self, OpenError> {
+        let (kernel, slots) = Kernel::open(config)?;
+        Ok(Self {
+            handle: kernel.handle()?,
+            kernel,
+            slots: SlotTable::new(slots),
+            acceptor: Acceptor::new(),
+            re_arm: Vec::new(),
+            stopped: VecDeque::new(),
+            peer_by_install: false,
+            reclaim_from: None,
+        })
+    }
+
+    /// Accepts connections from a listening socket, which may be one of several.
+    ///
+    /// # Panics
+    ///
+    /// After [`Rings::close_listeners`].
+    pub fn listen(&mut self, listener: OwnedFd) {
+        self.acceptor.listen(listener, &mut self.kernel);
+    }
+
+    /// A bell for threads that have no ring of ours.
+    #[must_use]
+    pub fn event_waker(&self) -> EventWaker {
+        self.kernel.event_waker()
+    }
+
+    /// Whether the kernel caps what one connection receives in a turn
+    /// ([`RingConfig::receive_turn_bytes`]).
+    #[must_use]
+    pub fn caps_receives(&self) -> bool {
+        self.kernel.caps_receives()
+    }
+
+    pub(crate) fn cancel_input(&mut self, slot: Slot, input: Input) {
+        let kind = if input == Input::Poll { Kind::PollReadable } else { Kind::Receive };
+        self.kernel.cancel_input(slot, kind);
+    }
+
+    /// Closes the slot if it waits for that and nothing is in flight any more.
+    pub(crate) fn close_when_quiet(&mut self, slot: Slot) {
+        let Some(state) = self.slots.lookup(slot) else { return };
+        if state.phase() == Phase::Closing && !state.in_flight() {
+            state.set_phase(Phase::Leaving);
+            self.kernel.close(slot, Kind::Close);
+        }
+    }
+
+    /// Arms what the kernel has ended, if it is still wanted.
+    fn arm_again(&mut self) {
+        let mut slots = std::mem::take(&mut self.re_arm);
+        for slot in slots.drain(..) {
+            let Some(state) = self.slots.lookup(slot) else { continue };
+            if !state.clear(Flag::ReArm) {
+                continue;
+            }
+            let mode = match state.input() {
+                Input::Multishot => ReceiveMode::Multishot,
+                _ => ReceiveMode::OneShot,
+            };
+            self.kernel.stats.receive_re_arms += 1;
+            self.kernel.receive(slot, mode, false);
+        }
+        self.re_arm = slots;
+    }
+
+    /// Looks at the next slots that ought to be empty. The answer to a look comes after the
+    /// announcement of whatever it saw, so a slot that is seen and still unknown has none.
+    fn reclaim_step(&mut self) {
+        let Some(from) = self.reclaim_from else { return };
+        let until = from.saturating_add(RECLAIM_PER_TURN).min(self.slots.capacity());
+        for index in from..until {
+            let (slot, phase) = self.slots.current(index);
+            if phase == Phase::Free {
+                self.kernel.probe(slot);
+            }
+        }
+        self.reclaim_from = (until < self.slots.capacity()).then_some(until);
+    }
+}
+
+impl Rings for RingSet {
+    type Handle = RingHandle;
+
+    fn handle(&self) -> RingHandle {
+        self.handle.clone()
+    }
+
+    fn slots(&self) -> u32 {
+        self.slots.capacity()
+    }
+
+    fn slots_in_use(&self) -> u32 {
+        self.slots.in_use()
+    }
+
+    fn pause_accept(&mut self) {
+        self.acceptor.pause(&mut self.kernel);
+    }
+
+    fn resume_accept(&mut self) {
+        self.acceptor.resume(&mut self.kernel);
+    }
+
+    fn close_listeners(&mut self) {
+        self.acceptor.close(&mut self.kernel);
+    }
+
+    fn poll_readable(&mut self, slot: Slot) {
+        let state = self.slots.open(slot);
+        state.begin_input(slot, Input::Poll);
+        self.kernel.poll_readable(slot);
+    }
+
+    fn receive(&mut self, slot: Slot, mode: ReceiveMode) {
+        let state = self.slots.open(slot);
+        state.begin_input(
+            slot,
+            match mode {
+                ReceiveMode::OneShot => Input::OneShot,
+                ReceiveMode::Multishot => Input::Multishot,
+            },
+        );
+        let poll_first = !state.clear(Flag::Readable);
+        self.kernel.receive(slot, mode, poll_first);
+    }
+
+    fn stop_receive(&mut self, slot: Slot) {
+        let state = self.slots.open(slot);
+        assert!(
+            !state.has(Flag::Stopping),
+            "{slot:?}: stop_receive is answered before it is repeated"
+        );
+        state.set(Flag::Stopping);
+        let input = state.input();
+        if state.input_in_flight() {
+            self.cancel_input(slot, input);
+        } else {
+            state.clear(Flag::ReArm);
+            state.set_input(Input::Idle);
+            self.stopped.push_back(slot);
+        }
+    }
+
+    fn send(&mut self, slot: Slot, buffer: SendBuffer) {
+        assert!(!buffer.is_empty(), "{slot:?}: a send has bytes");
+        let state = self.slots.open(slot);
+        assert!(
+            !state.has(Flag::Sending),
+            "{slot:?}: one send at a time keeps the stream in order"
+        );
+        state.set(Flag::Sending);
+        self.kernel.send(slot, buffer);
+    }
+
+    fn poll_writable(&mut self, slot: Slot) {
+        let state = self.slots.open(slot);
+        assert!(!state.has(Flag::PollingWrite), "{slot:?}: polled for room already");
+        state.set(Flag::PollingWrite);
+        self.kernel.poll_writable(slot);
+    }
+
+    fn shutdown_write(&mut self, slot: Slot) {
+        let state = self.slots.open(slot);
+        assert!(!state.has(Flag::Sending), "{slot:?}: a send in flight would be cut");
+        assert!(!state.has(Flag::Shutting), "{slot:?}: being shut already");
+        state.set(Flag::Shutting);
+        self.kernel.shutdown_write(slot);
+    }
+
+    fn close(&mut self, slot: Slot) {
+        let state = self.slots.open(slot);
+        state.set_phase(Phase::Closing);
+        if state.clear(Flag::ReArm) {
+            state.set_input(Input::Idle);
+        }
+        let (input, stopping) = (state.input(), state.clear(Flag::Stopping));
+        let polling = state.has(Flag::PollingWrite);
+        if input != Input::Idle && !stopping {
+            self.cancel_input(slot, input);
+        }
+        if polling {
+            self.kernel.cancel_poll_writable(slot);
+        }
+        self.close_when_quiet(slot);
+    }
+
+    fn peer_address(&mut self, slot: Slot) {
+        let state = self.slots.open(slot);
+        assert!(!state.has(Flag::AskingPeer), "{slot:?}: asked already");
+        state.set(Flag::AskingPeer);
+        if self.peer_by_install {
+            self.kernel.install(slot, Kind::PeerInstall);
+        } else {
+            self.kernel.peer_name(slot, IPV4_ADDRESS_BYTES);
+        }
+    }
+
+    fn install(&mut self, slot: Slot) {
+        let state = self.slots.open(slot);
+        assert!(state.is_quiet(), "{slot:?}: nothing is armed when it is installed");
+        state.set_phase(Phase::Installing);
+        self.kernel.install(slot, Kind::Install);
+    }
+
+    fn move_out(&mut self, slot: Slot, to: &RingHandle, token: MoveToken) {
+        let state = self.slots.open(slot);
+        assert!(state.is_quiet(), "{slot:?}: nothing is armed when it is moved");
+        state.set_phase(Phase::Moving);
+        self.kernel.move_out(slot, to, token);
+    }
+
+    fn reclaim_unannounced(&mut self) {
+        self.reclaim_from = Some(0);
+    }
+
+    fn wake(&mut self, to: &RingHandle) {
+        self.kernel.stats.wakes_sent += 1;
+        self.kernel.wake(to);
+    }
+
+    fn submit_and_wait(&mut self, wait: Wait, mut on_completion: impl FnMut(Completion<'_>)) {
+        self.reclaim_step();
+        let wait = if self.stopped.is_empty() { wait } else { Wait::POLL };
+        self.kernel.submit_and_wait(wait);
+        self.report_stopped(&mut on_completion);
+        self.report_completions(&mut on_completion);
+        // All buffers are back by now, so what starved for one finds one.
+        self.kernel.buffers.publish();
+        self.arm_again();
+    }
+
+    fn stats(&self) -> RingStats {
+        self.kernel.stats
+    }
+}
+
+impl fmt::Debug for RingSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingSet")
+            .field("slots", &self.slots.capacity())
+            .field("slots_in_use", &self.slots.in_use())
+            .field("stats", &self.kernel.stats)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! The counters of a ring set. Plain integers: one thread writes, and copies them out to whoever
+//! exports metrics.
+
+/// What a ring set has done since it was opened. Every counter only grows, except `in_flight`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RingStats {
+    /// `io_uring_enter` calls.
+    pub enters: u64,
+    /// Submission queue entries that the kernel took.
+    pub submissions: u64,
+    /// Completion queue entries that were read.
+    pub completions: u64,
+    /// Enters that were made only because the submission queue was full.
+    pub submission_queue_full: u64,
+    /// Enters that the kernel refused for the moment (EAGAIN, EBUSY); retried on the next turn.
+    pub enters_refused: u64,
+    /// Turns that found the completion queue overflown. Nothing is lost, but it is slow.
+    pub completion_queue_overflows: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections dropped because no slot was free.
+    pub accepts_refused: u64,
+    /// Multishot accepts armed again after the kernel had ended them.
+    pub accept_re_arms: u64,
+    /// Receives that found the buffer ring empty (ENOBUFS).
+    pub buffer_starvations: u64,
+    /// Receives armed again after the kernel had ended them (starvation, overflow).
+    pub receive_re_arms: u64,
+    /// Bytes received and reported.
+    pub received_bytes: u64,
+    /// Bytes that arrived for a slot which was being closed, and were discarded.
+    pub discarded_bytes: u64,
+    /// Bytes that the kernel took from sends.
+    pub sent_bytes: u64,
+    /// Sends that the kernel took only in part.
+    pub short_sends: u64,
+    /// Sends refused because the socket buffer was full (EAGAIN).
+    pub blocked_sends: u64,
+    /// Operations that ended because they were cancelled.
+    pub cancelled: u64,
+    /// Cancels repeated because the operation could not be found at that moment.
+    pub cancel_retries: u64,
+    /// Completions of an earlier generation of their slot.
+    pub stale_completions: u64,
+    /// Slots closed.
+    pub closed: u64,
+    /// Slots that came from another ring set.
+    pub moved_in: u64,
+    /// Slots that went to another ring set.
+    pub moved_out: u64,
+    /// Moves that failed.
+    pub moves_failed: u64,
+    /// Slots found occupied without an announcement, and closed.
+    pub reclaimed: u64,
+    /// Peer addresses that had to be read from an installed descriptor.
+    pub peer_address_fallbacks: u64,
+    /// Wakes sent to other ring sets.
+    pub wakes_sent: u64,
+    /// Wakes that the kernel refused; the target is gone.
+    pub wakes_failed: u64,
+    /// Wakes received from other ring sets.
+    pub wakes_received: u64,
+    /// Wakes received through the eventfd.
+    pub event_wakes: u64,
+    /// Gauge: operations that the kernel holds now.
+    pub in_flight: u64,
+}
