@@ -84,15 +84,15 @@ impl BufferRing {
     }
 
     /// The kernel has put bytes into this buffer and named it in a completion.
-    pub(crate) fn borrow(&mut self, id: u16, bytes: usize) -> &[u8] {
+    pub(crate) fn borrow(&mut self, id: u16, bytes: usize) -> &mut [u8] {
         self.lent += 1;
         assert!(self.lent <= self.count, "a buffer is taken once before it goes back");
         assert!(bytes <= self.buffer_bytes as usize, "the kernel stays inside a buffer");
         let start = self.buffer(id);
         // SAFETY: `buffer` checked that the id lies inside `memory`, `bytes` was checked above.
-        // The kernel does not write to it again before `give_back` and `publish`, which need
+        // Neither the kernel nor another borrow touches it before `give_back` and `publish`, which need
         // `&mut self` and so cannot happen while the slice lives.
-        unsafe { std::slice::from_raw_parts(start.as_ptr(), bytes) }
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) }
     }
 
     /// Puts the buffer back in line; the kernel sees it after `publish`.

@@ -170,8 +170,8 @@ pub enum Completion<'a> {
     Received {
         /// Where.
         slot: Slot,
-        /// At least one byte.
-        bytes: &'a [u8],
+        /// At least one byte. The worker may change them, to unmask in place.
+        bytes: &'a mut [u8],
         /// The receive is still armed.
         more: bool,
     },
