@@ -1,0 +1,186 @@
+//! The applier: records in, store batches out, completions in. Sans-IO: it knows no store, no
+//! thread and no clock.
+//!
+//! ```text
+//!  push(record) --> gathering --poll_batch--> in flight --on_applied--> applied
+//! ```
+//!
+//! Invariants: a record goes into a batch exactly once, in the journal's order; at most one
+//! batch is in flight; a record at or below `applied` is skipped, so that the applier may be
+//! started again at any earlier place in the journal.
+//!
+//! It gathers on purpose: the longer a batch, the more queue entries are put and acked within
+//! it and never reach the store. Somebody who waits for a position kicks it.
+
+use std::time::Duration;
+
+use ringpost_shard::record::{Position, SharedRecord};
+
+use crate::batch::{Batch, BatchBuilder};
+
+/// Limits of an [`Applier`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ApplierLimits {
+    /// Most records in one batch. Default 16,384.
+    pub batch_records_max: usize,
+    /// A batch is complete at this size, bytes; the last record may go beyond. Default 8 MiB.
+    pub batch_bytes_max: usize,
+    /// A record waits at most this long for others. Default 200 ms: longer than a device on a
+    /// phone network takes to ack.
+    pub linger: Duration,
+}
+
+impl Default for ApplierLimits {
+    fn default() -> Self {
+        Self {
+            batch_records_max: 16_384,
+            batch_bytes_max: 8 * 1024 * 1024,
+            linger: Duration::from_millis(200),
+        }
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pushed {
+    /// It will be in a batch.
+    Gathered,
+    /// The store has it already.
+    AlreadyApplied,
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PushError {
+    /// A record is missing between the last one and this one.
+    #[error("record {found} where {expected} should follow")]
+    OutOfOrder {
+        /// The next position.
+        expected: u64,
+        /// What came.
+        found: u64,
+    },
+    /// A batch is in flight and the next one is complete: wait for [`Applier::on_applied`].
+    #[error("the next batch is complete and the last one not yet applied")]
+    Full,
+}
+
+/// Folds records into batches.
+pub struct Applier {
+    limits: ApplierLimits,
+    gathering: BatchBuilder,
+    /// When the first record of `gathering` came.
+    since: Option<Duration>,
+    /// The end and the size of the batch that the store is writing.
+    in_flight: Option<(Position, usize)>,
+    applied: Position,
+    kicked: Position,
+    cancelled: u64,
+}
+
+impl Applier {
+    /// An applier for a store that has applied everything up to `applied`.
+    pub fn new(applied: Position, limits: ApplierLimits) -> Self {
+        assert!(limits.batch_records_max > 0, "a batch has room for a record");
+        Self {
+            limits,
+            gathering: BatchBuilder::new(applied),
+            since: None,
+            in_flight: None,
+            applied,
+            kicked: Position::default(),
+            cancelled: 0,
+        }
+    }
+
+    /// Takes the next record of the journal.
+    ///
+    /// # Errors
+    /// If a record is missing before it, or there is no room.
+    pub fn push(
+        &mut self,
+        now: Duration,
+        position: Position,
+        record: &SharedRecord,
+    ) -> Result<Pushed, PushError> {
+        let expected = self.gathering.through().0 + 1;
+        if position.0 < expected {
+            return Ok(Pushed::AlreadyApplied);
+        }
+        if position.0 > expected {
+            return Err(PushError::OutOfOrder { expected, found: position.0 });
+        }
+        if !self.has_room() {
+            return Err(PushError::Full);
+        }
+        self.gathering.push(position, record);
+        self.since.get_or_insert(now);
+        Ok(Pushed::Gathered)
+    }
+
+    /// Whether [`Applier::push`] takes a record now.
+    pub fn has_room(&self) -> bool {
+        !self.is_complete()
+    }
+
+    /// Somebody waits for `through`: do not gather longer than until it is there.
+    pub fn kick(&mut self, through: Position) {
+        self.kicked = self.kicked.max(through);
+    }
+
+    /// The next batch for the store, if one is due and none is in flight.
+    pub fn poll_batch(&mut self, now: Duration) -> Option<Batch> {
+        let is_due = self.is_complete()
+            || self.kicked > self.applied
+            || self.next_deadline().is_some_and(|deadline| deadline <= now);
+        if self.in_flight.is_some() || self.gathering.is_empty() || !is_due {
+            return None;
+        }
+        self.cancelled += self.gathering.cancelled() as u64;
+        let next = BatchBuilder::new(self.gathering.through());
+        let batch = std::mem::replace(&mut self.gathering, next).finish();
+        self.since = None;
+        self.in_flight = Some((batch.through(), batch.bytes()));
+        Some(batch)
+    }
+
+    /// The store has applied the batch in flight.
+    ///
+    /// # Panics
+    /// If it was another one.
+    pub fn on_applied(&mut self, through: Position) {
+        let (expected, _) = self.in_flight.take().expect("a batch is in flight");
+        assert_eq!(through, expected, "the batch in flight is the one that was applied");
+        self.applied = through;
+    }
+
+    /// When the gathered records are due; `None` without any.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.since.map(|since| since + self.limits.linger)
+    }
+
+    /// The last record that the store has.
+    pub const fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The last record that was taken.
+    pub const fn gathered(&self) -> Position {
+        self.gathering.through()
+    }
+
+    /// Size of what was taken and is not yet applied, bytes.
+    pub fn backlog_bytes(&self) -> usize {
+        self.gathering.bytes() + self.in_flight.map_or(0, |(_, bytes)| bytes)
+    }
+
+    /// Queue entries so far that were put and acked within one batch: they cost the store nothing.
+    pub const fn cancelled_total(&self) -> u64 {
+        self.cancelled
+    }
+
+    fn is_complete(&self) -> bool {
+        self.gathering.records() >= self.limits.batch_records_max
+            || self.gathering.bytes() >= self.limits.batch_bytes_max
+    }
+}

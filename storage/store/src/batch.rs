@@ -1,0 +1,361 @@
+//! Batches: the fold of a run of records, coalesced.
+//!
+//! A batch carries typed operations, not bytes: an operation that depends on what the store holds
+//! (a raise, a settle, an "add unless there") is resolved by the store itself, against its
+//! state before the batch. Invariant that makes this right: at most one operation per row.
+//!
+//! What coalescing may do, and why it changes nothing: an entry that one record of the batch puts
+//! at its own position cannot be in the store yet, so that its delete in the same batch cancels
+//! both; raises of one row keep the maximum; a receipt that was raised and settled in the batch is
+//! gone whatever stood there before, because every position in the store is lower.
+
+use std::collections::HashMap;
+
+use ringpost_shard::change::{Change, changes};
+use ringpost_shard::record::{Head, Position, QueueEntry, ReceiptEntry, SharedRecord};
+use ringpost_wire::event::Status;
+use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+use smallvec::SmallVec;
+
+/// What a message costs a batch beside its body, bytes: its head and its index rows.
+const MESSAGE_BYTES: usize = 400;
+
+/// What any other operation costs a batch, bytes.
+const OP_BYTES: usize = 96;
+
+/// One operation of a batch. Fields mean what they mean in [`Change`].
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs, reason = "fields are those of the change that the operation stands for")]
+pub enum Op {
+    /// The message's row, its place in the conversation and in both timelines.
+    PutMessage {
+        /// The record's position.
+        position: Position,
+        /// The record; its head is a `Head::Message`.
+        record: SharedRecord,
+    },
+    /// The idempotency row.
+    PutAccepted {
+        user: UserId,
+        device: DeviceId,
+        message_id: MessageId,
+        id: ServerId,
+        digest: [u8; 16],
+    },
+    /// The device's highest accepted id moves up, never down.
+    RaiseHighest { user: UserId, device: DeviceId, message_id: MessageId },
+    /// The user is there (keeps an earlier time).
+    AddUser { user: UserId, at_ms: u64 },
+    /// The device is there (keeps an earlier time).
+    AddDevice { user: UserId, device: DeviceId, at_ms: u64 },
+    /// A queue entry is there.
+    PutEntry { user: UserId, device: DeviceId, position: Position, entry: QueueEntry },
+    /// A queue entry is not there.
+    DeleteEntry { user: UserId, device: DeviceId, position: Position },
+    /// The queue's gap flag.
+    SetGap { user: UserId, device: DeviceId, gap: bool },
+    /// Steps that a receipt row goes through, in order.
+    Receipt {
+        user: UserId,
+        device: DeviceId,
+        peer: UserId,
+        status: Status,
+        steps: SmallVec<[ReceiptStep; 2]>,
+    },
+    /// A cursor moves up, never down.
+    RaiseCursor { reader: UserId, sender: UserId, status: Status, id: ServerId },
+}
+
+/// One step of a receipt row.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum ReceiptStep {
+    /// Becomes this one, unless one with a higher or equal id stands there.
+    Raise(ReceiptEntry),
+    /// Goes away, unless it was put there after this position.
+    Settle(Position),
+}
+
+impl ReceiptStep {
+    /// The row after this step.
+    pub fn run(self, row: Option<ReceiptEntry>) -> Option<ReceiptEntry> {
+        match self {
+            Self::Raise(new) => Some(row.filter(|old| old.id >= new.id).unwrap_or(new)),
+            Self::Settle(through) => row.filter(|old| old.position > through.0),
+        }
+    }
+}
+
+/// The coalesced fold of the records after `after` up to `through`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Batch {
+    after: Position,
+    through: Position,
+    stamp: ServerId,
+    ops: Vec<Op>,
+    bytes: usize,
+    records: usize,
+}
+
+impl Batch {
+    /// The last record before the batch.
+    pub const fn after(&self) -> Position {
+        self.after
+    }
+
+    /// The last record of the batch.
+    pub const fn through(&self) -> Position {
+        self.through
+    }
+
+    /// The highest server id of the batch's messages, nil if it has none.
+    pub const fn stamp(&self) -> ServerId {
+        self.stamp
+    }
+
+    /// The operations: at most one per row, in the order in which the rows were first touched.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Estimated size, bytes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of records folded.
+    pub const fn records(&self) -> usize {
+        self.records
+    }
+}
+
+/// A row that more than one record of a batch may touch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Slot {
+    Highest(UserId, DeviceId),
+    User(UserId),
+    Device(UserId, DeviceId),
+    Entry(UserId, DeviceId, Position),
+    Gap(UserId, DeviceId),
+    Receipt(UserId, DeviceId, UserId, u8),
+    Cursor(UserId, UserId, u8),
+}
+
+/// Where a slot's operation stands.
+#[derive(Clone, Copy)]
+struct Place {
+    index: usize,
+    /// The row cannot have been in the store before this batch.
+    born: bool,
+}
+
+/// Gathers records into a [`Batch`].
+pub struct BatchBuilder {
+    after: Position,
+    through: Position,
+    stamp: ServerId,
+    /// `None` where an operation was cancelled.
+    ops: Vec<Option<Op>>,
+    places: HashMap<Slot, Place>,
+    bytes: usize,
+    records: usize,
+    cancelled: usize,
+}
+
+impl BatchBuilder {
+    /// An empty batch that follows the record at `after`.
+    pub fn new(after: Position) -> Self {
+        Self {
+            after,
+            through: after,
+            stamp: ServerId::default(),
+            ops: Vec::new(),
+            places: HashMap::new(),
+            bytes: 0,
+            records: 0,
+            cancelled: 0,
+        }
+    }
+
+    /// Whether no record is in it.
+    pub const fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// The last record in it.
+    pub const fn through(&self) -> Position {
+        self.through
+    }
+
+    /// Estimated size, bytes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of records folded.
+    pub const fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Number of queue entries that were put and deleted within the batch.
+    pub const fn cancelled(&self) -> usize {
+        self.cancelled
+    }
+
+    /// Folds the next record.
+    ///
+    /// # Panics
+    /// If `position` does not follow the last one: the caller has the order to keep.
+    pub fn push(&mut self, position: Position, record: &SharedRecord) {
+        assert_eq!(position.0, self.through.0 + 1, "records are folded in the journal's order");
+        self.through = position;
+        self.records += 1;
+        if let Head::Message(head) = &record.head {
+            self.stamp = self.stamp.max(head.id);
+        }
+        changes(position, record, &mut |change| self.fold(position, record, change));
+    }
+
+    /// The batch.
+    pub fn finish(self) -> Batch {
+        Batch {
+            after: self.after,
+            through: self.through,
+            stamp: self.stamp,
+            ops: self.ops.into_iter().flatten().collect(),
+            bytes: self.bytes,
+            records: self.records,
+        }
+    }
+
+    fn fold(&mut self, at: Position, record: &SharedRecord, change: Change<'_>) {
+        match change {
+            Change::PutMessage { position, body, .. } => {
+                self.bytes += MESSAGE_BYTES + body.len();
+                self.ops
+                    .push(Some(Op::PutMessage { position, record: SharedRecord::clone(record) }));
+            }
+            Change::PutAccepted { user, device, message_id, id, digest } => {
+                self.bytes += OP_BYTES;
+                self.ops.push(Some(Op::PutAccepted { user, device, message_id, id, digest }));
+                self.raise_highest(user, device, message_id);
+            }
+            Change::AddUser { user, at_ms } => {
+                self.keep_first(Slot::User(user), Op::AddUser { user, at_ms });
+            }
+            Change::AddDevice { user, device, at_ms } => {
+                let op = Op::AddDevice { user, device, at_ms };
+                self.keep_first(Slot::Device(user, device), op);
+            }
+            Change::PutEntry { user, device, position, entry } => {
+                let op = Op::PutEntry { user, device, position, entry };
+                self.replace(Slot::Entry(user, device, position), op, position == at);
+            }
+            Change::DeleteEntry { user, device, position } => {
+                self.delete_entry(user, device, position);
+            }
+            Change::SetGap { user, device, gap } => {
+                self.replace(Slot::Gap(user, device), Op::SetGap { user, device, gap }, false);
+            }
+            Change::RaiseReceipt { user, device, peer, status, receipt } => {
+                self.receipt(user, device, peer, status, ReceiptStep::Raise(receipt));
+            }
+            Change::SettleReceipt { user, device, peer, status, through } => {
+                self.receipt(user, device, peer, status, ReceiptStep::Settle(through));
+            }
+            Change::RaiseCursor { reader, sender, status, id } => {
+                self.raise_cursor(reader, sender, status, id);
+            }
+        }
+    }
+
+    fn insert(&mut self, slot: Slot, op: Op, born: bool) {
+        self.bytes += OP_BYTES;
+        self.places.insert(slot, Place { index: self.ops.len(), born });
+        self.ops.push(Some(op));
+    }
+
+    fn keep_first(&mut self, slot: Slot, op: Op) {
+        if !self.places.contains_key(&slot) {
+            self.insert(slot, op, false);
+        }
+    }
+
+    /// The later operation stands; a row stays born if it was.
+    fn replace(&mut self, slot: Slot, op: Op, born: bool) {
+        match self.places.get(&slot) {
+            Some(place) => self.ops[place.index] = Some(op),
+            None => self.insert(slot, op, born),
+        }
+    }
+
+    fn delete_entry(&mut self, user: UserId, device: DeviceId, position: Position) {
+        let slot = Slot::Entry(user, device, position);
+        if let Some(place) = self.places.get(&slot).copied().filter(|place| place.born) {
+            self.ops[place.index] = None;
+            self.places.remove(&slot);
+            self.bytes -= OP_BYTES;
+            self.cancelled += 1;
+        } else {
+            self.replace(slot, Op::DeleteEntry { user, device, position }, false);
+        }
+    }
+
+    fn raise_highest(&mut self, user: UserId, device: DeviceId, new: MessageId) {
+        let slot = Slot::Highest(user, device);
+        match self.place(slot) {
+            Some(Op::RaiseHighest { message_id, .. }) => *message_id = new.max(*message_id),
+            _ => self.insert(slot, Op::RaiseHighest { user, device, message_id: new }, false),
+        }
+    }
+
+    fn raise_cursor(&mut self, reader: UserId, sender: UserId, status: Status, new: ServerId) {
+        let slot = Slot::Cursor(reader, sender, status as u8);
+        match self.place(slot) {
+            Some(Op::RaiseCursor { id, .. }) => *id = new.max(*id),
+            _ => self.insert(slot, Op::RaiseCursor { reader, sender, status, id: new }, false),
+        }
+    }
+
+    fn receipt(
+        &mut self,
+        user: UserId,
+        device: DeviceId,
+        peer: UserId,
+        status: Status,
+        step: ReceiptStep,
+    ) {
+        let slot = Slot::Receipt(user, device, peer, status as u8);
+        match self.place(slot) {
+            Some(Op::Receipt { steps, .. }) => append_step(steps, step),
+            _ => {
+                let steps = SmallVec::from_slice(&[step]);
+                self.insert(slot, Op::Receipt { user, device, peer, status, steps }, false);
+            }
+        }
+    }
+
+    fn place(&mut self, slot: Slot) -> Option<&mut Op> {
+        let place = self.places.get(&slot)?;
+        self.ops[place.index].as_mut()
+    }
+}
+
+/// Appends a step, and shortens the list where the outcome is the same for every row that can be
+/// in the store (its position is below every position of the batch).
+fn append_step(steps: &mut SmallVec<[ReceiptStep; 2]>, step: ReceiptStep) {
+    use ReceiptStep::{Raise, Settle};
+    match (steps.last_mut(), step) {
+        (Some(Raise(old)), Raise(new)) => {
+            if new.id > old.id {
+                *old = new;
+            }
+        }
+        (Some(Settle(old)), Settle(new)) => *old = new.max(*old),
+        (Some(Raise(raised)), Settle(through)) if through.0 >= raised.position => {
+            // Everything that was ever there is at or below `raised.position`: all of it goes.
+            steps.clear();
+            steps.push(step);
+        }
+        _ => steps.push(step),
+    }
+}

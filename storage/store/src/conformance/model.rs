@@ -1,0 +1,164 @@
+//! The reference: durable state as a fold of single changes over typed maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringpost_shard::change::{Change, changes};
+use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, UserImage};
+use ringpost_shard::record::{Position, QueueEntry, ReceiptEntry, Record};
+use ringpost_wire::event::Status;
+use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+
+type Queue<T> = BTreeMap<(UserId, DeviceId), T>;
+
+/// What a store must hold after some records.
+#[derive(Clone, Default)]
+pub struct Model {
+    applied: Position,
+    stamp: ServerId,
+    users: BTreeSet<UserId>,
+    devices: BTreeSet<(UserId, DeviceId)>,
+    messages: BTreeMap<ServerId, MessageRow>,
+    accepted: BTreeMap<(UserId, DeviceId, MessageId), Accepted>,
+    highest: Queue<MessageId>,
+    gaps: BTreeSet<(UserId, DeviceId)>,
+    entries: Queue<BTreeMap<Position, QueueEntry>>,
+    receipts: Queue<BTreeMap<(UserId, Status), ReceiptEntry>>,
+    cursors: BTreeMap<(UserId, UserId, Status), ServerId>,
+}
+
+impl Model {
+    /// The state of an empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The last record folded.
+    pub const fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The highest server id of all messages.
+    pub const fn stamp(&self) -> ServerId {
+        self.stamp
+    }
+
+    /// Folds the next record.
+    pub fn apply(&mut self, record: &Record) {
+        self.applied.0 += 1;
+        changes(self.applied, record, &mut |change| self.change(change));
+    }
+
+    fn change(&mut self, change: Change<'_>) {
+        match change {
+            Change::AddUser { user, .. } => {
+                self.users.insert(user);
+            }
+            Change::AddDevice { user, device, .. } => {
+                self.devices.insert((user, device));
+            }
+            Change::PutMessage { position, head, body } => {
+                self.stamp = self.stamp.max(head.id);
+                let row = MessageRow { position, head: head.clone(), body: body.clone() };
+                self.messages.insert(head.id, row);
+            }
+            Change::PutAccepted { user, device, message_id, id, digest } => {
+                self.accepted.insert((user, device, message_id), Accepted { id, digest });
+                let highest = self.highest.entry((user, device)).or_default();
+                *highest = message_id.max(*highest);
+            }
+            Change::PutEntry { user, device, position, entry } => {
+                self.entries.entry((user, device)).or_default().insert(position, entry);
+            }
+            Change::DeleteEntry { user, device, position } => {
+                self.entries.entry((user, device)).or_default().remove(&position);
+            }
+            Change::SetGap { user, device, gap: true } => {
+                self.gaps.insert((user, device));
+            }
+            Change::SetGap { user, device, gap: false } => {
+                self.gaps.remove(&(user, device));
+            }
+            Change::RaiseReceipt { user, device, peer, status, receipt } => {
+                let receipts = self.receipts.entry((user, device)).or_default();
+                let row = receipts.entry((peer, status)).or_insert(receipt);
+                if receipt.id > row.id {
+                    *row = receipt;
+                }
+            }
+            Change::SettleReceipt { user, device, peer, status, through } => {
+                let receipts = self.receipts.entry((user, device)).or_default();
+                if receipts.get(&(peer, status)).is_some_and(|row| row.position <= through.0) {
+                    receipts.remove(&(peer, status));
+                }
+            }
+            Change::RaiseCursor { reader, sender, status, id } => {
+                let cursor = self.cursors.entry((reader, sender, status)).or_default();
+                *cursor = id.max(*cursor);
+            }
+        }
+    }
+
+    /// What `Store::user` answers.
+    pub fn user(&self, user: UserId) -> Option<UserImage> {
+        self.users.contains(&user).then(|| UserImage {
+            applied: self.applied,
+            devices: self
+                .devices
+                .iter()
+                .filter(|(owner, _)| *owner == user)
+                .map(|&key| self.device(key))
+                .collect(),
+        })
+    }
+
+    fn device(&self, key: (UserId, DeviceId)) -> DeviceImage {
+        let entries = self.entries.get(&key).into_iter().flatten();
+        let receipts = self.receipts.get(&key).into_iter().flatten();
+        let mut receipts: Vec<_> =
+            receipts.map(|(&(peer, status), &receipt)| (peer, status, receipt)).collect();
+        receipts.sort_by_key(|(_, _, receipt)| receipt.position);
+        DeviceImage {
+            device: key.1,
+            highest_accepted: self.highest.get(&key).copied().unwrap_or_default(),
+            gap: self.gaps.contains(&key),
+            entries: entries.map(|(&position, &entry)| (position, entry)).collect(),
+            receipts,
+        }
+    }
+
+    /// All that was accepted.
+    pub fn accepted(&self) -> impl Iterator<Item = (&(UserId, DeviceId, MessageId), &Accepted)> {
+        self.accepted.iter()
+    }
+
+    /// All messages, by rising id.
+    pub fn messages(&self) -> impl Iterator<Item = &MessageRow> {
+        self.messages.values()
+    }
+
+    /// The conversation of two users, newest first.
+    pub fn conversation(&self, user: UserId, peer: UserId) -> Vec<MessageRow> {
+        let ends = [(user, peer), (peer, user)];
+        let rows = self.messages.values().rev();
+        rows.filter(|row| ends.contains(&(row.head.from, row.head.to))).cloned().collect()
+    }
+
+    /// What a user sent and was sent, in the journal's order; with `peer`, only with that peer.
+    pub fn timeline(&self, user: UserId, peer: Option<UserId>) -> Vec<MessageRow> {
+        let is_own = |row: &&MessageRow| {
+            let (from, to) = (row.head.from, row.head.to);
+            match peer {
+                None => from == user || to == user,
+                Some(peer) => (from, to) == (user, peer) || (from, to) == (peer, user),
+            }
+        };
+        let mut rows: Vec<_> = self.messages.values().filter(is_own).cloned().collect();
+        rows.sort_by_key(|row| row.position);
+        rows
+    }
+
+    /// What `Store::cursor` answers.
+    pub fn cursor(&self, reader: UserId, sender: UserId, status: Status) -> Option<ServerId> {
+        self.cursors.get(&(reader, sender, status)).copied()
+    }
+}

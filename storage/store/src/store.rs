@@ -1,0 +1,206 @@
+//! The trait that every tier's store answers to, and its errors.
+//!
+//! The API blocks: its callers are the store threads and REST's blocking pool, never a worker.
+
+use ringpost_shard::image::{Accepted, MessageRow, UserImage};
+use ringpost_shard::record::Position;
+use ringpost_wire::event::Status;
+use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+
+use crate::batch::Batch;
+
+/// Most rows that one page of history or of a timeline holds; a larger limit is cut to this.
+pub const PAGE_ROWS_MAX: usize = 200;
+
+/// Most index rows that one timeline page looks at: a page filtered by a peer who is rare in the
+/// timeline comes back short, with `has_more`, instead of reading the whole timeline.
+pub const TIMELINE_SCAN_MAX: usize = 4_096;
+
+/// A store of the durable state.
+///
+/// One thread applies (calls are serialised by the store itself); any number reads. Each read
+/// sees one state: the fold of all records up to some position, at least `applied` as it was
+/// when the read began.
+pub trait Store: Send + Sync {
+    /// Applies a batch by one atomic write: all of it or nothing, together with the position and
+    /// the highest stamp that it brings. A batch that was applied before is skipped. Visible to
+    /// reads at once, kept over a crash only after [`Store::persist`].
+    ///
+    /// # Errors
+    /// If the batch does not follow what was applied, or the write failed. After an error that
+    /// is not [`StoreError::is_retryable`] the store takes no more writes.
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Makes all that is applied survive loss of power; returns how far that is.
+    ///
+    /// # Errors
+    /// If the sync failed; then nothing more was persisted.
+    fn persist(&self) -> Result<Position, StoreError>;
+
+    /// The last record in the store.
+    fn applied(&self) -> Position;
+
+    /// The last record that survives a crash: the journal may be trimmed up to here.
+    fn persisted(&self) -> Position;
+
+    /// The highest server id in any applied message.
+    fn highest_stamp(&self) -> ServerId;
+
+    /// A user's whole state as of `UserImage::applied`; `None` if there is no such user.
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn user(&self, user: UserId) -> Result<Option<UserImage>, StoreError>;
+
+    /// What was accepted from a device under a client's id.
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn accepted(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        message_id: MessageId,
+    ) -> Result<Option<Accepted>, StoreError>;
+
+    /// Message rows in the order asked for, `None` where there is none.
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError>;
+
+    /// The conversation of `user` and `peer`, newest first, before the id `before` (exclusive;
+    /// `None`: from the newest). `limit` is cut to 1..=[`PAGE_ROWS_MAX`].
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn history(
+        &self,
+        user: UserId,
+        peer: UserId,
+        before: Option<ServerId>,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+
+    /// What `user` sent and was sent after the position `after`, in the journal's order; with
+    /// `peer`, only the conversation with that peer. `limit` is cut to 1..=[`PAGE_ROWS_MAX`].
+    /// Looks at no more than [`TIMELINE_SCAN_MAX`] rows.
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn timeline(
+        &self,
+        user: UserId,
+        after: Position,
+        peer: Option<UserId>,
+        limit: usize,
+    ) -> Result<TimelinePage, StoreError>;
+
+    /// The cursor of the direction `sender` to `reader`: the last message delivered or read.
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn cursor(
+        &self,
+        reader: UserId,
+        sender: UserId,
+        status: Status,
+    ) -> Result<Option<ServerId>, StoreError>;
+
+    /// What the store says of itself, for metrics.
+    fn stats(&self) -> StoreStats;
+}
+
+/// A page of a conversation.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Page {
+    /// The rows, newest first.
+    pub rows: Vec<MessageRow>,
+    /// Older rows follow.
+    pub has_more: bool,
+}
+
+/// A page of a user's timeline.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct TimelinePage {
+    /// The rows, in the journal's order. May be empty although `has_more`.
+    pub rows: Vec<MessageRow>,
+    /// The next page starts after here. At the end of the timeline this is the position up to
+    /// which the store had applied, so that no late record can fall behind it.
+    pub next: Position,
+    /// Later rows follow, or may follow.
+    pub has_more: bool,
+}
+
+/// Numbers of a store, for metrics; what an engine does not have is 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreStats {
+    /// Files of the engine's own write-ahead log. Rises without end if a keyspace pins them.
+    pub journal_count: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes of written rows that are still in memory.
+    pub write_buffer_bytes: u64,
+    /// Memtables that wait to be flushed.
+    pub flushes_outstanding: u64,
+    /// Compactions that run now.
+    pub compactions_active: u64,
+}
+
+/// Why the store could not do what was asked.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The batch does not start where the store ends.
+    #[error("batch starts after position {after}, the store has applied {applied}")]
+    OutOfOrder {
+        /// What the store has applied.
+        applied: u64,
+        /// What the batch follows.
+        after: u64,
+    },
+    /// A row is there and cannot be read.
+    #[error("damaged row in {table}: {detail}; restore the data directory from a backup")]
+    Damaged {
+        /// Which table of [`crate::layout`].
+        table: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The disk is full.
+    #[error("no space left for the store; free space and restart")]
+    NoSpace,
+    /// The disk takes no writes.
+    #[error("the store's file system is read-only; remount it and restart")]
+    ReadOnly,
+    /// A write failed earlier, and the engine takes no more: only a restart recovers.
+    #[error("the store stopped after a failed write; restart to recover from the journal")]
+    Stopped,
+    /// The memory engine was told to fail.
+    #[error("the store is down for now")]
+    Down,
+    /// Anything else that the operating system says.
+    #[error("store i/o ({kind:?}): {detail}")]
+    Io {
+        /// The kind of error.
+        kind: std::io::ErrorKind,
+        /// Its text.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later in this process.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Down)
+    }
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            kind => Self::Io { kind, detail: error.to_string() },
+        }
+    }
+}

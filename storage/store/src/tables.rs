@@ -1,0 +1,408 @@
+//! The store on an engine: resolves a batch's operations against the state before it, and
+//! answers reads from one view each.
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, UserImage};
+use ringpost_shard::record::{Head, Position, ReceiptEntry, Record};
+use ringpost_wire::event::Status;
+use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+
+use crate::batch::{Batch, Op, ReceiptStep};
+use crate::engine::{Engine, Order, Space, View, Write};
+use crate::layout::{self, Key, UserRow};
+use crate::store::{
+    PAGE_ROWS_MAX, Page, Store, StoreError, StoreStats, TIMELINE_SCAN_MAX, TimelinePage,
+};
+
+/// How far the store is.
+#[derive(Clone, Copy, Default, Debug)]
+struct Progress {
+    applied: Position,
+    stamp: ServerId,
+    persisted: Position,
+}
+
+/// A [`Store`] on an [`Engine`].
+pub struct Tables<E> {
+    engine: E,
+    /// Held while a batch is resolved and written: there is one writer.
+    writer: Mutex<()>,
+    progress: RwLock<Progress>,
+}
+
+impl<E: Engine> Tables<E> {
+    /// The store that `engine` holds; what it holds counts as persisted.
+    ///
+    /// # Errors
+    /// If the engine's own progress cannot be read.
+    pub fn open(engine: E) -> Result<Self, StoreError> {
+        let mark = engine.view().read(Space::Index, &layout::MARK)?;
+        let (applied, stamp) = match mark {
+            Some(mark) => layout::read_mark(&mark)?,
+            None => Default::default(),
+        };
+        let progress = RwLock::new(Progress { applied, stamp, persisted: applied });
+        Ok(Self { engine, writer: Mutex::new(()), progress })
+    }
+
+    /// The engine.
+    pub const fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    fn progress(&self) -> Progress {
+        // A poisoned lock still holds a whole `Progress`: it is replaced, never edited in parts.
+        *self.progress.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_progress(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl<E: Engine> Store for Tables<E> {
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Progress { applied, stamp, .. } = self.progress();
+        if batch.through() <= applied {
+            return Ok(());
+        }
+        if batch.after() != applied {
+            let (applied, after) = (applied.0, batch.after().0);
+            return Err(StoreError::OutOfOrder { applied, after });
+        }
+        let stamp = stamp.max(batch.stamp());
+        let writes = resolve(batch, stamp, &self.engine.view())?;
+        self.engine.commit(writes)?;
+        self.set_progress(|progress| {
+            progress.applied = batch.through();
+            progress.stamp = stamp;
+        });
+        Ok(())
+    }
+
+    fn persist(&self) -> Result<Position, StoreError> {
+        // Taken before the sync: what is applied meanwhile may or may not be in it.
+        let applied = self.progress().applied;
+        self.engine.persist()?;
+        self.set_progress(|progress| progress.persisted = progress.persisted.max(applied));
+        Ok(self.progress().persisted)
+    }
+
+    fn applied(&self) -> Position {
+        self.progress().applied
+    }
+
+    fn persisted(&self) -> Position {
+        self.progress().persisted
+    }
+
+    fn highest_stamp(&self) -> ServerId {
+        self.progress().stamp
+    }
+
+    fn user(&self, user: UserId) -> Result<Option<UserImage>, StoreError> {
+        let view = self.engine.view();
+        let mut image = ImageBuilder::default();
+        let from = layout::user_prefix(user);
+        let to = layout::prefix_end(&from);
+        view.scan(Space::Users, &from, &to, Order::Rising, &mut |key, value| {
+            image.row(layout::user_row(key)?, value)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(image.finish(applied_in(&view)?))
+    }
+
+    fn accepted(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        message_id: MessageId,
+    ) -> Result<Option<Accepted>, StoreError> {
+        let key = layout::accepted_key(user, device, message_id);
+        let value = self.engine.view().read(Space::Index, &key)?;
+        value.map(|value| layout::read_accepted(&value)).transpose()
+    }
+
+    fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError> {
+        let view = self.engine.view();
+        ids.iter().map(|&id| message(&view, id)).collect()
+    }
+
+    fn history(
+        &self,
+        user: UserId,
+        peer: UserId,
+        before: Option<ServerId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let limit = limit.clamp(1, PAGE_ROWS_MAX);
+        let view = self.engine.view();
+        let from = layout::conversation_prefix(user, peer);
+        let to = match before {
+            Some(id) => layout::conversation_key(user, peer, id),
+            None => layout::prefix_end(&from),
+        };
+        let mut page = Page::default();
+        view.scan(Space::Index, &from, &to, Order::Falling, &mut |key, _| {
+            if page.rows.len() == limit {
+                page.has_more = true;
+                return Ok(ControlFlow::Break(()));
+            }
+            page.rows.push(indexed_message(&view, layout::conversation_id(key)?)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(page)
+    }
+
+    fn timeline(
+        &self,
+        user: UserId,
+        after: Position,
+        peer: Option<UserId>,
+        limit: usize,
+    ) -> Result<TimelinePage, StoreError> {
+        let limit = limit.clamp(1, PAGE_ROWS_MAX);
+        let view = self.engine.view();
+        let from = layout::timeline_key(user, Position(after.0.saturating_add(1)));
+        let to = layout::prefix_end(&layout::timeline_key(user, Position(0))[..17]);
+        let mut page = TimelinePage { next: after, ..TimelinePage::default() };
+        let mut scanned = 0;
+        view.scan(Space::Index, &from, &to, Order::Rising, &mut |key, value| {
+            if page.rows.len() == limit || scanned == TIMELINE_SCAN_MAX {
+                page.has_more = true;
+                return Ok(ControlFlow::Break(()));
+            }
+            scanned += 1;
+            page.next = layout::timeline_position(key)?;
+            if let Some(id) = layout::read_timeline(value, peer)? {
+                let row = indexed_message(&view, id)?;
+                if peer.is_none_or(|peer| is_between(&row, user, peer)) {
+                    page.rows.push(row);
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if !page.has_more {
+            page.next = after.max(applied_in(&view)?);
+        }
+        Ok(page)
+    }
+
+    fn cursor(
+        &self,
+        reader: UserId,
+        sender: UserId,
+        status: Status,
+    ) -> Result<Option<ServerId>, StoreError> {
+        let key = layout::cursor_key(reader, sender, status);
+        let value = self.engine.view().read(Space::Index, &key)?;
+        value.map(|value| layout::read_id("cursor", &value).map(ServerId)).transpose()
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.engine.stats()
+    }
+}
+
+fn applied_in(view: &impl View) -> Result<Position, StoreError> {
+    match view.read(Space::Index, &layout::MARK)? {
+        Some(mark) => layout::read_mark(&mark).map(|(applied, _)| applied),
+        None => Ok(Position::default()),
+    }
+}
+
+fn message(view: &impl View, id: ServerId) -> Result<Option<MessageRow>, StoreError> {
+    let value = view.read(Space::Messages, &layout::message_key(id))?;
+    value.map(|value| layout::read_message(id, &value)).transpose()
+}
+
+/// The row of a message that an index names, which therefore must be there.
+fn indexed_message(view: &impl View, id: ServerId) -> Result<MessageRow, StoreError> {
+    message(view, id)?.ok_or_else(|| StoreError::Damaged {
+        table: "message",
+        detail: format!("{id} is in an index and has no row"),
+    })
+}
+
+fn is_between(row: &MessageRow, user: UserId, peer: UserId) -> bool {
+    let ends = (row.head.from, row.head.to);
+    ends == (user, peer) || ends == (peer, user)
+}
+
+/// The writes of a batch, resolved against the state before it.
+fn resolve(batch: &Batch, stamp: ServerId, view: &impl View) -> Result<Vec<Write>, StoreError> {
+    // A message is four rows, everything else one or none.
+    let mut writes = Vec::with_capacity(batch.ops().len() * 2 + Space::ALL.len());
+    for op in batch.ops() {
+        resolve_op(op, view, &mut writes)?;
+    }
+    let mark = layout::mark_value(batch.through(), stamp);
+    for space in Space::ALL {
+        writes.push(Write::Put(space, Key::from_slice(&layout::MARK), mark.clone()));
+    }
+    Ok(writes)
+}
+
+fn resolve_op(op: &Op, view: &impl View, writes: &mut Vec<Write>) -> Result<(), StoreError> {
+    match op {
+        Op::PutMessage { position, record } => put_message(*position, record, writes),
+        &Op::PutAccepted { user, device, message_id, id, digest } => {
+            let key = layout::accepted_key(user, device, message_id);
+            let value = layout::accepted_value(Accepted { id, digest });
+            writes.push(Write::Put(Space::Index, key, value));
+        }
+        &Op::RaiseHighest { user, device, message_id } => {
+            let key = layout::highest_key(user, device);
+            raise(view, Space::Users, "highest", key, message_id.0, writes)?;
+        }
+        &Op::RaiseCursor { reader, sender, status, id } => {
+            let key = layout::cursor_key(reader, sender, status);
+            raise(view, Space::Index, "cursor", key, id.0, writes)?;
+        }
+        &Op::AddUser { user, at_ms } => add(view, layout::user_key(user), at_ms, writes)?,
+        &Op::AddDevice { user, device, at_ms } => {
+            add(view, layout::device_key(user, device), at_ms, writes)?;
+        }
+        Op::PutEntry { user, device, position, entry } => {
+            let key = layout::entry_key(*user, *device, *position);
+            writes.push(Write::Put(Space::Users, key, layout::entry_value(entry)));
+        }
+        &Op::DeleteEntry { user, device, position } => {
+            writes.push(Write::Delete(Space::Users, layout::entry_key(user, device, position)));
+        }
+        &Op::SetGap { user, device, gap } => {
+            let key = layout::gap_key(user, device);
+            writes.push(if gap {
+                Write::Put(Space::Users, key, layout::empty_value())
+            } else {
+                Write::Delete(Space::Users, key)
+            });
+        }
+        Op::Receipt { user, device, peer, status, steps } => {
+            let key = layout::receipt_key(*user, *device, *peer, *status);
+            receipt(view, key, steps, writes)?;
+        }
+    }
+    Ok(())
+}
+
+fn put_message(position: Position, record: &Record, writes: &mut Vec<Write>) {
+    let Head::Message(head) = &record.head else {
+        unreachable!("only a message's record changes by PutMessage")
+    };
+    let (from, to, id) = (head.from, head.to, head.id);
+    let row = layout::message_value(position, head, &record.body);
+    writes.push(Write::Put(Space::Messages, layout::message_key(id), row));
+    let conversation = layout::conversation_key(from, to, id);
+    writes.push(Write::Put(Space::Index, conversation, layout::empty_value()));
+    let timeline = layout::timeline_key(from, position);
+    writes.push(Write::Put(Space::Index, timeline, layout::timeline_value(id, to)));
+    if from != to {
+        let timeline = layout::timeline_key(to, position);
+        writes.push(Write::Put(Space::Index, timeline, layout::timeline_value(id, from)));
+    }
+}
+
+fn raise(
+    view: &impl View,
+    space: Space,
+    table: &'static str,
+    key: Key,
+    new: [u8; 16],
+    writes: &mut Vec<Write>,
+) -> Result<(), StoreError> {
+    let old = view.read(space, &key)?;
+    let old = old.map(|value| layout::read_id(table, &value)).transpose()?;
+    if old.is_none_or(|old| old < new) {
+        writes.push(Write::Put(space, key, layout::id_value(new)));
+    }
+    Ok(())
+}
+
+fn add(view: &impl View, key: Key, at_ms: u64, writes: &mut Vec<Write>) -> Result<(), StoreError> {
+    if view.read(Space::Users, &key)?.is_none() {
+        writes.push(Write::Put(Space::Users, key, layout::added_value(at_ms)));
+    }
+    Ok(())
+}
+
+fn receipt(
+    view: &impl View,
+    key: Key,
+    steps: &[ReceiptStep],
+    writes: &mut Vec<Write>,
+) -> Result<(), StoreError> {
+    let old = view.read(Space::Users, &key)?;
+    let old: Option<ReceiptEntry> = old.map(|value| layout::read_receipt(&value)).transpose()?;
+    let new = steps.iter().fold(old, |row, step| step.run(row));
+    match new {
+        Some(new) if Some(new) != old => {
+            writes.push(Write::Put(Space::Users, key, layout::receipt_value(&new)));
+        }
+        None if old.is_some() => writes.push(Write::Delete(Space::Users, key)),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Builds an image from its rows in the order of their keys. Rows of a device that was never
+/// added are not shown: no record names a device before the record that adds it.
+#[derive(Default)]
+struct ImageBuilder {
+    is_user: bool,
+    devices: Vec<DeviceImage>,
+}
+
+impl ImageBuilder {
+    fn row(&mut self, row: UserRow, value: &[u8]) -> Result<(), StoreError> {
+        match row {
+            UserRow::User => self.is_user = true,
+            UserRow::Device(device) => self.devices.push(DeviceImage {
+                device,
+                highest_accepted: MessageId::default(),
+                gap: false,
+                entries: Vec::new(),
+                receipts: Vec::new(),
+            }),
+            UserRow::Highest(device) => {
+                if let Some(image) = self.device(device) {
+                    image.highest_accepted = MessageId(layout::read_id("highest", value)?);
+                }
+            }
+            UserRow::Gap(device) => {
+                if let Some(image) = self.device(device) {
+                    image.gap = true;
+                }
+            }
+            UserRow::Receipt(device, peer, status) => {
+                if let Some(image) = self.device(device) {
+                    image.receipts.push((peer, status, layout::read_receipt(value)?));
+                }
+            }
+            UserRow::Entry(device, position) => {
+                if let Some(image) = self.device(device) {
+                    image.entries.push((position, layout::read_entry(value)?));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn device(&mut self, device: DeviceId) -> Option<&mut DeviceImage> {
+        self.devices.last_mut().filter(|image| image.device == device)
+    }
+
+    fn finish(mut self, applied: Position) -> Option<UserImage> {
+        if !self.is_user {
+            return None;
+        }
+        for device in &mut self.devices {
+            // Their keys sort by peer; a queue is in the order of positions.
+            device.receipts.sort_by_key(|(_, _, receipt)| receipt.position);
+        }
+        Some(UserImage { applied, devices: self.devices })
+    }
+}
