@@ -7,6 +7,43 @@ use bytes::Bytes;
 use crate::code::{CloseCode, ErrorCode};
 use crate::id::{DeviceId, GroupId, MessageId, ServerId, UserId};
 
+/// Declares a closed set of values with number and JSON word in one place each.
+macro_rules! closed_set {
+    ($(#[$meta:meta])* $enum:ident { $($(#[$doc:meta])* $variant:ident = $number:literal, $word:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        #[repr(u8)]
+        pub enum $enum {
+            $($(#[$doc])* $variant = $number,)*
+        }
+
+        impl $enum {
+            /// The value with this number, if there is one.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The value with this word, if there is one.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The word in JSON.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    };
+}
+
 /// One event for a client.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
@@ -150,16 +187,16 @@ pub struct Receipt {
     pub timestamp_ms: u64,
 }
 
-/// How far a message has come.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Status {
-    /// Durable at the server.
-    Sent = 1,
-    /// A device of the recipient has acked it.
-    Delivered = 2,
-    /// The recipient has read it.
-    Read = 3,
+closed_set! {
+    /// How far a message has come.
+    Status {
+        /// Durable at the server.
+        Sent = 1, "sent";
+        /// A device of the recipient has acked it.
+        Delivered = 2, "delivered";
+        /// The recipient has read it.
+        Read = 3, "read";
+    }
 }
 
 /// A change of a group. It stands in the device's queue like a message.
@@ -185,24 +222,24 @@ pub struct GroupEvent {
     pub name: String,
 }
 
-/// What can happen to a group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum GroupChange {
-    /// The group was made.
-    Created = 1,
-    /// The group has another name.
-    Renamed = 2,
-    /// `subject` is a member now.
-    Added = 3,
-    /// `subject` was removed by an admin.
-    Removed = 4,
-    /// `subject` left.
-    Left = 5,
-    /// `subject` is an admin now.
-    Promoted = 6,
-    /// `subject` is an admin no more.
-    Demoted = 7,
+closed_set! {
+    /// What can happen to a group.
+    GroupChange {
+        /// The group was made.
+        Created = 1, "created";
+        /// The group has another name.
+        Renamed = 2, "renamed";
+        /// `subject` is a member now.
+        Added = 3, "added";
+        /// `subject` was removed by an admin.
+        Removed = 4, "removed";
+        /// `subject` left.
+        Left = 5, "left";
+        /// `subject` is an admin now.
+        Promoted = 6, "promoted";
+        /// `subject` is an admin no more.
+        Demoted = 7, "demoted";
+    }
 }
 
 /// A user's set of devices changed.
@@ -220,16 +257,16 @@ pub struct DeviceChange {
     pub timestamp_ms: u64,
 }
 
-/// What can happen to a device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum DeviceChanged {
-    /// The device is new.
-    Added = 1,
-    /// The device was removed.
-    Removed = 2,
-    /// The device has another identity key.
-    Rekeyed = 3,
+closed_set! {
+    /// What can happen to a device.
+    DeviceChanged {
+        /// The device is new.
+        Added = 1, "added";
+        /// The device was removed.
+        Removed = 2, "removed";
+        /// The device has another identity key.
+        Rekeyed = 3, "rekeyed";
+    }
 }
 
 /// A refusal of one command.

@@ -5,13 +5,20 @@
 //! function. No I/O, no clock, no unsafe. `PROTOCOL.md` beside this crate is the specification.
 #![forbid(unsafe_code)]
 
+pub mod binary;
 pub mod code;
 pub mod command;
+pub mod decoder;
+pub mod error;
 pub mod event;
+pub mod fixed;
+pub mod frame;
 pub mod id;
+pub mod json;
 pub mod limits;
 
 pub use code::{CloseCode, ErrorCode};
 pub use command::Command;
+pub use error::{Consequence, DecodeError};
 pub use event::Event;
 pub use id::{DeviceId, DeviceSet, GroupId, MessageId, ServerId, UserId};

@@ -1,0 +1,226 @@
+//! Commands in JSON.
+
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+
+use super::fields::{self, Fields};
+use super::writer::ObjectWriter;
+use crate::command::{
+    ClientStatus, Command, Content, Credential, Hello, Named, Receipt, SendMessage, intent,
+};
+use crate::error::DecodeError;
+use crate::frame::CommandKind;
+use crate::id::{MessageId, ServerId, UserId};
+use crate::limits::{MESSAGE_BYTES_MAX, SUBSCRIBE_USERS_MAX, TICKET_BYTES_MAX, TOKEN_BYTES_MAX};
+
+/// The words of the intents and their bits. Unknown words are ignored.
+const INTENTS: [(&str, u32); 2] = [("typing", intent::TYPING), ("presence", intent::PRESENCE)];
+
+/// The command in a text, and its tag (0 = none). Strings are borrowed unless they hold escapes;
+/// base64 is decoded into a buffer of its own.
+///
+/// # Errors
+/// The first violation found: in the text, then field by field.
+pub fn decode_command(text: &str) -> Result<(Command<'_>, u16), DecodeError> {
+    let mut fields = Fields::read(text)?;
+    let tag = fields.tag()?;
+    let name = fields.string("type")?.ok_or(DecodeError::Missing { field: "type" })?;
+    let kind = CommandKind::from_name(&name).ok_or(DecodeError::UnknownType)?;
+    let command = match kind {
+        CommandKind::Hello => Command::Hello(hello(&mut fields)?),
+        CommandKind::Auth => Command::Auth { token: required_token(&mut fields)? },
+        CommandKind::SendMessage => Command::SendMessage(send_message(&mut fields)?),
+        CommandKind::Ack => Command::Ack { push: fields.count("push")? },
+        CommandKind::Receipt => Command::Receipt(receipt(&mut fields)?),
+        CommandKind::Typing => {
+            Command::Typing { to: UserId(fields.id("to")?), active: fields.flag("active")? }
+        }
+        CommandKind::PresenceSubscribe => Command::PresenceSubscribe { users: users(&mut fields)? },
+        CommandKind::PresenceUnsubscribe => {
+            Command::PresenceUnsubscribe { users: users(&mut fields)? }
+        }
+        CommandKind::ClientState => Command::ClientState { active: fields.flag("active")? },
+        CommandKind::Bye => Command::Bye,
+        CommandKind::Ping => Command::Ping { nonce: fields.count("nonce")? },
+        CommandKind::Pong => Command::Pong { nonce: fields.count("nonce")? },
+    };
+    Ok((command, tag))
+}
+
+/// Tag and client's message id of a text that [`decode_command`] refused, as far as they can be
+/// read, else 0 and nil: a refusal names what it refuses.
+pub fn tag_and_message_id_of(text: &str) -> (u16, MessageId) {
+    let mut fields = Fields::read_leniently(text);
+    let tag = fields.tag().unwrap_or(0);
+    (tag, MessageId(fields.id_or_nil("message_id").unwrap_or_default()))
+}
+
+fn hello<'a>(fields: &mut Fields<'a>) -> Result<Hello<'a>, DecodeError> {
+    let too_long = |_| DecodeError::TooLong { field: "ticket", max: TICKET_BYTES_MAX };
+    let ticket = fields.bytes("ticket", TICKET_BYTES_MAX, too_long)?;
+    let credential = match (token(fields)?, ticket) {
+        (Some(token), None) => Credential::Token(token),
+        (None, Some(ticket)) if !ticket.is_empty() => Credential::Ticket(Cow::Owned(ticket)),
+        (None, Some(_)) => return Err(DecodeError::Missing { field: "ticket" }),
+        (None, None) => return Err(DecodeError::Missing { field: "token" }),
+        (Some(_), Some(_)) => {
+            return Err(DecodeError::Exclusive { field: "token", other: "ticket" });
+        }
+    };
+    let device = fields.device("device")?;
+    let window_pushes = fields.small_count("window_pushes")?;
+    let window_bytes = fields.small_count("window_bytes")?;
+    let mut intents = 0;
+    fields.strings("intents", |word| {
+        let known = INTENTS.iter().find(|(name, _)| *name == word);
+        intents |= known.map_or(0, |(_, bit)| *bit);
+        Ok(())
+    })?;
+    Ok(Hello { credential, device, window_pushes, window_bytes, intents })
+}
+
+fn token<'a>(fields: &mut Fields<'a>) -> Result<Option<Cow<'a, str>>, DecodeError> {
+    let token = fields.string("token")?;
+    match token.as_ref().map(|token| token.len()) {
+        Some(0) => Err(DecodeError::Missing { field: "token" }),
+        Some(length) if length > TOKEN_BYTES_MAX => {
+            Err(DecodeError::TooLong { field: "token", max: TOKEN_BYTES_MAX })
+        }
+        _ => Ok(token),
+    }
+}
+
+fn required_token<'a>(fields: &mut Fields<'a>) -> Result<Cow<'a, str>, DecodeError> {
+    token(fields)?.ok_or(DecodeError::Missing { field: "token" })
+}
+
+fn send_message<'a>(fields: &mut Fields<'a>) -> Result<SendMessage<'a>, DecodeError> {
+    let message_id = MessageId(fields.id("message_id")?);
+    let to = UserId(fields.id("to")?);
+    let reply_to = Some(fields.id_or_nil("reply_to")?).filter(|id| *id != [0; 16]);
+    let client_timestamp_ms = fields.timestamp_ms()?;
+    let ephemeral = fields.flag("ephemeral")?;
+    let content = content(fields)?;
+    Ok(SendMessage { message_id, to, reply_to, client_timestamp_ms, ephemeral, content })
+}
+
+fn content<'a>(fields: &mut Fields<'a>) -> Result<Content<'a>, DecodeError> {
+    let too_large =
+        |content_bytes| DecodeError::ContentTooLarge { content_bytes, max: MESSAGE_BYTES_MAX };
+    let plain = fields.string("content")?;
+    let encrypted = fields.bytes("encrypted_content", MESSAGE_BYTES_MAX, too_large)?;
+    match (plain, encrypted) {
+        (Some(_), Some(_)) => Err(DecodeError::PlaintextBesideCiphertext),
+        (None, Some(ciphertext)) if !ciphertext.is_empty() => {
+            Ok(Content::Encrypted(Cow::Owned(ciphertext)))
+        }
+        (Some(text), None) if text.len() > MESSAGE_BYTES_MAX => Err(too_large(text.len())),
+        (Some(text), None) if !text.is_empty() => Ok(Content::Plain(text)),
+        _ => Err(DecodeError::Missing { field: "encrypted_content" }),
+    }
+}
+
+fn receipt(fields: &mut Fields<'_>) -> Result<Receipt, DecodeError> {
+    let status = fields.word("status", |word| match word {
+        "delivered" => Some(ClientStatus::Delivered),
+        "read" => Some(ClientStatus::Read),
+        _ => None,
+    })?;
+    let id = ServerId(fields.id_or_nil("id")?);
+    let message = if id.is_nil() {
+        Named::MessageId(MessageId(fields.id("message_id")?))
+    } else {
+        Named::Id(id)
+    };
+    Ok(Receipt { message, status, client_timestamp_ms: fields.timestamp_ms()? })
+}
+
+fn users(fields: &mut Fields<'_>) -> Result<Vec<UserId>, DecodeError> {
+    let mut users = Vec::new();
+    fields.strings("users", |text| {
+        if users.len() == SUBSCRIBE_USERS_MAX {
+            return Err(DecodeError::TooMany { field: "users", max: SUBSCRIBE_USERS_MAX });
+        }
+        let user = UserId(fields::id("users", text)?);
+        if user.is_nil() {
+            return Err(DecodeError::Missing { field: "users" });
+        }
+        users.push(user);
+        Ok(())
+    })?;
+    Ok(users)
+}
+
+/// Appends a command to `out`, as a client sends it.
+pub fn encode_command(command: &Command<'_>, tag: u16, out: &mut BytesMut) {
+    let mut object = ObjectWriter::begin(out, kind(command).name());
+    match command {
+        Command::Hello(hello) => {
+            match &hello.credential {
+                Credential::Token(token) => object.string("token", token),
+                Credential::Ticket(ticket) => object.bytes("ticket", ticket),
+            }
+            object.integer("device", hello.device.number().into());
+            object.integer_unless_0("window_pushes", hello.window_pushes.into());
+            object.integer_unless_0("window_bytes", hello.window_bytes.into());
+            let wanted = INTENTS.iter().filter(|(_, bit)| hello.intents & bit != 0);
+            object.words("intents", wanted.map(|(name, _)| *name));
+        }
+        Command::Auth { token } => object.string("token", token),
+        Command::SendMessage(message) => {
+            object.id("message_id", message.message_id.0);
+            object.id("to", message.to.0);
+            match &message.content {
+                Content::Encrypted(ciphertext) => object.bytes("encrypted_content", ciphertext),
+                Content::Plain(text) => object.string("content", text),
+            }
+            object.timestamp_ms(message.client_timestamp_ms);
+            object.id_unless_nil("reply_to", message.reply_to.unwrap_or_default());
+            object.flag_if("ephemeral", message.ephemeral);
+        }
+        Command::Ack { push } => object.integer("push", *push),
+        Command::Receipt(receipt) => {
+            match receipt.message {
+                Named::Id(id) => object.id("id", id.0),
+                Named::MessageId(id) => object.id("message_id", id.0),
+            }
+            object.string(
+                "status",
+                match receipt.status {
+                    ClientStatus::Delivered => "delivered",
+                    ClientStatus::Read => "read",
+                },
+            );
+            object.timestamp_ms(receipt.client_timestamp_ms);
+        }
+        Command::Typing { to, active } => {
+            object.id("to", to.0);
+            object.flag("active", *active);
+        }
+        Command::PresenceSubscribe { users } | Command::PresenceUnsubscribe { users } => {
+            object.ids("users", users.iter().map(|user| user.0));
+        }
+        Command::ClientState { active } => object.flag("active", *active),
+        Command::Ping { nonce } | Command::Pong { nonce } => object.integer("nonce", *nonce),
+        Command::Bye => {}
+    }
+    object.finish(tag);
+}
+
+const fn kind(command: &Command<'_>) -> CommandKind {
+    match command {
+        Command::Hello(_) => CommandKind::Hello,
+        Command::Auth { .. } => CommandKind::Auth,
+        Command::SendMessage(_) => CommandKind::SendMessage,
+        Command::Ack { .. } => CommandKind::Ack,
+        Command::Receipt(_) => CommandKind::Receipt,
+        Command::Typing { .. } => CommandKind::Typing,
+        Command::PresenceSubscribe { .. } => CommandKind::PresenceSubscribe,
+        Command::PresenceUnsubscribe { .. } => CommandKind::PresenceUnsubscribe,
+        Command::ClientState { .. } => CommandKind::ClientState,
+        Command::Ping { .. } => CommandKind::Ping,
+        Command::Pong { .. } => CommandKind::Pong,
+        Command::Bye => CommandKind::Bye,
+    }
+}

@@ -1,0 +1,339 @@
+//! A reader of JSON texts (RFC 8259) that refuses what an edge must refuse.
+//!
+//! It is our own because the refusals are the point: a duplicate key, nesting beyond a limit, a
+//! lone surrogate, a NUL and a number beyond every double must each be told apart, with their
+//! place, also inside fields that are ignored otherwise. A tree of values is never built: objects
+//! and arrays inside the outermost object are checked and kept as their text. Strings are borrowed
+//! unless they hold escapes. A property test compares it with `serde_json`.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use crate::error::DecodeError;
+use crate::limits::{JSON_DEPTH_MAX, JSON_KEYS_MAX};
+
+/// A value in the outermost object.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool(bool),
+    /// A number without sign, fraction and exponent that fits.
+    Integer(u64),
+    /// Any other number.
+    Number,
+    String(Cow<'a, str>),
+    /// Checked, and kept as its text.
+    Array(&'a str),
+    Object,
+}
+
+/// The keys and values of one object, in the order of the text.
+pub(crate) type Entries<'a> = SmallVec<[(Cow<'a, str>, Value<'a>); 16]>;
+
+/// Reads a text that is one object. What was read before an error stands in `entries`.
+pub(crate) fn read_object<'a>(text: &'a str, entries: &mut Entries<'a>) -> Result<(), DecodeError> {
+    let mut reader = Reader { text, at: 0 };
+    reader.skip_space();
+    if reader.peek() != Some(b'{') {
+        return Err(reader.expected("an object"));
+    }
+    reader.object(1, entries)?;
+    reader.skip_space();
+    if reader.at != text.len() {
+        return Err(reader.expected("the end of the text"));
+    }
+    Ok(())
+}
+
+/// The strings of an array that was kept as its text; `None` if anything else is in it.
+pub(crate) fn strings(array: &str) -> impl Iterator<Item = Option<Cow<'_, str>>> {
+    let mut reader = Reader { text: array, at: 1 };
+    std::iter::from_fn(move || {
+        reader.skip_space();
+        match reader.bump()? {
+            b']' => return None,
+            b',' => reader.skip_space(),
+            _ => reader.at -= 1,
+        }
+        match reader.value(1) {
+            Ok(Value::String(string)) => Some(Some(string)),
+            _ => Some(None),
+        }
+    })
+    .fuse()
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn bump(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    const fn expected(&self, expected: &'static str) -> DecodeError {
+        DecodeError::Syntax { at: self.at, expected }
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// A value at `depth` objects and arrays.
+    fn value(&mut self, depth: usize) -> Result<Value<'a>, DecodeError> {
+        match self.peek() {
+            Some(b'"') => self.string().map(Value::String),
+            Some(b'{') => {
+                self.object(depth + 1, &mut Entries::new())?;
+                Ok(Value::Object)
+            }
+            Some(b'[') => self.array(depth + 1),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            _ => Err(self.expected("a value")),
+        }
+    }
+
+    fn word(&mut self, word: &'static str, value: Value<'a>) -> Result<Value<'a>, DecodeError> {
+        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.expected(word));
+        }
+        self.at += word.len();
+        Ok(value)
+    }
+
+    fn enter(&mut self, depth: usize) -> Result<(), DecodeError> {
+        if depth > JSON_DEPTH_MAX {
+            return Err(DecodeError::TooDeep { at: self.at });
+        }
+        self.at += 1;
+        self.skip_space();
+        Ok(())
+    }
+
+    fn object(&mut self, depth: usize, entries: &mut Entries<'a>) -> Result<(), DecodeError> {
+        self.enter(depth)?;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            let at = self.at;
+            if self.peek() != Some(b'"') {
+                return Err(self.expected("a key"));
+            }
+            let key = self.string()?;
+            if entries.iter().any(|(known, _)| *known == key) {
+                return Err(DecodeError::DuplicateKey { at });
+            }
+            if entries.len() == JSON_KEYS_MAX {
+                return Err(DecodeError::TooManyKeys { at });
+            }
+            self.skip_space();
+            if self.bump() != Some(b':') {
+                self.at = self.at.min(self.text.len());
+                return Err(self.expected("`:`"));
+            }
+            self.skip_space();
+            let value = self.value(depth)?;
+            entries.push((key, value));
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.expected("`,` or `}`")),
+            }
+            self.skip_space();
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Value<'a>, DecodeError> {
+        let start = self.at;
+        self.enter(depth)?;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Value::Array(&self.text[start..self.at]));
+        }
+        loop {
+            self.value(depth)?;
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(Value::Array(&self.text[start..self.at]));
+                }
+                _ => return Err(self.expected("`,` or `]`")),
+            }
+            self.skip_space();
+        }
+    }
+
+    fn number(&mut self) -> Result<Value<'a>, DecodeError> {
+        let start = self.at;
+        let negative = self.peek() == Some(b'-');
+        if negative {
+            self.at += 1;
+        }
+        match self.bump() {
+            Some(b'0') => {}
+            Some(b'1'..=b'9') => self.skip_digits(),
+            _ => {
+                self.at = (self.at - 1).max(start);
+                return Err(self.expected("a digit"));
+            }
+        }
+        let mut whole = true;
+        if self.peek() == Some(b'.') {
+            whole = false;
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            whole = false;
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        let digits = &self.text[start..self.at];
+        if whole
+            && !negative
+            && let Ok(integer) = digits.parse()
+        {
+            return Ok(Value::Integer(integer));
+        }
+        if digits.parse::<f64>().is_ok_and(f64::is_finite) {
+            Ok(Value::Number)
+        } else {
+            Err(DecodeError::HugeNumber { at: start })
+        }
+    }
+
+    fn skip_digits(&mut self) {
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn digits(&mut self) -> Result<(), DecodeError> {
+        let Some(b'0'..=b'9') = self.peek() else {
+            return Err(self.expected("a digit"));
+        };
+        self.skip_digits();
+        Ok(())
+    }
+
+    /// A string, from its opening to its closing quote.
+    fn string(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        self.at += 1;
+        let start = self.at;
+        self.skip_plain();
+        if self.peek() == Some(b'"') {
+            self.at += 1;
+            return Ok(Cow::Borrowed(&self.text[start..self.at - 1]));
+        }
+        let mut owned = String::from(&self.text[start..self.at]);
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Cow::Owned(owned));
+                }
+                Some(b'\\') => owned.push(self.escape()?),
+                Some(0) => return Err(DecodeError::Nul { at: self.at }),
+                Some(_) => return Err(self.expected("no control character")),
+                None => return Err(self.expected("`\"`")),
+            }
+            let from = self.at;
+            self.skip_plain();
+            owned.push_str(&self.text[from..self.at]);
+        }
+    }
+
+    /// Skips what stands for itself in a string: all but quotes, backslashes and control
+    /// characters. By 32 bytes, because most of a message is one long base64 string.
+    fn skip_plain(&mut self) {
+        let special = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
+        let rest = &self.text.as_bytes()[self.at..];
+        let (chunks, _) = rest.as_chunks::<32>();
+        let plain = chunks
+            .iter()
+            .take_while(|chunk| !chunk.iter().fold(false, |any, &byte| any | special(byte)))
+            .count();
+        let skipped = plain * 32;
+        let tail = &rest[skipped..];
+        self.at += skipped + tail.iter().position(|&byte| special(byte)).unwrap_or(tail.len());
+    }
+
+    /// An escape, from its backslash on.
+    fn escape(&mut self) -> Result<char, DecodeError> {
+        let at = self.at;
+        self.at += 1;
+        let plain = match self.bump() {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.escaped_unicode(at),
+            _ => {
+                self.at = at;
+                return Err(self.expected("an escape"));
+            }
+        };
+        Ok(plain)
+    }
+
+    /// `\uXXXX` behind its `u`, or two of them where the first is a leading surrogate.
+    fn escaped_unicode(&mut self, at: usize) -> Result<char, DecodeError> {
+        let lone = DecodeError::LoneSurrogate { at };
+        let first = self.hex4()?;
+        let code = match first {
+            0 => return Err(DecodeError::Nul { at }),
+            0xd800..0xdc00 => {
+                if !self.text.as_bytes()[self.at..].starts_with(b"\\u") {
+                    return Err(lone);
+                }
+                self.at += 2;
+                let second = self.hex4()?;
+                if !(0xdc00..0xe000).contains(&second) {
+                    return Err(lone);
+                }
+                0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)
+            }
+            other => other,
+        };
+        char::from_u32(code).ok_or(lone)
+    }
+
+    fn hex4(&mut self) -> Result<u32, DecodeError> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
+            code = code << 4 | digit.ok_or(self.expected("a hexadecimal digit"))?;
+            self.at += 1;
+        }
+        Ok(code)
+    }
+}
