@@ -1,12 +1,11 @@
 //! `deny.toml` holds without cargo-deny: licences, banned crates, second versions.
 //!
 //! cargo-deny takes minutes to build, so the gate reads its policy from `deny.toml` and judges the
-//! graph that `cargo metadata` gives. Who has cargo-deny gets the same answers, and the advisories.
+//! graph that `cargo tree` gives. Who has cargo-deny gets the same answers, and the advisories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use crate::fault::{Fault, refuse};
@@ -100,29 +99,35 @@ fn crate_of(entry: &Value) -> String {
     entry["crate"].as_str().expect("entries are written { crate = \"..\", .. }").to_owned()
 }
 
-/// The crates that a Linux build of the workspace resolves to, ours left out.
+/// The crates that are built for the workspace on Linux, ours left out.
+///
+/// `cargo tree` knows which optional dependencies are on; `cargo metadata` lists some that are not.
 fn packages() -> Vec<Package> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--locked", "--format-version", "1"])
-        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args(["tree", "--locked", "--workspace", "--edges", "normal,build,dev"])
+        .args(["--target", "x86_64-unknown-linux-gnu"])
+        .args(["--prefix", "none", "--no-dedupe", "--format", "{p}|{l}"])
         .current_dir(repository::root())
         .output()
         .expect("cargo starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata = serde_json::from_slice::<Json>(&output.stdout).expect("metadata is JSON");
-    let foreign = |package: &&Json| !package["source"].is_null();
-    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
-    let listed = metadata["packages"].as_array().expect("metadata lists packages");
-    listed
-        .iter()
-        .filter(foreign)
-        .map(|package| Package {
-            name: text(&package["name"]),
-            version: text(&package["version"]),
-            licence: text(&package["license"]),
-        })
-        .collect()
+    let text = String::from_utf8(output.stdout).expect("names and licences are UTF-8");
+    let lines = text.lines().collect::<BTreeSet<_>>();
+    lines.into_iter().filter_map(parse).collect()
+}
+
+/// `name v1.2.3|licence`; a crate of ours has its folder behind the version.
+fn parse(line: &str) -> Option<Package> {
+    let (package, licence) = line.split_once('|')?;
+    let (name, version) = package.split_once(" v")?;
+    let version = version.trim_end_matches(" (proc-macro)");
+    let is_ours = version.contains('(');
+    (!is_ours).then(|| Package {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        licence: licence.to_owned(),
+    })
 }
 
 #[test]
@@ -146,6 +151,19 @@ fn sample(packages: &[(&str, &str, &str)]) -> Vec<String> {
     whole.extend(packages);
     let packages = whole.iter().map(owned).collect::<Vec<_>>();
     policy.check(&packages).into_iter().map(|fault| fault.message).collect()
+}
+
+#[test]
+fn lines_of_the_graph_are_read() {
+    let read =
+        |line| parse(line).map(|each| format!("{} {} {}", each.name, each.version, each.licence));
+    assert_eq!(read("bytes v1.12.2|MIT").as_deref(), Some("bytes 1.12.2 MIT"));
+    assert_eq!(
+        read("syn v3.0.10 (proc-macro)|MIT OR Apache-2.0").as_deref(),
+        Some("syn 3.0.10 MIT OR Apache-2.0")
+    );
+    assert_eq!(read("ringpost-wire v0.1.0 (/src/core/wire)|MIT"), None);
+    assert_eq!(read(""), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Each rule is a module: a function from files to [`fault::Fault`]s, one test that runs it over
 //! the repository, and tests that feed it samples, so that a rule which has stopped biting is
 //! seen. The rules never read the network, and only [`licences`] starts a process
-//! (`cargo metadata`).
+//! (`cargo tree`).
 //!
 //! | rule | what it refuses |
 //! |---|---|
