@@ -4,4 +4,7 @@
 //! rings, clocks or threads: a driver does, and the tests are one.
 #![forbid(unsafe_code)]
 
+pub mod http;
+pub mod sniff;
+pub mod timer;
 pub mod websocket;

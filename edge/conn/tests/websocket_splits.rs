@@ -81,7 +81,7 @@ fn a_character_across_fragments_and_cuts_is_one_character() {
 
 #[test]
 fn messages_back_to_back_in_every_cut() {
-    let sample: Vec<u8> = (0..5).flat_map(|length| frame(0x82, &vec![length; 9])).collect();
+    let sample: Vec<u8> = (0..5).flat_map(|length| frame(0x82, &[length; 9])).collect();
     let items: Vec<_> = (0..5).map(|length| Owned::Binary(vec![length; 9])).collect();
     check(&sample, BINARY, &items, None);
 }

@@ -1,0 +1,154 @@
+//! Why the first request is refused, and the answer to it.
+
+use std::time::Duration;
+
+use bytes::BufMut;
+use thiserror::Error;
+
+/// A refusal of the first request. Each is answered once, and then the connection is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Error)]
+pub enum Rejection {
+    /// Not a request of HTTP/1.
+    #[error("the request is malformed")]
+    Malformed,
+    /// A version other than HTTP/1.0 and HTTP/1.1.
+    #[error("the version of HTTP is not supported")]
+    HttpVersion,
+    /// No empty line within the limit.
+    #[error("the head of the request is larger than 8 KiB")]
+    HeadTooLarge,
+    /// More fields than the limit.
+    #[error("the head of the request has more than 64 fields")]
+    TooManyFields,
+    /// `Host` missing, repeated or not a host.
+    #[error("exactly one valid Host field is needed")]
+    Host,
+    /// An upgrade by another method than GET.
+    #[error("a WebSocket is opened by GET")]
+    Method,
+    /// An upgrade in HTTP/1.0.
+    #[error("a WebSocket needs HTTP/1.1")]
+    HttpTooOld,
+    /// An upgrade that announces a body: where a proxy and we disagree about its end, it smuggles.
+    #[error("a WebSocket is opened without a body")]
+    Body,
+    /// `Upgrade` without `upgrade` among the connection options.
+    #[error("the Connection field does not name upgrade")]
+    Connection,
+    /// `Sec-WebSocket-Version` missing, repeated or not 13.
+    #[error("only version 13 of the WebSocket protocol is supported")]
+    WebSocketVersion,
+    /// A foreign `Origin`, or a repeated one.
+    #[error("the origin of the page is not allowed")]
+    Origin,
+    /// `Sec-WebSocket-Key` missing, repeated or not 16 bytes in base64.
+    #[error("exactly one Sec-WebSocket-Key of 16 bytes in base64 is needed")]
+    Key,
+    /// None of the subprotocols that the client names is known.
+    #[error("known subprotocols are ringpost.v1.json and ringpost.v1.bin")]
+    Subprotocol,
+    /// The head did not end before its deadline. For the owner's timer.
+    #[error("the request did not arrive in time")]
+    TooSlow,
+    /// No room for another connection. For the owner's admission.
+    #[error("the server is at its limit of connections")]
+    Overloaded {
+        /// When to try again; rounded up to whole seconds.
+        retry_after: Duration,
+    },
+}
+
+impl Rejection {
+    /// The status code of the answer.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Malformed
+            | Self::Host
+            | Self::HttpTooOld
+            | Self::Body
+            | Self::Connection
+            | Self::Key
+            | Self::Subprotocol => 400,
+            Self::Origin => 403,
+            Self::Method => 405,
+            Self::TooSlow => 408,
+            Self::WebSocketVersion => 426,
+            Self::HeadTooLarge | Self::TooManyFields => 431,
+            Self::Overloaded { .. } => 503,
+            Self::HttpVersion => 505,
+        }
+    }
+
+    /// The value of the `reason` label of its counter, and the `code` member of the answer. A
+    /// closed set; names are stable.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::HttpVersion => "http_version",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TooManyFields => "too_many_fields",
+            Self::Host => "host",
+            Self::Method => "method",
+            Self::HttpTooOld => "http_too_old",
+            Self::Body => "body",
+            Self::Connection => "connection",
+            Self::WebSocketVersion => "websocket_version",
+            Self::Origin => "origin",
+            Self::Key => "websocket_key",
+            Self::Subprotocol => "subprotocol",
+            Self::TooSlow => "too_slow",
+            Self::Overloaded { .. } => "overloaded",
+        }
+    }
+
+    /// Writes the answer: problem details (RFC 9457) and `Connection: close`. Nothing of the
+    /// request is repeated in it. Below 512 bytes.
+    ///
+    /// # Panics
+    /// If `out` has no room.
+    pub fn write_response(self, out: &mut impl BufMut) {
+        let (status, reason) = (self.status(), self.reason_phrase());
+        let body = format!(
+            r#"{{"type":"about:blank","title":"{reason}","status":{status},"detail":"{self}","code":"{}"}}"#,
+            self.label()
+        );
+        let more = match self {
+            Self::Method => "Allow: GET\r\n".to_owned(),
+            // RFC 6455 section 4.4, and RFC 9110 section 15.5.22 for the Upgrade field.
+            Self::WebSocketVersion => {
+                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".to_owned()
+            }
+            Self::Overloaded { retry_after } => {
+                let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+                format!("Retry-After: {seconds}\r\n")
+            }
+            _ => String::new(),
+        };
+        let connection = if self == Self::WebSocketVersion { "Upgrade, close" } else { "close" };
+        let head = format!(
+            "HTTP/1.1 {status} {reason}\r\n\
+             Connection: {connection}\r\n\
+             {more}\
+             Cache-Control: no-store\r\n\
+             Content-Type: application/problem+json\r\n\
+             Content-Length: {}\r\n\
+             \r\n",
+            body.len()
+        );
+        out.put_slice(head.as_bytes());
+        out.put_slice(body.as_bytes());
+    }
+
+    const fn reason_phrase(self) -> &'static str {
+        match self.status() {
+            403 => "Forbidden",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            426 => "Upgrade Required",
+            431 => "Request Header Fields Too Large",
+            503 => "Service Unavailable",
+            505 => "HTTP Version Not Supported",
+            _ => "Bad Request",
+        }
+    }
+}
