@@ -13,8 +13,10 @@
 //! least one of them sees the other: the worker finds the work, or the pusher finds the worker
 //! asleep. The queues between them need no ordering stronger than release and acquire.
 //!
-//! Model-checked by `tests/sleep_protocol_loom.rs`; the fences stand apart from the accesses
-//! because loom models a SeqCst fence, but not a SeqCst access.
+//! Model-checked by `tests/sleep_protocol_loom.rs`. The fences stand apart from the accesses
+//! because loom models a SeqCst fence, but not a SeqCst access; all writes to a flag are swaps,
+//! because between a swap and a plain store loom admits an order of modifications that the
+//! memory model forbids. A swap per sleep costs nothing beside the system call.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
@@ -37,13 +39,13 @@ impl SleepFlag {
     /// The worker intends to sleep. It must look at every queue once more after this call, and
     /// either sleep or call [`SleepFlag::awake`].
     pub fn announce(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
+        self.asleep.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }
 
     /// The worker is back: it came out of the ring, or found work on its second look.
     pub fn awake(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.swap(false, Ordering::AcqRel);
     }
 
     /// Asked after a push: must the caller wake the worker? True for exactly one of several
@@ -53,7 +55,7 @@ impl SleepFlag {
     #[must_use]
     pub fn should_wake(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
     }
 }
 
