@@ -117,6 +117,10 @@ impl Uring {
         }
     }
 
+    pub(crate) fn has_min_wait(&self) -> bool {
+        self.has_min_wait
+    }
+
     pub(crate) fn submitter(&self) -> Submitter<'_> {
         self.ring.submitter()
     }

@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-use io_uring::cqueue;
+use io_uring::{Probe, cqueue};
 use nix::errno::Errno;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -149,6 +149,20 @@ impl Kernel {
     /// Whether multishot receives are capped.
     pub(crate) fn caps_receives(&self) -> bool {
         self.receive_turn_bytes > 0
+    }
+
+    /// Whether a wait can gather completions.
+    pub(crate) fn gathers(&self) -> bool {
+        self.uring.has_min_wait()
+    }
+
+    /// Operations that this crate submits and this kernel does not know.
+    pub(crate) fn missing_operations(&self) -> Result<Vec<&'static str>, OpenError> {
+        let mut probe = Probe::new();
+        let probed = self.uring.submitter().register_probe(&mut probe);
+        probed.map_err(|error| OpenError::of("the probe of operations", &error))?;
+        let missing = operations::NEEDED.iter().filter(|(code, _)| !probe.is_supported(*code));
+        Ok(missing.map(|(_, name)| *name).collect())
     }
 
     /// Submits everything that was pushed, and sleeps as `wait` allows.

@@ -31,6 +31,22 @@ const PROBE_ENTERS_MAX: u32 = 16;
 /// Sends never wait in the kernel and never raise SIGPIPE.
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
+/// Every operation that is built below.
+pub(super) const NEEDED: [(u8, &str); 12] = [
+    (opcode::AcceptMulti::CODE, "ACCEPT"),
+    (opcode::PollAdd::CODE, "POLL_ADD"),
+    (opcode::Recv::CODE, "RECV"),
+    (opcode::Send::CODE, "SEND"),
+    (opcode::SendMsg::CODE, "SENDMSG"),
+    (opcode::AsyncCancel2::CODE, "ASYNC_CANCEL"),
+    (opcode::Shutdown::CODE, "SHUTDOWN"),
+    (opcode::SetSockOpt::CODE, "URING_CMD"),
+    (opcode::FixedFdInstall::CODE, "FIXED_FD_INSTALL"),
+    (opcode::MsgRingData::CODE, "MSG_RING"),
+    (opcode::Close::CODE, "CLOSE"),
+    (opcode::Read::CODE, "READ"),
+];
+
 fn fixed(slot: Slot) -> Fixed {
     Fixed(slot.index())
 }
