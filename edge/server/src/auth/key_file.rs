@@ -1,0 +1,216 @@
+//! Secret keys in the data directory: `keys/token.pk8` and `keys/ticket.key`.
+//!
+//! Owns their creation at first boot, their permissions and their rotation. A file appears whole
+//! or not at all (written beside, synced, renamed), is readable by its owner alone, and is refused
+//! where others could have read it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand::{self, SystemRandom};
+use aws_lc_rs::signature::Ed25519KeyPair;
+
+use super::ticket::TicketSecrets;
+use super::token::TokenSigner;
+
+/// Largest key file that is read, bytes.
+const KEY_FILE_BYTES_MAX: u64 = 4_096;
+
+/// A key that cannot be used or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file system refuses.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Others may read or write it.
+    #[error(
+        "{} is open to others (mode {mode:o}); if nobody else has read it: chmod 600 {0}",
+        path.display(),
+    )]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It does not hold a key of this kind.
+    #[error("{} holds no usable key; restore it from a backup, or move it away to make a new one \
+             (all clients then sign in again)", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The system gives no randomness.
+    #[error("no randomness from the system")]
+    Random,
+}
+
+/// The keys of a data directory.
+pub struct Keys {
+    /// Signs access tokens.
+    pub signer: TokenSigner,
+    /// Sign resume tickets.
+    pub ticket_secrets: TicketSecrets,
+}
+
+impl Keys {
+    /// Loads the keys of `data_dir`, makes those that do not exist yet, and rotates the ticket
+    /// secret when it is due at `wall_ms`.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written, is damaged, or is open to others.
+    pub fn open(data_dir: &Path, wall_ms: u64) -> Result<Self, KeyError> {
+        let dir = data_dir.join("keys");
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|source| KeyError::Io { action: "make", path: dir.clone(), source })?;
+        Ok(Self {
+            signer: open_signer(&dir.join("token.pk8"))?,
+            ticket_secrets: open_ticket_secrets(&dir.join("ticket.key"), wall_ms)?,
+        })
+    }
+
+    /// The signer of a data directory in which a server has run, `None` where none has.
+    ///
+    /// # Errors
+    /// If the key cannot be read, is damaged, or is open to others.
+    pub fn signer_of(data_dir: &Path) -> Result<Option<TokenSigner>, KeyError> {
+        let path = data_dir.join("keys").join("token.pk8");
+        let Some(document) = read(&path)? else { return Ok(None) };
+        match TokenSigner::from_pkcs8(&document) {
+            Some(signer) => Ok(Some(signer)),
+            None => Err(KeyError::Damaged { path }),
+        }
+    }
+}
+
+fn open_signer(path: &Path) -> Result<TokenSigner, KeyError> {
+    let document = match read(path)? {
+        Some(document) => document,
+        None => {
+            let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+                .map_err(|_| KeyError::Random)?;
+            write(path, made.as_ref())?;
+            made.as_ref().to_vec()
+        }
+    };
+    TokenSigner::from_pkcs8(&document).ok_or_else(|| KeyError::Damaged { path: path.to_owned() })
+}
+
+fn open_ticket_secrets(path: &Path, wall_ms: u64) -> Result<TicketSecrets, KeyError> {
+    let fresh = || -> Result<[u8; 32], KeyError> {
+        let mut secret = [0; 32];
+        rand::fill(&mut secret).map_err(|_| KeyError::Random)?;
+        Ok(secret)
+    };
+    let (secrets, changed) = match read(path)? {
+        None => (TicketSecrets::new(fresh()?, wall_ms), true),
+        Some(bytes) => {
+            let secrets = TicketSecrets::decode(&bytes)
+                .ok_or_else(|| KeyError::Damaged { path: path.to_owned() })?;
+            if secrets.rotation_due(wall_ms) {
+                (secrets.rotated(fresh()?, wall_ms), true)
+            } else {
+                (secrets, false)
+            }
+        }
+    };
+    if changed {
+        write(path, &secrets.encode())?;
+    }
+    Ok(secrets)
+}
+
+/// The content of a key file, `None` if there is none.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
+    let failed = |source| KeyError::Io { action: "read", path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned(), mode });
+    }
+    let mut content = Vec::new();
+    file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut content).map_err(failed)?;
+    Ok(Some(content))
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+    let failed = |source| KeyError::Io { action: "write", path: path.to_owned(), source };
+    let beside = path.with_extension("new");
+    // A leftover of a crash is nobody's key yet; create_new makes the mode below certain.
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(failed)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)?;
+    let dir = path.parent().expect("key files stand in the directory `keys`");
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Keys::open(dir.path(), 1_000).unwrap();
+        let again = Keys::open(dir.path(), 2_000).unwrap();
+        assert_eq!(first.signer.key_id(), again.signer.key_id());
+        assert_eq!(first.ticket_secrets.encode(), again.ticket_secrets.encode());
+        for name in ["token.pk8", "ticket.key"] {
+            let mode = std::fs::metadata(dir.path().join("keys").join(name)).unwrap();
+            assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{name}");
+        }
+        let other = tempfile::tempdir().unwrap();
+        let other = Keys::open(other.path(), 1_000).unwrap();
+        assert_ne!(first.signer.key_id(), other.signer.key_id());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        Keys::open(dir.path(), 0).unwrap();
+        let path = dir.path().join("keys/token.pk8");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = Keys::open(dir.path(), 0).err().expect("refused");
+        assert!(matches!(error, KeyError::Exposed { mode: 0o640, .. }), "{error}");
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_key_is_refused_and_never_replaced() {
+        for name in ["token.pk8", "ticket.key"] {
+            let dir = tempfile::tempdir().unwrap();
+            Keys::open(dir.path(), 0).unwrap();
+            let path = dir.path().join("keys").join(name);
+            let whole = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+            let error = Keys::open(dir.path(), 0).err().expect("refused");
+            assert!(matches!(error, KeyError::Damaged { .. }), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), whole[..whole.len() - 1]);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The small commands: each takes what it needs and returns the text to print.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use ringpost_wire::{DeviceId, UserId};
+
+use super::Token;
+use crate::auth::Keys;
+use crate::boot;
+use crate::clock;
+use crate::config::{self, Config, Limits, Loaded, Origin};
+use crate::exit::{Failure, Kind};
+use crate::host;
+
+/// `check-config`: fails on any mistake, else says what the settings allow.
+pub(super) fn check_config(loaded: &Loaded, keys: bool) -> Result<String, Failure> {
+    config::check(loaded)?;
+    let limits = Limits::compute(&loaded.config, host::cores(), host::memory())?;
+    let mut text = String::new();
+    if keys {
+        text.push_str(&list_keys(loaded));
+        text.push('\n');
+    }
+    text.push_str(&boot::memory_text(&limits));
+    let _ = writeln!(text, "The configuration is good: {} set, the rest default.", {
+        let set = loaded.origins.len();
+        if set == 1 { "1 key".to_owned() } else { format!("{set} keys") }
+    });
+    Ok(text)
+}
+
+fn list_keys(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    for (key, value) in config::values(&loaded.config) {
+        let origin = loaded.origins.get(&key).unwrap_or(&Origin::Default);
+        let variable = config::env_name(&key);
+        let _ = writeln!(text, "{key} = {value}  # {origin}; {variable}");
+    }
+    text
+}
+
+/// `token`: an access token for development.
+pub(super) fn token(config: &Config, asked: &Token) -> Result<String, Failure> {
+    let signer = Keys::signer_of(&config.data_dir)?.ok_or_else(|| {
+        let dir = config.data_dir.display();
+        let error = anyhow!("{dir} has no signing key yet; start the server there once");
+        Failure::new(Kind::Usage, error)
+    })?;
+    let device = DeviceId::new(asked.device).expect("the argument parser takes 1 to 127");
+    let user = UserId::from(asked.user);
+    let ttl = asked.ttl.map_or(config.auth.access_ttl, Duration::from_secs);
+    let (issuer, audience) = (&config.auth.issuer, &config.auth.audience);
+    Ok(signer.sign(issuer, audience, (user, device), clock::wall_ms(), ttl).token)
+}

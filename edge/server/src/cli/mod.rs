@@ -1,0 +1,170 @@
+//! The command line: what can be asked, and the help that teaches it.
+//!
+//! Owns the arguments and which layer of the configuration they become. The commands themselves
+//! stand in [`commands`]; `serve` is handed in by the binary, which alone wires all layers.
+
+mod commands;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Loaded, Sources};
+use crate::exit::Failure;
+use crate::output;
+
+const AFTER_HELP: &str = "\
+Start here:
+  ringpost                              serve on 127.0.0.1:7400, data in ./ringpost-data
+  ringpost check-config                 is the configuration good, and what does it allow?
+  ringpost token --user UUID --device 1 an access token for development
+
+Settings come from defaults, then the file (--config, or RINGPOST_CONFIG), then the environment
+(RINGPOST_LIMITS__MESSAGE_BYTES_MAX=32KiB), then flags (--set limits.message_bytes_max=32KiB); the
+later wins. `ringpost check-config --keys` lists all keys with their values and variables.
+
+Exit codes: 0 done, 2 command line, 64 argument, 69 check failed, 70 bug, 71 host refuses,
+74 storage, 75 busy (another server), 78 configuration.";
+
+/// A durable messaging server: binary protocol, WebSocket and REST on one port.
+#[derive(Parser, Debug)]
+#[command(name = "ringpost", version, after_help = AFTER_HELP)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+struct Settings {
+    /// TOML file with settings
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting by its dotted key; may be given several times
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Where clients connect, several parted by commas [default: 127.0.0.1:7400]
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where health, metrics and administration are served [default: 127.0.0.1:7401]
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    admin_listen: Option<String>,
+    /// Where everything is kept [default: ./ringpost-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Worker threads, 0 = one for each core that the process may use [default: 0]
+    #[arg(long, global = true, value_name = "N")]
+    workers: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// error, warn, info or debug [default: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Serve clients (what happens without a command)
+    Serve,
+    /// Check all settings and say what they allow; changes nothing
+    CheckConfig {
+        /// List every key with its value, where it was set, and its environment variable
+        #[arg(long)]
+        keys: bool,
+    },
+    /// Print an access token signed with the key of the data directory, for development
+    ///
+    /// The server must have run once in the data directory (its first start makes the key).
+    /// Whoever can run this can be any user: guard the directory.
+    Token(Token),
+}
+
+#[derive(Args, Debug)]
+struct Token {
+    /// The user
+    #[arg(long, value_name = "UUID")]
+    user: uuid::Uuid,
+    /// The device, 1 to 127
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=127))]
+    device: u8,
+    /// Seconds until it expires [default: auth.access_ttl]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    ttl: Option<u64>,
+}
+
+/// Reads the command line and does what it asks; `serve` is the server.
+pub fn main(serve: impl FnOnce(Loaded) -> Result<(), Failure>) -> ExitCode {
+    let line = CommandLine::parse();
+    match run(line, serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(
+    line: CommandLine,
+    serve: impl FnOnce(Loaded) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let loaded = config::load(&line.settings.sources(std::env::vars_os()))?;
+    match line.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            config::check(&loaded)?;
+            serve(loaded)
+        }
+        Command::CheckConfig { keys } => {
+            output::say(&commands::check_config(&loaded, keys)?);
+            Ok(())
+        }
+        Command::Token(token) => {
+            config::check(&loaded)?;
+            output::say(&commands::token(&loaded.config, &token)?);
+            Ok(())
+        }
+    }
+}
+
+impl Settings {
+    /// The layers above the defaults. Variables that are not valid UTF-8 cannot be ours.
+    fn sources(
+        &self,
+        environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Sources {
+        let named = [
+            ("listen", &self.listen),
+            ("admin.listen", &self.admin_listen),
+            ("data_dir", &self.data_dir),
+            ("workers", &self.workers),
+            ("log.format", &self.log_format),
+            ("log.level", &self.log_level),
+        ];
+        let named =
+            named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        Sources {
+            file: self.config.clone(),
+            environment: environment
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            flags: self.set.iter().cloned().chain(named).collect(),
+        }
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write KEY=VALUE, for instance limits.message_bytes_max=32KiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The command line: every flag lands in its key, commands say what they must.
+
+use clap::CommandFactory;
+
+use super::*;
+use crate::config::Origin;
+use crate::exit::Kind;
+
+fn parse(arguments: &[&str]) -> CommandLine {
+    CommandLine::try_parse_from(std::iter::once("ringpost").chain(arguments.iter().copied()))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn load(arguments: &[&str]) -> Loaded {
+    let sources = parse(arguments).settings.sources(std::iter::empty());
+    config::load(&sources).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_definitions_are_consistent() {
+    CommandLine::command().debug_assert();
+}
+
+#[test]
+fn flags_become_settings() {
+    let loaded = load(&[
+        "--listen",
+        "127.0.0.1:1,[::1]:2",
+        "--admin-listen",
+        "127.0.0.1:3",
+        "--data-dir",
+        "/d",
+        "--workers",
+        "3",
+        "--log-format",
+        "json",
+        "--log-level",
+        "debug",
+        "--set",
+        "auth.access_ttl = 5m",
+    ]);
+    let config = &loaded.config;
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.admin.listen.port(), 3);
+    assert_eq!(config.data_dir, PathBuf::from("/d"));
+    assert_eq!(config.workers, 3);
+    assert_eq!(config.log.format, config::LogFormat::Json);
+    assert_eq!(config.log.level, config::LogLevel::Debug);
+    assert_eq!(config.auth.access_ttl.as_secs(), 300);
+    assert_eq!(loaded.origins.len(), 7);
+    assert!(loaded.origins.values().all(|origin| *origin == Origin::Flag));
+}
+
+#[test]
+fn serve_is_what_happens_without_a_command() {
+    assert!(parse(&[]).command.is_none());
+    let mut served = 0;
+    let line = parse(&["--set", "workers=1"]);
+    run(line, |loaded| {
+        served += 1;
+        assert_eq!(loaded.config.workers, 1);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(served, 1);
+}
+
+#[test]
+fn a_bad_configuration_never_serves() {
+    let line = parse(&["--admin-listen", "0.0.0.0:7401"]);
+    let failure = run(line, |_| panic!("served")).unwrap_err();
+    assert_eq!(failure.kind, Kind::Config);
+    let text = failure.to_string();
+    assert!(text.contains("admin.listen (flag): found 0.0.0.0:7401"), "{text}");
+    assert!(text.contains("admin.token_file"), "{text}");
+}
+
+#[test]
+fn check_config_says_what_the_settings_allow() {
+    let text = commands::check_config(&load(&["--workers", "2"]), true).unwrap();
+    for expected in [
+        "workers = 2  # flag; RINGPOST_WORKERS",
+        "limits.message_bytes_max = \"64KiB\"  # default; RINGPOST_LIMITS__MESSAGE_BYTES_MAX",
+        "together",
+        "The configuration is good: 1 key set",
+    ] {
+        assert!(text.contains(expected), "{expected} in\n{text}");
+    }
+}
+
+#[test]
+fn token_needs_a_data_directory_and_then_signs_for_the_verifier() {
+    use crate::auth::{Keys, TokenRules, TokenVerifier};
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config::Config { data_dir: dir.path().to_owned(), ..Default::default() };
+    config.auth.audience = "chat".into();
+    let user = uuid::Uuid::new_v4();
+    let asked = Token { user, device: 9, ttl: Some(60) };
+    let failure = commands::token(&config, &asked).unwrap_err();
+    assert_eq!(failure.kind, Kind::Usage);
+
+    let now = crate::clock::wall_ms();
+    let keys = Keys::open(dir.path(), now).unwrap();
+    let token = commands::token(&config, &asked).unwrap();
+    let rules = TokenRules { audience: "chat".into(), clock_skew: std::time::Duration::ZERO };
+    let verifier = TokenVerifier::new(&keys.signer, "ringpost", rules);
+    let verified = verifier.verify(&token, crate::clock::wall_ms()).unwrap();
+    assert_eq!(verified.user.uuid(), user);
+    assert_eq!(verified.device.number(), 9);
+    // Whole seconds are signed: the end lies within a second of sixty from now.
+    assert!(verified.expires_at_ms.abs_diff(now + 60_000) <= 2_000);
+}
+
+#[test]
+fn arguments_out_of_range_are_refused_by_the_parser() {
+    for arguments in [
+        ["token", "--user", "x", "--device", "1"].as_slice(),
+        &["token", "--user", "6f1f3c52-6d1b-4b57-9d29-5b8f7c0a1e11", "--device", "128"],
+        &["token", "--user", "6f1f3c52-6d1b-4b57-9d29-5b8f7c0a1e11", "--device", "0"],
+        &["--set", "novalue"],
+        &["--set", "=5"],
+    ] {
+        let arguments = std::iter::once("ringpost").chain(arguments.iter().copied());
+        assert!(CommandLine::try_parse_from(arguments).is_err());
+    }
+}

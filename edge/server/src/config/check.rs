@@ -1,0 +1,219 @@
+//! Whether a well-formed configuration makes sense: ranges, and combinations that contradict.
+//!
+//! Pure: looks at values only, never at the disk. Finds all mistakes, not the first.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use super::layers::{Loaded, Origin};
+use super::problem::{ConfigError, Problem};
+use super::quantity::{duration_text, size_text};
+use super::sections::{Auth, CodeSenderKind, Config, LimitKeys};
+
+/// Most workers of one node: a worker's number has eight bits in the ids that it stamps.
+pub const WORKERS_MAX: u16 = 256;
+
+/// Most addresses that clients may connect to.
+const LISTEN_MAX: usize = 16;
+
+/// Smallest and largest segment: below, recycling never stops; above, recovery reads for long.
+pub const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+
+/// Segments that the disk budget must hold: one written, one applied, one prewritten, one spare.
+const SEGMENTS_MIN: u64 = 4;
+
+/// Most origins in the allow-list.
+const ORIGINS_MAX: usize = 64;
+
+/// Checks all values against their ranges and against each other.
+///
+/// # Errors
+/// With every mistake that was found.
+pub fn check(loaded: &Loaded) -> Result<(), ConfigError> {
+    let mut checker = Checker { loaded, problems: Vec::new() };
+    let config = &loaded.config;
+    checker.node(config);
+    checker.storage(config);
+    checker.auth(&config.auth);
+    checker.rest(config);
+    checker.limits(&config.limits);
+    if checker.problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(checker.problems)) }
+}
+
+struct Checker<'a> {
+    loaded: &'a Loaded,
+    problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn refuse(&mut self, key: &str, found: impl Display, allowed: impl Display) {
+        let origin = self.loaded.origins.get(key).cloned().unwrap_or(Origin::Default);
+        let (found, allowed) = (found.to_string(), allowed.to_string());
+        self.problems.push(Problem { key: key.to_owned(), origin, found, allowed });
+    }
+
+    fn number(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) {
+        if !range.contains(&value) {
+            self.refuse(key, value, format!("{} to {}", range.start(), range.end()));
+        }
+    }
+
+    fn size(&mut self, key: &str, bytes: u64, range: RangeInclusive<u64>) {
+        if !range.contains(&bytes) {
+            let (low, high) = (size_text(*range.start()), size_text(*range.end()));
+            self.refuse(key, size_text(bytes), format!("{low} to {high}"));
+        }
+    }
+
+    fn duration(&mut self, key: &str, value: Duration, low: Duration, high: Duration) {
+        if value < low || value > high {
+            let allowed = format!("{} to {}", duration_text(low), duration_text(high));
+            self.refuse(key, duration_text(value), allowed);
+        }
+    }
+
+    fn node(&mut self, config: &Config) {
+        let distinct: HashSet<_> = config.listen.iter().filter(|addr| addr.port() != 0).collect();
+        let fixed = config.listen.iter().filter(|addr| addr.port() != 0).count();
+        if config.listen.is_empty() || config.listen.len() > LISTEN_MAX || distinct.len() != fixed {
+            let allowed = format!("1 to {LISTEN_MAX} different addresses");
+            self.refuse("listen", format!("{:?}", config.listen), allowed);
+        }
+        if config.data_dir.as_os_str().is_empty() {
+            self.refuse("data_dir", "\"\"", "a directory (it is made if it does not exist)");
+        }
+        self.number("workers", config.workers.into(), 0..=WORKERS_MAX.into());
+        let (low, high) = (Duration::from_secs(1), minutes(60));
+        self.duration("drain_deadline", config.drain_deadline, low, high);
+        let admin = &config.admin;
+        if !admin.listen.ip().is_loopback() && is_unset(&admin.token_file) {
+            let allowed = "a loopback address, or any address together with admin.token_file";
+            self.refuse("admin.listen", admin.listen, allowed);
+        }
+        if admin.listen.port() != 0 && config.listen.contains(&admin.listen) {
+            self.refuse("admin.listen", admin.listen, "an address that `listen` does not name");
+        }
+    }
+
+    fn storage(&mut self, config: &Config) {
+        let journal = &config.journal;
+        self.size("journal.segment_bytes", journal.segment_bytes, SEGMENT_BYTES);
+        let block = 1 << 20;
+        if !journal.segment_bytes.is_multiple_of(block) {
+            let found = size_text(journal.segment_bytes);
+            self.refuse("journal.segment_bytes", found, "a multiple of 1MiB");
+        }
+        let budget_min = SEGMENTS_MIN.saturating_mul(journal.segment_bytes);
+        if journal.disk_budget_bytes < budget_min {
+            let allowed =
+                format!("at least {SEGMENTS_MIN} segments, which is {}", size_text(budget_min));
+            self.refuse("journal.disk_budget_bytes", size_text(journal.disk_budget_bytes), allowed);
+        }
+        let memory = 1 << 20..=64 << 30;
+        self.size("journal.pending_bytes_max", journal.pending_bytes_max, memory.clone());
+        self.size("journal.unapplied_bytes_max", journal.unapplied_bytes_max, memory.clone());
+        self.size("store.cache_bytes", config.store.cache_bytes, memory.clone());
+        self.size("store.write_buffer_bytes_max", config.store.write_buffer_bytes_max, memory);
+    }
+
+    fn auth(&mut self, auth: &Auth) {
+        for (key, text) in [("auth.issuer", &auth.issuer), ("auth.audience", &auth.audience)] {
+            if text.is_empty() || text.len() > 256 {
+                self.refuse(key, format!("{text:?}"), "1 to 256 bytes of text");
+            }
+        }
+        let seconds = Duration::from_secs;
+        self.duration("auth.access_ttl", auth.access_ttl, seconds(10), minutes(24 * 60));
+        self.duration("auth.refresh_ttl", auth.refresh_ttl, minutes(1), minutes(366 * 24 * 60));
+        self.duration("auth.ticket_ttl", auth.ticket_ttl, seconds(10), minutes(7 * 24 * 60));
+        self.duration("auth.clock_skew", auth.clock_skew, seconds(0), minutes(5));
+        self.duration("auth.code_ttl", auth.code_ttl, seconds(30), minutes(60));
+        self.number("auth.code_attempts_max", auth.code_attempts_max.into(), 1..=10);
+        self.number("auth.codes_per_phone_hour", auth.codes_per_phone_hour.into(), 1..=1_000);
+        let per_minute = auth.requests_per_address_minute.into();
+        self.number("auth.requests_per_address_minute", per_minute, 1..=60_000);
+        self.number("auth.verify_threads", auth.verify_threads.into(), 1..=64);
+        self.number("auth.verify_queue_max", auth.verify_queue_max.into(), 16..=1_000_000);
+        if !is_unset(&auth.jwks_file)
+            && (auth.jwks_issuer.is_empty() || auth.jwks_issuer == auth.issuer)
+        {
+            let allowed = "the identity provider's `iss`, which differs from auth.issuer";
+            self.refuse("auth.jwks_issuer", format!("{:?}", auth.jwks_issuer), allowed);
+        }
+        let webhook = auth.webhook_url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
+        if auth.code_sender == CodeSenderKind::Webhook && !webhook {
+            let allowed = "http://HOST:PORT/PATH (of a relay beside the server: codes travel in \
+                           the clear)";
+            self.refuse("auth.webhook_url", format!("{:?}", auth.webhook_url), allowed);
+        }
+    }
+
+    fn rest(&mut self, config: &Config) {
+        let rest = &config.rest;
+        self.number("rest.threads", rest.threads.into(), 1..=64);
+        self.number("rest.connections_max", rest.connections_max.into(), 1..=100_000);
+        let (low, high) = (Duration::from_millis(100), minutes(5));
+        self.duration("rest.header_deadline", rest.header_deadline, low, high);
+        self.duration("rest.request_deadline", rest.request_deadline, low, high);
+        self.size("rest.body_bytes_max", rest.body_bytes_max, 1 << 10..=1 << 20);
+    }
+
+    fn limits(&mut self, limits: &LimitKeys) {
+        let connections = u64::from(limits.connections_max);
+        self.number("limits.connections_max", connections, 1..=16_000_000);
+        let unauthenticated = limits.unauthenticated_per_address_max.into();
+        self.number("limits.unauthenticated_per_address_max", unauthenticated, 1..=1_000_000);
+        let (low, high) = (Duration::from_millis(100), minutes(5));
+        self.duration("limits.handshake_deadline", limits.handshake_deadline, low, high);
+        self.duration("limits.auth_deadline", limits.auth_deadline, low, high);
+        if limits.auth_deadline < limits.handshake_deadline {
+            let allowed = "at least limits.handshake_deadline: both count from accept";
+            self.refuse("limits.auth_deadline", duration_text(limits.auth_deadline), allowed);
+        }
+        let (second, hour) = (Duration::from_secs(1), minutes(60));
+        self.duration("limits.ping_interval", limits.ping_interval, second, hour);
+        self.duration("limits.progress_deadline", limits.progress_deadline, second, hour);
+        let content = 256..=ringpost_wire::limits::MESSAGE_BYTES_MAX as u64;
+        self.size("limits.message_bytes_max", limits.message_bytes_max, content.clone());
+        // A frame around the largest content must fit, and a second one behind it.
+        let outbox = 2 * limits.message_bytes_max.min(*content.end())..=64 << 20;
+        self.size("limits.outbox_bytes_max", limits.outbox_bytes_max, outbox);
+        let shared = limits.outbox_bytes_max..=1 << 40;
+        self.size("limits.outboxes_bytes_max", limits.outboxes_bytes_max, shared);
+        self.size("limits.receive_buffers_bytes", limits.receive_buffers_bytes, 1 << 20..=16 << 30);
+        self.size("limits.resident_bytes_max", limits.resident_bytes_max, 1 << 20..=1 << 40);
+        let bad = limits.origins.iter().find(|origin| !is_origin(origin)).cloned();
+        if let Some(origin) = bad {
+            let allowed = "scheme and host as browsers send them, such as \
+                           \"https://chat.example\" or \"http://localhost:3000\"";
+            self.refuse("limits.origins", format!("{origin:?}"), allowed);
+        }
+        if limits.origins.len() > ORIGINS_MAX {
+            let found = format!("{} origins", limits.origins.len());
+            self.refuse("limits.origins", found, format!("at most {ORIGINS_MAX}"));
+        }
+    }
+}
+
+const fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+fn is_unset(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+/// An origin as RFC 6454 serializes it: scheme, `://`, host, port only where it is not the
+/// default; nothing behind it.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty()
+            && host.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte)
+            })
+    })
+}

@@ -1,0 +1,60 @@
+//! What is wrong with a configuration, in the words of the person who wrote it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::layers::Origin;
+
+/// One key that cannot be taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// The dotted key.
+    pub key: String,
+    /// The layer that set it.
+    pub origin: Origin,
+    /// What stands there.
+    pub found: String,
+    /// What may stand there.
+    pub allowed: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, origin, found, allowed } = self;
+        write!(f, "{key} ({origin}): found {found}; allowed: {allowed}")
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{} is not valid TOML:\n{message}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Line, column and reason.
+        message: String,
+    },
+    /// Keys that do not exist, values that do not fit, combinations that make no sense; all of
+    /// them.
+    #[error("{} in the configuration:\n{}", count(.0.len()), lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 { "one mistake".to_owned() } else { format!("{problems} mistakes") }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,255 @@
+//! The configuration: precedence of the layers, messages for mistakes, the documented defaults.
+
+use std::io::Write;
+
+use super::*;
+use crate::host::HostMemory;
+
+/// The file that documents every key.
+const DEFAULT_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/config/default.toml");
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+}
+
+fn problems(sources: &Sources) -> Vec<Problem> {
+    match load(sources).and_then(|loaded| check(&loaded).map(|()| loaded)) {
+        Err(ConfigError::Invalid(problems)) => problems,
+        other => panic!("expected problems, got {other:?}"),
+    }
+}
+
+fn flags(flags: &[(&str, &str)]) -> Sources {
+    Sources { flags: pairs(flags), ..Sources::default() }
+}
+
+#[test]
+fn the_documented_file_equals_the_defaults_and_explains_every_key() {
+    let text = std::fs::read_to_string(DEFAULT_FILE).unwrap();
+    let sources = Sources { file: Some(DEFAULT_FILE.into()), ..Sources::default() };
+    let loaded = load(&sources).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(loaded.config, Config::default());
+    let named: Vec<&String> = loaded.origins.keys().collect();
+    let all = keys();
+    assert_eq!(named, all.iter().collect::<Vec<_>>(), "every key stands in the file");
+    check(&loaded).unwrap_or_else(|error| panic!("{error}"));
+
+    let lines: Vec<&str> = text.lines().collect();
+    for (number, line) in lines.iter().enumerate() {
+        let is_key = line.split_once(" = ").is_some_and(|(key, _)| !key.starts_with('#'));
+        if is_key {
+            let above = number.checked_sub(1).map_or("", |above| lines[above]);
+            assert!(above.starts_with("# "), "no comment above line {}: {line}", number + 1);
+        }
+    }
+}
+
+#[test]
+fn later_layers_win_and_origins_are_known() {
+    let file = file("workers = 2\n[limits]\nping_interval = \"10s\"\nplaintext = true\n");
+    let sources = Sources {
+        file: Some(file.path().into()),
+        environment: pairs(&[
+            ("RINGPOST_WORKERS", "3"),
+            ("RINGPOST_LIMITS__PING_INTERVAL", "20s"),
+            ("RINGPOST_LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
+            ("PATH", "/bin"),
+        ]),
+        flags: pairs(&[("workers", "4")]),
+    };
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.config.workers, 4);
+    assert_eq!(loaded.config.limits.ping_interval.as_secs(), 20);
+    assert!(loaded.config.limits.plaintext);
+    assert_eq!(loaded.config.listen.len(), 2);
+    assert_eq!(loaded.config.auth, Auth::default());
+    assert_eq!(loaded.origins["workers"], Origin::Flag);
+    let variable = Origin::Environment("RINGPOST_LIMITS__PING_INTERVAL".into());
+    assert_eq!(loaded.origins["limits.ping_interval"], variable);
+    assert_eq!(loaded.origins["limits.plaintext"], Origin::File(file.path().into()));
+    assert!(!loaded.origins.contains_key("data_dir"));
+}
+
+#[test]
+fn the_environment_can_name_the_file_and_a_flag_overrides_it() {
+    let (one, two) = (file("workers = 1\n"), file("workers = 2\n"));
+    let path = one.path().to_str().unwrap();
+    let mut sources = Sources { environment: pairs(&[(ENV_FILE, path)]), ..Sources::default() };
+    assert_eq!(load(&sources).unwrap().config.workers, 1);
+    sources.file = Some(two.path().into());
+    assert_eq!(load(&sources).unwrap().config.workers, 2);
+}
+
+#[test]
+fn every_key_can_be_set_by_its_variable() {
+    for (key, value) in values(&Config::default()) {
+        let text = match value.parse::<toml::Value>() {
+            Ok(toml::Value::String(text)) => text,
+            Ok(toml::Value::Array(parts)) => {
+                let parts: Vec<&str> = parts.iter().filter_map(toml::Value::as_str).collect();
+                parts.join(",")
+            }
+            _ => value.clone(),
+        };
+        let sources = Sources { environment: vec![(env_name(&key), text)], ..Sources::default() };
+        let loaded = load(&sources).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(loaded.config, Config::default(), "{key}");
+        assert!(loaded.origins.contains_key(&key), "{key}");
+    }
+}
+
+#[test]
+fn what_a_cluster_injects_for_a_service_named_ringpost_is_not_ours() {
+    let sources = Sources {
+        environment: pairs(&[
+            ("RINGPOST_SERVICE_HOST", "10.0.0.1"),
+            ("RINGPOST_SERVICE_PORT_CLIENTS", "7400"),
+            ("RINGPOST_PORT", "tcp://10.0.0.1:7400"),
+            ("RINGPOST_PORT_7400_TCP_ADDR", "10.0.0.1"),
+        ]),
+        ..Sources::default()
+    };
+    assert_eq!(load(&sources).unwrap().config, Config::default());
+    let injected = |key: &String| key.starts_with("service") || key.starts_with("port");
+    assert!(!keys().iter().any(injected), "a key of ours would be shadowed");
+}
+
+#[test]
+fn unknown_keys_are_refused_with_what_was_meant() {
+    let file = file("wrokers = 2\n[limits]\nmesage_bytes_max = 5\n[nothing]\nx = 1\n[empty]\n");
+    let sources = Sources {
+        file: Some(file.path().into()),
+        environment: pairs(&[("RINGPOST_LIMIT__ORIGINS", "x")]),
+        flags: pairs(&[("auth.password", "hunter2")]),
+    };
+    let found = problems(&sources);
+    let by_key = |key: &str| &found.iter().find(|problem| problem.key == key).unwrap().allowed;
+    assert!(by_key("wrokers").contains("`workers`"));
+    assert!(by_key("limits.mesage_bytes_max").contains("`limits.message_bytes_max`"));
+    assert!(by_key("nothing.x").contains("--keys"));
+    assert!(by_key("limit.origins").contains("`limits.origins`"));
+    assert!(by_key("auth.password").contains("auth.access_ttl"));
+    assert!(by_key("empty").contains("no such key"));
+    assert_eq!(found.len(), 6);
+}
+
+#[test]
+fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
+    #[track_caller]
+    fn expect(key: &str, value: &str, allowed: &str) {
+        let found = problems(&flags(&[(key, value)]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        let text = found[0].to_string();
+        assert!(text.starts_with(&format!("{key} (flag): found ")), "{text}");
+        assert!(text.contains(value), "{text}");
+        assert!(found[0].allowed.contains(allowed), "{text}");
+    }
+    expect("limits.ping_interval", "5 parsecs", "\"15m\"");
+    expect("limits.ping_interval", "500ms", "1s to 1h");
+    expect("limits.message_bytes_max", "-1", "64KiB");
+    expect("limits.message_bytes_max", "1MiB", "256B to 64KiB");
+    expect("workers", "many", "u16");
+    expect("workers", "257", "0 to 256");
+    expect("listen", "localhost:7400", "127.0.0.1:7400");
+    expect("admin.listen", "7401", "ADDRESS:PORT");
+    expect("journal.device", "tape", "glommio");
+    expect("limits.plaintext", "perhaps", "boolean");
+    expect("auth.provision", "never", "on_sign_in");
+    expect("auth.audience", "", "1 to 256 bytes");
+    expect("journal.segment_bytes", "1500KiB", "multiple of 1MiB");
+    expect("journal.disk_budget_bytes", "1MiB", "4 segments, which is 256MiB");
+    expect("limits.auth_deadline", "2s", "handshake_deadline");
+    expect("limits.origins", "chat.example", "https://chat.example");
+    expect("limits.origins", "https://chat.example/path", "https://chat.example");
+    expect("auth.verify_threads", "0", "1 to 64");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let found = problems(&flags(&[("workers", "x"), ("log.level", "loud"), ("nope", "1")]));
+    assert_eq!(found.len(), 3);
+    let text = ConfigError::Invalid(found).to_string();
+    assert!(text.starts_with("3 mistakes in the configuration:\n"), "{text}");
+}
+
+#[test]
+fn combinations_that_contradict_are_refused() {
+    let keys_of = |sources: &Sources| -> Vec<String> {
+        problems(sources).into_iter().map(|problem| problem.key).collect()
+    };
+    assert_eq!(keys_of(&flags(&[("admin.listen", "0.0.0.0:7401")])), ["admin.listen"]);
+    assert_eq!(keys_of(&flags(&[("admin.listen", "127.0.0.1:7400")])), ["admin.listen"]);
+    assert_eq!(keys_of(&flags(&[("listen", "127.0.0.1:1,127.0.0.1:1")])), ["listen"]);
+    assert_eq!(keys_of(&flags(&[("listen", "")])), ["listen"]);
+    assert_eq!(keys_of(&flags(&[("auth.jwks_file", "/k")])), ["auth.jwks_issuer"]);
+    assert_eq!(keys_of(&flags(&[("auth.code_sender", "webhook")])), ["auth.webhook_url"]);
+    let token = flags(&[("admin.listen", "0.0.0.0:7401"), ("admin.token_file", "/t")]);
+    check(&load(&token).unwrap()).unwrap();
+    let two_random_ports = flags(&[("listen", "127.0.0.1:0,127.0.0.1:0")]);
+    check(&load(&two_random_ports).unwrap()).unwrap();
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_an_error_with_its_path() {
+    let sources = Sources { file: Some("/nowhere/x.toml".into()), ..Sources::default() };
+    let error = load(&sources).unwrap_err();
+    assert!(matches!(&error, ConfigError::Read { .. }));
+    assert!(error.to_string().contains("/nowhere/x.toml"));
+    let file = file("workers = = 2\n");
+    let sources = Sources { file: Some(file.path().into()), ..Sources::default() };
+    let error = load(&sources).unwrap_err().to_string();
+    assert!(error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn a_section_where_a_value_belongs_and_the_reverse_are_refused() {
+    for text in ["limits = 5\n", "[workers]\nx = 1\n", "[listen]\n", "workers = [1]\n"] {
+        let file = file(text);
+        let sources = Sources { file: Some(file.path().into()), ..Sources::default() };
+        assert_eq!(problems(&sources).len(), 1, "{text}");
+    }
+    // An empty section changes nothing.
+    let file = file("[limits]\n[auth]\n");
+    let sources = Sources { file: Some(file.path().into()), ..Sources::default() };
+    assert_eq!(load(&sources).unwrap().config, Config::default());
+}
+
+#[test]
+fn limits_share_the_node_among_its_workers() {
+    let host = Some(HostMemory { bytes: 16 << 30, by_cgroup: false });
+    let mut config = Config::default();
+    let one = Limits::compute(&config, 1, host).unwrap();
+    assert_eq!(one.workers, 1);
+    assert_eq!(one.connections_per_worker_max, config.limits.connections_max);
+    let four = Limits::compute(&config, 4, host).unwrap();
+    assert_eq!(four.workers, 4);
+    assert_eq!(four.connections_per_worker_max, config.limits.connections_max / 4 * 5 / 4);
+    assert_eq!(four.resident_per_worker_bytes_max, config.limits.resident_bytes_max / 4);
+    assert_eq!(one.memory_bytes(), four.memory_bytes(), "the sum is the node's");
+    config.workers = 3;
+    assert_eq!(Limits::compute(&config, 1, host).unwrap().workers, 3);
+}
+
+#[test]
+fn limits_that_allow_more_memory_than_there_is_are_refused_with_what_to_lower() {
+    let config = Config::default();
+    let small = HostMemory { bytes: 256 << 20, by_cgroup: true };
+    let error = Limits::compute(&config, 2, Some(small)).unwrap_err();
+    assert!(error.allowed_bytes > small.bytes);
+    let text = error.to_string();
+    assert!(text.contains("256 MiB (the cgroup's limit)"), "{text}");
+    assert!(text.contains("limits.connections_max"), "{text}");
+    assert!(Limits::compute(&config, 2, None).is_ok(), "unknown is not refused");
+}
+
+#[test]
+fn the_defaults_fit_a_host_of_two_gibibytes() {
+    let host = HostMemory { bytes: 2 << 30, by_cgroup: false };
+    Limits::compute(&Config::default(), 64, Some(host)).unwrap();
+}
