@@ -15,15 +15,13 @@
 //! Sources: RFC 9112 section 3 (request line), RFC 8446 section 5.1 (record header), HAProxy's
 //! PROXY protocol sections 2.1 and 2.2.
 
+use ringpost_wire::frame::PREAMBLE;
 use ringpost_wire::limits::PREAMBLE_BYTES;
-
-/// What a client of the binary protocol sends first.
-const PREAMBLE: &[u8; PREAMBLE_BYTES] = b"RPP1";
 
 /// How each protocol starts. HTTP is known by the methods that have a standard: any word with a
 /// space behind it would also fit the greetings of other protocols, and garbage.
 const SIGNATURES: [(&[u8], Protocol); 14] = [
-    (PREAMBLE, Protocol::Binary),
+    (&PREAMBLE, Protocol::Binary),
     (b"GET ", Protocol::Http),
     (b"HEAD ", Protocol::Http),
     (b"POST ", Protocol::Http),

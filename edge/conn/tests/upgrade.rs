@@ -217,6 +217,8 @@ fn the_limits_of_a_head_themselves_pass() {
     let head = good().padded_to(HEAD_BYTES_MAX + 1).bytes();
     assert_eq!(decide(&head, &[1000]), Err(Rejection::HeadTooLarge));
     assert_eq!(decide(&head, &[]), Err(Rejection::HeadTooLarge));
+    let without_end = &head[..HEAD_BYTES_MAX];
+    assert_eq!(decide(without_end, &[1000]), Err(Rejection::HeadTooLarge), "no end can follow");
 
     let fields = |count: usize| {
         let head = good();

@@ -143,8 +143,7 @@ impl Assembly {
                     have += piece.len();
                     if have < bytes_needed {
                         self.part = Part::Header { have: have as u8 };
-                        // Even what is there may be a violation already.
-                        return frame::parse(&self.scratch[..have], &expected).map(|_| ());
+                        return Ok(());
                     }
                 }
             }

@@ -85,7 +85,7 @@ pub(super) struct Expected {
 /// How far a header has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Header {
-    /// At least `bytes_needed` bytes are needed to judge further.
+    /// What is there passes; nothing more can be judged before `bytes_needed` bytes are there.
     Incomplete { bytes_needed: usize },
     /// The payload starts behind `header_bytes`.
     Complete { frame: Frame, header_bytes: usize },
