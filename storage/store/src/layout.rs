@@ -81,7 +81,7 @@ const PEER_TAG_BYTES: usize = 4;
 /// A key; every table's fits without an allocation.
 pub type Key = SmallVec<[u8; 64]>;
 
-fn key(parts: &[&[u8]]) -> Key {
+pub(crate) fn key(parts: &[&[u8]]) -> Key {
     let mut key = Key::new();
     for part in parts {
         key.extend_from_slice(part);
@@ -230,7 +230,7 @@ pub fn prefix_end(prefix: &[u8]) -> Key {
     unreachable!("a table's first byte is below 0xff")
 }
 
-fn value(parts: &[&[u8]]) -> Bytes {
+pub(crate) fn value(parts: &[&[u8]]) -> Bytes {
     let length = 1 + parts.iter().map(|part| part.len()).sum::<usize>();
     let mut value = Vec::with_capacity(length);
     value.push(VALUE_VERSION);
@@ -402,9 +402,7 @@ pub fn read_message(id: ServerId, value: &Bytes) -> Result<MessageRow, StoreErro
     let position = Position(reader.u64()?);
     let flags = reader.u8()?;
     let from = UserId(reader.array()?);
-    let from_device = reader.u8()?;
-    let from_device =
-        DeviceId::new(from_device).ok_or_else(|| reader.damaged("no such device number"))?;
+    let from_device = reader.device()?;
     let head = MessageHead {
         id,
         from,
@@ -433,17 +431,17 @@ fn set_bytes(set: DeviceSet) -> SmallVec<[u8; 16]> {
 }
 
 /// Reads fields off the front of a key or value.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     table: &'static str,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    const fn new(table: &'static str, rest: &'a [u8]) -> Self {
+    pub(crate) const fn new(table: &'static str, rest: &'a [u8]) -> Self {
         Self { table, rest }
     }
 
-    fn value(table: &'static str, value: &'a [u8]) -> Result<Self, StoreError> {
+    pub(crate) fn value(table: &'static str, value: &'a [u8]) -> Result<Self, StoreError> {
         let mut reader = Self::new(table, value);
         match reader.u8()? {
             VALUE_VERSION => Ok(reader),
@@ -462,17 +460,22 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
         let bytes = self.take(N)?;
         Ok(bytes.try_into().expect("take returns as many bytes as asked for"))
     }
 
-    fn u8(&mut self) -> Result<u8, StoreError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, StoreError> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn u64(&mut self) -> Result<u64, StoreError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, StoreError> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn device(&mut self) -> Result<DeviceId, StoreError> {
+        let number = self.u8()?;
+        DeviceId::new(number).ok_or_else(|| self.damaged("no such device number"))
     }
 
     fn set(&mut self) -> Result<DeviceSet, StoreError> {

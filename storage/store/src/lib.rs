@@ -10,6 +10,7 @@
 //! what it has applied, and only that prefix may be trimmed from the journal.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod applier;
 pub mod batch;
 pub mod conformance;
@@ -17,6 +18,7 @@ pub mod engine;
 pub mod layout;
 pub mod store;
 pub mod tables;
+pub mod thread;
 
 pub use applier::{Applier, ApplierLimits};
 pub use batch::{Batch, BatchBuilder, Op, ReceiptStep};

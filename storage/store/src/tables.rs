@@ -239,6 +239,8 @@ fn resolve(batch: &Batch, stamp: ServerId, view: &impl View) -> Result<Vec<Write
     for op in batch.ops() {
         resolve_op(op, view, &mut writes)?;
     }
+    // Rising keys find their place in the engine's memtables on paths that are still cached.
+    writes.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
     let mark = layout::mark_value(batch.through(), stamp);
     for space in Space::ALL {
         writes.push(Write::Put(space, Key::from_slice(&layout::MARK), mark.clone()));

@@ -1,81 +1,54 @@
-//! Both engines do what every store must do, over several seeds. A crash of the embedded engine is
-//! a copy of its files as they are at that moment, which is what a killed process leaves behind.
+//! Both engines do what every store and all account data must do, over several seeds. A crash of
+//! the embedded engine is a copy of its files as they are at that moment, which is what a killed
+//! process leaves behind.
+#![allow(clippy::disallowed_methods, reason = "a crash is a copy of files")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::Path;
 
-use ringpost_store::conformance::{Subject, check_all};
-use ringpost_store::engine::{FjallEngine, FjallLimits, MemoryEngine};
+use ringpost_store::accounts::{AccountKey, AccountTables, Accounts};
+use ringpost_store::conformance::{AccountSubject, Subject, check_accounts, check_all};
+use ringpost_store::engine::{Engine, FjallEngine, FjallLimits, MemoryEngine};
 use ringpost_store::{Store, Tables};
 use tempfile::TempDir;
 
-struct Memory {
-    engine: MemoryEngine,
-    store: Tables<MemoryEngine>,
+/// What lies under an engine: opens one, and loses what a killed process loses.
+trait Disk {
+    type Engine: Engine + Clone;
+    fn open(&self) -> Self::Engine;
+    fn crash(&mut self);
 }
 
-impl Memory {
-    fn new() -> Self {
-        let engine = MemoryEngine::new();
-        Self { store: Tables::open(engine.clone()).unwrap(), engine }
-    }
+#[derive(Default)]
+struct MemoryDisk(MemoryEngine);
 
-    fn open(&mut self) {
-        self.store = Tables::open(self.engine.clone()).unwrap();
-    }
-}
+impl Disk for MemoryDisk {
+    type Engine = MemoryEngine;
 
-impl Subject for Memory {
-    fn store(&self) -> &dyn Store {
-        &self.store
+    fn open(&self) -> MemoryEngine {
+        self.0.clone()
     }
 
     fn crash(&mut self) {
-        self.engine.crash();
-        self.open();
-    }
-
-    fn restart(&mut self) {
-        self.store.persist().unwrap();
-        self.engine.crash();
-        self.open();
+        self.0.crash();
     }
 }
 
-struct Fjall {
-    directory: TempDir,
-    store: Option<Tables<FjallEngine>>,
-}
+struct FileDisk(TempDir);
 
-impl Fjall {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Some(open(directory.path()));
-        Self { directory, store }
-    }
-}
+impl Disk for FileDisk {
+    type Engine = FjallEngine;
 
-fn open(directory: &Path) -> Tables<FjallEngine> {
-    let limits = FjallLimits { threads: 1, cache_bytes: 1 << 20, ..FjallLimits::default() };
-    Tables::open(FjallEngine::open(directory, &limits).unwrap()).unwrap()
-}
-
-impl Subject for Fjall {
-    fn store(&self) -> &dyn Store {
-        self.store.as_ref().unwrap()
+    fn open(&self) -> FjallEngine {
+        let limits = FjallLimits { threads: 1, cache_bytes: 1 << 20, ..FjallLimits::default() };
+        FjallEngine::open(self.0.path(), &limits).unwrap()
     }
 
     fn crash(&mut self) {
         let copy = tempfile::tempdir().unwrap();
-        copy_files(self.directory.path(), copy.path());
-        self.store = Some(open(copy.path()));
-        self.directory = copy;
-    }
-
-    fn restart(&mut self) {
-        self.store().persist().unwrap();
-        self.store = None;
-        self.store = Some(open(self.directory.path()));
+        copy_files(self.0.path(), copy.path());
+        self.0 = copy;
     }
 }
 
@@ -92,16 +65,78 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
+/// A store and the account data on one disk.
+struct Node<D: Disk> {
+    disk: D,
+    open: Option<(Tables<D::Engine>, AccountTables<D::Engine>)>,
+}
+
+impl<D: Disk> Node<D> {
+    fn new(disk: D) -> Self {
+        let mut node = Self { disk, open: None };
+        node.open();
+        node
+    }
+
+    fn open(&mut self) {
+        let engine = self.disk.open();
+        let accounts = AccountTables::open(engine.clone(), AccountKey::from_bytes(&[7; 32]));
+        self.open = Some((Tables::open(engine).unwrap(), accounts.unwrap()));
+    }
+}
+
+impl<D: Disk> Subject for Node<D> {
+    fn store(&self) -> &dyn Store {
+        &self.open.as_ref().unwrap().0
+    }
+
+    fn crash(&mut self) {
+        self.disk.crash();
+        self.open = None;
+        self.open();
+    }
+
+    fn restart(&mut self) {
+        self.store().persist().unwrap();
+        self.open = None;
+        self.open();
+    }
+}
+
+impl<D: Disk> AccountSubject for Node<D> {
+    fn accounts(&self) -> &dyn Accounts {
+        &self.open.as_ref().unwrap().1
+    }
+
+    fn crash(&mut self) {
+        Subject::crash(self);
+    }
+}
+
+fn file_disk() -> FileDisk {
+    FileDisk(tempfile::tempdir().unwrap())
+}
+
 #[test]
 fn memory_engine_conforms() {
     for seed in 0..8 {
-        check_all(&mut || Box::new(Memory::new()), seed);
+        check_all(&mut || Box::new(Node::new(MemoryDisk::default())), seed);
     }
 }
 
 #[test]
 fn fjall_engine_conforms() {
     for seed in 0..2 {
-        check_all(&mut || Box::new(Fjall::new()), seed);
+        check_all(&mut || Box::new(Node::new(file_disk())), seed);
     }
+}
+
+#[test]
+fn accounts_in_memory_conform() {
+    check_accounts(&mut || Box::new(Node::new(MemoryDisk::default())));
+}
+
+#[test]
+fn accounts_on_fjall_conform() {
+    check_accounts(&mut || Box::new(Node::new(file_disk())));
 }

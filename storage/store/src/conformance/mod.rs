@@ -4,10 +4,12 @@
 //! batches, coalescing, bytes or engines. [`World`] makes records from a seed. A check panics
 //! with the seed when the store and the model differ.
 
+mod accounts;
 mod checks;
 mod model;
 mod world;
 
+pub use accounts::{AccountSubject, check_accounts};
 pub use checks::{assert_equal, check_all};
 pub use model::Model;
 pub use world::World;

@@ -11,6 +11,7 @@
 //!   are rotated. `clear()` is never called.
 //! - After a kill, writes can halt on sealed memtables that nobody flushes (its issue 257): at
 //!   open and before each commit sealed memtables without a flush task get one.
+#![allow(clippy::disallowed_methods, reason = "the engine waits for its own threads at open")]
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -51,7 +52,8 @@ pub struct FjallLimits {
     pub memtable_bytes: u64,
     /// All files of the write-ahead log; at least 64 MiB. Default 256 MiB.
     pub log_bytes_max: u64,
-    /// Rows of at least this size are stored apart from their keys. Default 1 KiB.
+    /// Rows of at least this size are stored apart from their keys. Default 256: compaction then
+    /// moves the keys of ordinary messages and not their bodies.
     pub separate_bytes_min: u32,
     /// Threads that flush and compact. Default 2.
     pub threads: usize,
@@ -63,7 +65,7 @@ impl Default for FjallLimits {
             cache_bytes: 64 << 20,
             memtable_bytes: 32 << 20,
             log_bytes_max: 256 << 20,
-            separate_bytes_min: 1024,
+            separate_bytes_min: 256,
             threads: 2,
         }
     }
@@ -78,7 +80,8 @@ impl FjallLimits {
     }
 }
 
-/// The embedded engine.
+/// The embedded engine. Clones share the one database.
+#[derive(Clone)]
 pub struct FjallEngine {
     database: Database,
     spaces: [Keyspace; Space::ALL.len()],

@@ -4,6 +4,7 @@
 //! read first when it is opened, before the engine looks at a single file: so a newer format
 //! is refused unharmed, and a directory that lost its engine's files is not taken for a new one,
 //! which would silently forget what the journal no longer has.
+#![allow(clippy::disallowed_methods, reason = "the format is a file")]
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};

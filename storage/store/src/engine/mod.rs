@@ -57,6 +57,15 @@ pub enum Write {
     Delete(Space, Key),
 }
 
+impl Write {
+    /// The row that is written.
+    pub fn place(&self) -> (Space, &[u8]) {
+        match self {
+            Self::Put(space, key, _) | Self::Delete(space, key) => (*space, key),
+        }
+    }
+}
+
 /// Which end of a range comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {

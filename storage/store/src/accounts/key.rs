@@ -1,0 +1,93 @@
+//! The key of the account data: 32 random bytes in a file of the data directory that only the
+//! server's user may read. HMAC-SHA-256 of aws-lc-rs, which verifies the access tokens anyway.
+#![allow(clippy::disallowed_methods, reason = "the key is a file, made once from randomness")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use aws_lc_rs::{hmac, rand};
+
+use crate::engine::OpenError;
+
+/// Name of the key's file.
+pub const ACCOUNT_KEY_FILE: &str = "accounts.key";
+
+const NEW_FILE: &str = "accounts.key.new";
+const KEY_BYTES: usize = 32;
+
+/// What a keyed hash is for: no hash of one use is ever one of another.
+#[derive(Clone, Copy)]
+enum Use {
+    Phone = 1,
+    Code = 2,
+    Check = 3,
+}
+
+/// The key. Never printed, never logged.
+pub struct AccountKey(hmac::Key);
+
+impl AccountKey {
+    /// A key of these bytes, for tests and for deployments that keep it elsewhere.
+    pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// Reads the key of a data directory; makes it if there is none.
+    ///
+    /// # Errors
+    /// If the file is unreadable or not a key, or cannot be made.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        let bytes = match fs::read(directory.join(ACCOUNT_KEY_FILE)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => make(directory)?,
+            Err(error) => return Err(OpenError::io(directory, error)),
+        };
+        let bytes = <&[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| {
+            let detail = format!("{ACCOUNT_KEY_FILE} is not {KEY_BYTES} bytes long");
+            OpenError::damaged(directory, detail)
+        })?;
+        Ok(Self::from_bytes(bytes))
+    }
+
+    pub(super) fn phone(&self, phone: &str) -> [u8; 32] {
+        self.hash(Use::Phone, &[phone.as_bytes()])
+    }
+
+    /// Bound to the phone: equal codes of two phones do not look alike.
+    pub(super) fn code(&self, phone_hash: &[u8; 32], code: &str) -> [u8; 32] {
+        self.hash(Use::Code, &[phone_hash, code.as_bytes()])
+    }
+
+    /// Tells whether rows were written with this key.
+    pub(super) fn check(&self) -> [u8; 32] {
+        self.hash(Use::Check, &[])
+    }
+
+    fn hash(&self, purpose: Use, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(&[purpose as u8]);
+        parts.iter().for_each(|part| context.update(part));
+        let tag = context.sign();
+        tag.as_ref().try_into().expect("a SHA-256 tag has 32 bytes")
+    }
+}
+
+/// Makes the key's file. Durable under its name or not there at all.
+fn make(directory: &Path) -> Result<Vec<u8>, OpenError> {
+    let mut bytes = [0; KEY_BYTES];
+    rand::fill(&mut bytes).expect("the system has randomness");
+    let new = directory.join(NEW_FILE);
+    let written = (|| {
+        fs::create_dir_all(directory)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, directory.join(ACCOUNT_KEY_FILE))?;
+        File::open(directory)?.sync_all()
+    })();
+    written.map_err(|error| OpenError::io(directory, error))?;
+    Ok(bytes.to_vec())
+}

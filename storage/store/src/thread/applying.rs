@@ -1,0 +1,165 @@
+//! The applier thread: drives the sans-IO [`Applier`] with a channel, a clock and a store.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use ringpost_shard::record::Position;
+
+use super::{ApplySink, Feed, Shared, record_bytes};
+use crate::applier::{Applier, Pushed};
+use crate::batch::Batch;
+use crate::store::StoreError;
+
+/// First and longest pause before a write is repeated because the store is down.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Writes repeated while stopping, before the rest is left to the journal.
+const STOP_RETRIES_MAX: u32 = 3;
+
+/// Runs until it is stopped, all senders are gone, or the store fails.
+pub(super) fn run(
+    shared: &Shared,
+    feed: &Receiver<Feed>,
+    sink: Box<dyn ApplySink>,
+) -> Result<(), StoreError> {
+    let applier = Applier::new(shared.store.applied(), shared.limits.applier);
+    let started = Instant::now();
+    let mut thread = Applying {
+        shared,
+        feed,
+        sink,
+        applier,
+        started,
+        persisted_at: started,
+        gathered_bytes: 0,
+        is_stopping: false,
+    };
+    let result = thread.run();
+    if let Err(error) = &result {
+        tracing::error!(%error, "store failed");
+        thread.sink.failed(error);
+    }
+    result
+}
+
+struct Applying<'a> {
+    shared: &'a Shared,
+    feed: &'a Receiver<Feed>,
+    sink: Box<dyn ApplySink>,
+    applier: Applier,
+    started: Instant,
+    persisted_at: Instant,
+    /// What the gathered records count in the backlog, bytes.
+    gathered_bytes: u64,
+    is_stopping: bool,
+}
+
+impl Applying<'_> {
+    fn run(&mut self) -> Result<(), StoreError> {
+        while !self.is_stopping {
+            self.turn()?;
+        }
+        // What was submitted before the stop is in the channel before it.
+        self.applier.kick(self.applier.gathered());
+        self.apply_due()?;
+        self.persist()
+    }
+
+    fn turn(&mut self) -> Result<(), StoreError> {
+        self.applier.kick(Position(self.shared.kicked.load(Ordering::Acquire)));
+        if self.apply_due()? {
+            return Ok(());
+        }
+        if self.persist_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            self.persist()?;
+        }
+        match self.receive() {
+            Ok(Feed::Record(position, record)) => {
+                let bytes = record_bytes(&record);
+                let pushed = self.applier.push(self.started.elapsed(), position, &record);
+                match pushed.expect("the journal hands over its records in order") {
+                    Pushed::Gathered => self.gathered_bytes += bytes,
+                    Pushed::AlreadyApplied => self.leave_backlog(bytes),
+                }
+            }
+            Ok(Feed::Kick) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Feed::Stop) | Err(RecvTimeoutError::Disconnected) => self.is_stopping = true,
+        }
+        Ok(())
+    }
+
+    fn receive(&self) -> Result<Feed, RecvTimeoutError> {
+        let gathered = self.applier.next_deadline().map(|deadline| self.started + deadline);
+        match gathered.into_iter().chain(self.persist_deadline()).min() {
+            Some(deadline) => self.feed.recv_deadline(deadline),
+            None => self.feed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// When what is applied is to be persisted; `None` if all is.
+    fn persist_deadline(&self) -> Option<Instant> {
+        let is_dirty = self.shared.store.persisted() < self.applier.applied();
+        is_dirty.then(|| self.persisted_at + self.shared.limits.persist_every)
+    }
+
+    fn apply_due(&mut self) -> Result<bool, StoreError> {
+        let Some(batch) = self.applier.poll_batch(self.started.elapsed()) else {
+            return Ok(false);
+        };
+        self.apply(&batch)?;
+        let through = batch.through();
+        self.applier.on_applied(through);
+        let bytes = std::mem::take(&mut self.gathered_bytes);
+        self.leave_backlog(bytes);
+        let counters = &self.shared.counters;
+        counters.batches.fetch_add(1, Ordering::Relaxed);
+        counters.records.fetch_add(batch.records() as u64, Ordering::Relaxed);
+        counters.entries_cancelled.store(self.applier.cancelled_total(), Ordering::Relaxed);
+        self.shared.reads.on_applied(through);
+        self.sink.applied(through);
+        Ok(true)
+    }
+
+    /// Writes the batch; while the store is down, again and again, slower each time.
+    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.retry(|shared| shared.store.apply(batch))
+    }
+
+    fn persist(&mut self) -> Result<(), StoreError> {
+        let position = self.retry(|shared| shared.store.persist())?;
+        self.persisted_at = Instant::now();
+        self.shared.counters.persists.fetch_add(1, Ordering::Relaxed);
+        self.sink.persisted(position);
+        Ok(())
+    }
+
+    fn retry<T>(
+        &mut self,
+        mut write: impl FnMut(&Shared) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (mut pause, mut retries) = (RETRY_PAUSE_MIN, 0);
+        loop {
+            match write(self.shared) {
+                Err(error) if error.is_retryable() => {
+                    if self.is_stopping && retries == STOP_RETRIES_MAX {
+                        return Err(error);
+                    }
+                    if retries == 0 {
+                        tracing::warn!(%error, "store does not take writes, trying again");
+                    }
+                    retries += 1;
+                    self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn leave_backlog(&self, bytes: u64) {
+        self.shared.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,355 @@
+//! The store threads on an engine in memory: reads wait for their position and no longer than
+//! they may, records are applied in order over an outage, a stop loses nothing, a failure is told.
+//! No check depends on how long anything takes: what must not happen early is prevented by a
+//! linger of an hour, what must time out has a deadline that has passed.
+#![allow(clippy::disallowed_methods, reason = "threads and their deadlines are the subject")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{self, Receiver, Sender};
+use ringpost_shard::event::WorkerId;
+use ringpost_shard::image::{Accepted, MessageRow, StoreUnavailable, UserImage};
+use ringpost_shard::record::{Position, SharedRecord};
+use ringpost_store::conformance::{Model, World, assert_equal};
+use ringpost_store::engine::MemoryEngine;
+use ringpost_store::store::StoreStats;
+use ringpost_store::thread::{
+    ApplySink, Ended, ReadAnswer, ReadRequest, ReadSink, StopError, StoreThreads, ThreadLimits,
+};
+use ringpost_store::{ApplierLimits, Batch, Page, Store, StoreError, Tables, TimelinePage};
+use ringpost_wire::event::Status;
+use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+use smallvec::smallvec;
+
+/// Long enough that a test which waits for it has failed.
+const FOREVER: Duration = Duration::from_secs(3_600);
+const PATIENCE: Duration = Duration::from_secs(30);
+const WORKER: WorkerId = WorkerId(3);
+
+#[derive(PartialEq, Debug)]
+enum Told {
+    Applied(Position),
+    Persisted(Position),
+    Failed(StoreError),
+}
+
+struct Sink<T>(Sender<T>);
+
+impl ApplySink for Sink<Told> {
+    fn applied(&mut self, position: Position) {
+        self.0.send(Told::Applied(position)).unwrap();
+    }
+
+    fn persisted(&mut self, position: Position) {
+        self.0.send(Told::Persisted(position)).unwrap();
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        self.0.send(Told::Failed(error.clone())).unwrap();
+    }
+}
+
+impl ReadSink for Sink<ReadAnswer> {
+    fn answer(&self, worker: WorkerId, answer: ReadAnswer) {
+        assert_eq!(worker, WORKER);
+        self.0.send(answer).unwrap();
+    }
+}
+
+struct Rig {
+    engine: MemoryEngine,
+    threads: StoreThreads,
+    told: Receiver<Told>,
+    answers: Receiver<ReadAnswer>,
+    journal: Vec<SharedRecord>,
+}
+
+/// Gathers for ever and persists at the end, unless it is kicked.
+fn patient() -> ThreadLimits {
+    ThreadLimits {
+        applier: ApplierLimits { linger: FOREVER, ..ApplierLimits::default() },
+        persist_every: FOREVER,
+        read_wait: FOREVER,
+        ..ThreadLimits::default()
+    }
+}
+
+fn rig(limits: ThreadLimits) -> Rig {
+    let engine = MemoryEngine::new();
+    let store = Arc::new(Tables::open(engine.clone()).unwrap());
+    rig_on(engine, store, limits)
+}
+
+fn rig_on(engine: MemoryEngine, store: Arc<dyn Store>, limits: ThreadLimits) -> Rig {
+    let ((tell, told), (answer, answers)) = (channel::unbounded(), channel::unbounded());
+    let (apply_sink, read_sink) = (Box::new(Sink(tell)), Arc::new(Sink(answer)));
+    let threads = StoreThreads::start(store, limits, apply_sink, read_sink).unwrap();
+    Rig { engine, threads, told, answers, journal: World::new(5).records(300) }
+}
+
+impl Rig {
+    fn submit(&self, positions: std::ops::RangeInclusive<u64>) {
+        for position in positions {
+            let record = SharedRecord::clone(&self.journal[position as usize - 1]);
+            self.threads.handle().submit(Position(position), record).unwrap();
+        }
+    }
+
+    fn model(&self, records: usize) -> Model {
+        let mut model = Model::new();
+        self.journal[..records].iter().for_each(|record| model.apply(record));
+        model
+    }
+
+    fn answer(&self) -> ReadAnswer {
+        self.answers.recv_timeout(PATIENCE).unwrap()
+    }
+}
+
+fn load(after: u64) -> ReadRequest {
+    ReadRequest::Load { user: World::users()[0], after: Position(after) }
+}
+
+#[test]
+fn a_read_waits_for_its_position_and_has_it_applied_at_once() {
+    let rig = rig(patient());
+    let handle = rig.threads.handle();
+    handle.read(WORKER, load(50)).unwrap();
+    rig.submit(1..=50);
+    let user = World::users()[0];
+    match rig.answer() {
+        ReadAnswer::Loaded { user: loaded, answer: Ok(image) } => {
+            let applied = image.as_ref().unwrap().applied.0 as usize;
+            assert!(applied >= 50);
+            assert_eq!((loaded, image), (user, rig.model(applied).user(user)));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(handle.stats().kicks > 0);
+    assert_eq!(handle.backlog_bytes(), 0);
+}
+
+#[test]
+fn each_read_is_answered_with_what_it_asked_for() {
+    let rig = rig(patient());
+    let handle = rig.threads.handle();
+    rig.submit(1..=100);
+    handle.wait_applied(Position(100), Instant::now() + PATIENCE).unwrap();
+    let model = rig.model(100);
+
+    let (&(user, device, message_id), &accepted) = model.accepted().next().unwrap();
+    let after = Position(100);
+    handle.read(WORKER, ReadRequest::LookUp { user, device, message_id, after }).unwrap();
+    let answer = Ok(Some(accepted));
+    assert_eq!(rig.answer(), ReadAnswer::LookedUp { user, device, message_id, answer });
+
+    let row = model.messages().next().unwrap().clone();
+    let (known, unknown) = (row.head.id, ServerId([0xee; 16]));
+    let ids = smallvec![unknown, known];
+    handle.read(WORKER, ReadRequest::Messages { user, device, ids, after }).unwrap();
+    let answer = Ok(vec![(unknown, None), (known, Some(row))]);
+    assert_eq!(rig.answer(), ReadAnswer::MessagesRead { user, device, answer });
+    assert_eq!(handle.stats().reads, 2);
+}
+
+#[test]
+fn a_read_whose_position_does_not_come_is_answered_unavailable() {
+    let rig = rig(ThreadLimits { read_wait: Duration::ZERO, ..patient() });
+    let handle = rig.threads.handle();
+    handle.read(WORKER, load(1)).unwrap();
+    let user = World::users()[0];
+    assert_eq!(rig.answer(), ReadAnswer::Loaded { user, answer: Err(StoreUnavailable) });
+    assert_eq!(handle.wait_applied(Position(1), Instant::now()), Err(StoreUnavailable));
+    assert_eq!(handle.stats().reads_timed_out, 2);
+}
+
+#[test]
+fn reads_beyond_the_limit_come_back_and_the_others_are_answered_at_the_stop() {
+    let rig = rig(ThreadLimits { reads_max: 2, ..patient() });
+    let handle = rig.threads.handle();
+    handle.read(WORKER, load(1)).unwrap();
+    handle.read(WORKER, load(2)).unwrap();
+    assert_eq!(handle.read(WORKER, load(3)), Err(load(3)));
+    assert_eq!((handle.stats().reads_refused, handle.stats().reads_queued), (1, 2));
+    rig.threads.stop(PATIENCE).unwrap();
+    let unavailable = rig.answers.iter().take(2).filter(|answer| {
+        matches!(answer, ReadAnswer::Loaded { answer: Err(StoreUnavailable), .. })
+    });
+    assert_eq!(unavailable.count(), 2);
+    assert_eq!(handle.read(WORKER, load(0)), Err(load(0)), "the threads have ended");
+}
+
+#[test]
+fn a_stop_applies_and_persists_all_that_was_submitted() {
+    let rig = rig(patient());
+    let handle = rig.threads.handle();
+    rig.submit(1..=300);
+    let model = rig.model(300);
+    rig.threads.stop(PATIENCE).unwrap();
+    assert_eq!(rig.told.iter().last(), Some(Told::Persisted(Position(300))));
+    rig.engine.crash();
+    assert_equal(&Tables::open(rig.engine.clone()).unwrap(), &model, 5);
+    assert_eq!(handle.submit(Position(301), SharedRecord::clone(&rig.journal[0])), Err(Ended));
+}
+
+#[test]
+fn what_is_applied_is_persisted_without_a_stop() {
+    let rig = rig(ThreadLimits { persist_every: Duration::ZERO, ..patient() });
+    rig.submit(1..=10);
+    rig.threads.handle().wait_applied(Position(10), Instant::now() + PATIENCE).unwrap();
+    let is_last = |told: &Told| *told == Told::Persisted(Position(10));
+    while !is_last(&rig.told.recv_timeout(PATIENCE).unwrap()) {}
+}
+
+#[test]
+fn records_that_are_in_the_store_already_are_skipped() {
+    let engine = MemoryEngine::new();
+    let first = rig_on(engine.clone(), Arc::new(Tables::open(engine.clone()).unwrap()), patient());
+    first.submit(1..=60);
+    first.threads.stop(PATIENCE).unwrap();
+
+    // Recovery reads the journal from its last checkpoint.
+    let store = Arc::new(Tables::open(engine.clone()).unwrap());
+    let second = rig_on(engine, Arc::clone(&store) as Arc<dyn Store>, patient());
+    second.submit(41..=90);
+    second.threads.handle().wait_applied(Position(90), Instant::now() + PATIENCE).unwrap();
+    assert_equal(&*store, &second.model(90), 5);
+    assert_eq!(second.threads.handle().backlog_bytes(), 0);
+}
+
+#[test]
+fn an_outage_holds_records_back_and_loses_none() {
+    let limits = ThreadLimits { backlog_bytes_max: 1_000, ..patient() };
+    let rig = rig(limits);
+    let handle = rig.threads.handle();
+    rig.engine.set_down(true);
+    rig.submit(1..=100);
+    assert!(handle.wait_applied(Position(1), Instant::now()).is_err());
+    assert!(handle.is_overloaded(), "{} bytes", handle.backlog_bytes());
+    while handle.stats().retries == 0 {
+        std::thread::yield_now();
+    }
+    rig.engine.set_down(false);
+    handle.wait_applied(Position(100), Instant::now() + PATIENCE).unwrap();
+    assert!(!handle.is_overloaded());
+    let model = rig.model(100);
+    rig.threads.stop(PATIENCE).unwrap();
+    assert_equal(&Tables::open(rig.engine.clone()).unwrap(), &model, 5);
+}
+
+#[test]
+fn a_stop_during_an_outage_leaves_the_rest_to_the_journal() {
+    let rig = rig(patient());
+    rig.submit(1..=10);
+    rig.engine.set_down(true);
+    assert_eq!(rig.threads.stop(PATIENCE), Err(StopError::Store(StoreError::Down)));
+    assert_eq!(Tables::open(rig.engine.clone()).unwrap().applied(), Position(0));
+}
+
+/// A store whose writes fail for good once it is told so.
+struct Breaking {
+    inner: Tables<MemoryEngine>,
+    is_broken: AtomicBool,
+}
+
+impl Store for Breaking {
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        if self.is_broken.load(Ordering::Acquire) {
+            return Err(StoreError::NoSpace);
+        }
+        self.inner.apply(batch)
+    }
+
+    fn persist(&self) -> Result<Position, StoreError> {
+        self.inner.persist()
+    }
+
+    fn applied(&self) -> Position {
+        self.inner.applied()
+    }
+
+    fn persisted(&self) -> Position {
+        self.inner.persisted()
+    }
+
+    fn highest_stamp(&self) -> ServerId {
+        self.inner.highest_stamp()
+    }
+
+    fn user(&self, user: UserId) -> Result<Option<UserImage>, StoreError> {
+        self.inner.user(user)
+    }
+
+    fn accepted(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        message_id: MessageId,
+    ) -> Result<Option<Accepted>, StoreError> {
+        self.inner.accepted(user, device, message_id)
+    }
+
+    fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError> {
+        self.inner.messages(ids)
+    }
+
+    fn history(
+        &self,
+        user: UserId,
+        peer: UserId,
+        before: Option<ServerId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.inner.history(user, peer, before, limit)
+    }
+
+    fn timeline(
+        &self,
+        user: UserId,
+        after: Position,
+        peer: Option<UserId>,
+        limit: usize,
+    ) -> Result<TimelinePage, StoreError> {
+        self.inner.timeline(user, after, peer, limit)
+    }
+
+    fn cursor(
+        &self,
+        reader: UserId,
+        sender: UserId,
+        status: Status,
+    ) -> Result<Option<ServerId>, StoreError> {
+        self.inner.cursor(reader, sender, status)
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.inner.stats()
+    }
+}
+
+#[test]
+fn a_store_that_fails_for_good_is_told_and_reads_of_what_it_has_go_on() {
+    let engine = MemoryEngine::new();
+    let inner = Tables::open(engine.clone()).unwrap();
+    let store = Arc::new(Breaking { inner, is_broken: AtomicBool::new(false) });
+    let rig = rig_on(engine, Arc::clone(&store) as Arc<dyn Store>, patient());
+    let handle = rig.threads.handle();
+    rig.submit(1..=10);
+    handle.wait_applied(Position(10), Instant::now() + PATIENCE).unwrap();
+    store.is_broken.store(true, Ordering::Release);
+    rig.submit(11..=20);
+    handle.read(WORKER, load(20)).unwrap();
+
+    let user = World::users()[0];
+    assert_eq!(rig.answer(), ReadAnswer::Loaded { user, answer: Err(StoreUnavailable) });
+    assert_eq!(rig.told.iter().last(), Some(Told::Failed(StoreError::NoSpace)));
+    let wait = handle.wait_applied(Position(20), Instant::now() + FOREVER);
+    assert_eq!(wait, Err(StoreUnavailable));
+    assert_eq!(handle.submit(Position(21), SharedRecord::clone(&rig.journal[0])), Err(Ended));
+    handle.read(WORKER, load(10)).unwrap();
+    assert!(matches!(rig.answer(), ReadAnswer::Loaded { answer: Ok(_), .. }));
+    assert_eq!(rig.threads.stop(PATIENCE), Err(StopError::Store(StoreError::NoSpace)));
+}
