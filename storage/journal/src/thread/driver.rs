@@ -1,0 +1,188 @@
+//! The loop of the journal thread: carries out what the logic asks for. It holds no rule itself.
+//!
+//! While a batch is written and synced, submissions gather in the inbox; when there is nothing to
+//! do, the thread sleeps in the inbox. Nothing else runs on it, so blocking there is right under
+//! the glommio executor as well.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Receiver, Sender};
+
+use crate::{
+    device::LogDevice,
+    error::{DeviceError, Refused},
+    format::Record,
+    logic::{Action, Done, Durable, Journal, Touch},
+    thread::{DurableSink, Shared, preparer::Job},
+};
+
+/// Everything that can wake the journal thread.
+#[derive(Debug)]
+pub(crate) enum Inbox {
+    /// Records of one worker's turn; at least one.
+    Batch(Vec<(Record, Touch)>),
+    /// `Shared::trim_to` has risen.
+    Trim,
+    /// The preparer is done with a segment.
+    Prepared(u32, Result<(), DeviceError>),
+    /// The preparer is done with deleting one.
+    Removed(u32, Result<(), DeviceError>),
+    /// Flush, seal, end.
+    Stop,
+}
+
+/// Messages in the inbox that are not batches: one of each kind at most.
+pub(crate) const CONTROL_MESSAGES_MAX: usize = 4;
+
+pub(crate) struct Driver<S> {
+    pub(crate) journal: Journal,
+    pub(crate) inbox: Receiver<Inbox>,
+    pub(crate) jobs: Sender<Job>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sink: S,
+    /// Room that the gate knows of.
+    pub(crate) published_room: i64,
+}
+
+impl<S: DurableSink> Driver<S> {
+    /// Runs until stopped or failed.
+    pub(crate) async fn run<D: LogDevice>(mut self, mut device: D) {
+        loop {
+            while let Ok(message) = self.inbox.try_recv() {
+                self.handle(message);
+            }
+            match self.journal.poll_action(self.now()) {
+                Some(Action::Write { slot, offset, bytes }) => {
+                    self.write(&mut device, slot, offset, bytes).await;
+                }
+                Some(Action::Sync { slot }) => self.sync(&mut device, slot).await,
+                Some(Action::Prepare { slot, bytes }) => self.assign(Job::Prepare(slot, bytes)),
+                Some(Action::Remove { slot }) => self.assign(Job::Remove(slot)),
+                None if self.journal.is_finished() => break,
+                None => self.wait(),
+            }
+        }
+        device.close().await;
+        self.finish();
+    }
+
+    fn handle(&mut self, message: Inbox) {
+        match message {
+            Inbox::Batch(submissions) => {
+                for (record, touch) in submissions {
+                    match self.journal.submit(record, touch) {
+                        Ok(_) => {}
+                        // Came in behind a failure or a stop: unknown outcome, as announced.
+                        Err(Refused::Failed | Refused::Closed) => break,
+                        Err(reason) => panic!("the gate let pass what does not fit: {reason}"),
+                    }
+                }
+            }
+            Inbox::Trim => {
+                let checkpoint = self.shared.take_trim();
+                self.journal.trim(checkpoint);
+                self.publish(None);
+            }
+            Inbox::Prepared(slot, result) => {
+                self.shared.stats.on_prepared(result.is_ok());
+                if let Err(error) = &result {
+                    tracing::warn!(%error, "the journal cannot prepare a segment, will try again");
+                }
+                self.complete(Done::Prepared(slot, result));
+            }
+            Inbox::Removed(slot, result) => {
+                if let Err(error) = &result {
+                    tracing::warn!(%error, "the journal cannot delete a surplus segment");
+                }
+                self.complete(Done::Removed(slot, result));
+            }
+            Inbox::Stop => self.journal.close(),
+        }
+    }
+
+    async fn write<D: LogDevice>(&mut self, device: &mut D, slot: u32, offset: u64, bytes: usize) {
+        self.shared.batch_started(self.now());
+        if offset == 0 {
+            self.shared.stats.on_segment_taken();
+        }
+        let mut buffer = device.buffer(bytes);
+        self.journal.encode(buffer.as_mut());
+        let result = device.write(slot, offset, buffer).await;
+        self.complete(Done::Written(result));
+    }
+
+    async fn sync<D: LogDevice>(&mut self, device: &mut D, slot: u32) {
+        let started = Instant::now();
+        let result = device.sync(slot).await;
+        if result.is_ok() {
+            self.shared.stats.on_sync(started.elapsed());
+        }
+        self.complete(Done::Synced(result));
+        self.shared.batch_ended();
+    }
+
+    fn complete(&mut self, done: Done) {
+        let durable = self.journal.complete(done, self.now());
+        // Room first, then the news: who hears that something is durable finds its room free.
+        self.publish(durable.as_ref());
+        let Some(durable) = durable else { return };
+        let record_bytes = durable.entries.iter().map(|entry| entry.record.bytes()).sum();
+        self.shared.stats.on_batch(durable.entries.len() as u64, record_bytes, durable.bytes);
+        self.shared.set_durable(durable.through);
+        if !durable.entries.is_empty() {
+            for entry in durable.entries {
+                self.sink.durable(entry.position, entry.record, entry.touch);
+            }
+            self.sink.batch_end();
+        }
+    }
+
+    /// Tells the gate and the counters how things stand.
+    pub(crate) fn publish(&mut self, durable: Option<&Durable>) {
+        let room = i64::try_from(self.journal.room_bytes()).unwrap_or(i64::MAX);
+        let change = room - self.published_room;
+        self.published_room = room;
+        self.shared.gate.set_shortage(self.journal.shortage());
+        self.shared.gate.settle(durable.map_or(0, |durable| durable.cost), change);
+        let journal = &self.journal;
+        let (live, spare) = (journal.live_segments(), journal.spare_segments());
+        self.shared.stats.set_segments(live, spare, journal.disk_bytes());
+    }
+
+    fn assign(&mut self, job: Job) {
+        self.publish(None);
+        // Both outlive the other's use: the preparer ends when this sender is dropped.
+        self.jobs.try_send(job).expect("one job of each kind is outstanding at most");
+    }
+
+    /// Sleeps until something comes in or is due.
+    fn wait(&mut self) {
+        let message = match self.journal.deadline() {
+            // A timeout only means to look again.
+            Some(at) => self.inbox.recv_timeout(at.saturating_sub(self.now())).ok(),
+            // `Shared` is held by this thread, but the owner stops it before it lets go.
+            None => self.inbox.recv().ok().or(Some(Inbox::Stop)),
+        };
+        if let Some(message) = message {
+            self.handle(message);
+        }
+    }
+
+    fn finish(mut self) {
+        match self.journal.failure() {
+            Some(failure) => {
+                tracing::error!(error = %failure, "the journal has failed");
+                self.shared.set_failed(failure);
+                self.sink.failed(failure);
+            }
+            None => self.shared.gate.close(Refused::Closed),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+}

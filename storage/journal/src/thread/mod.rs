@@ -1,0 +1,325 @@
+//! The journal thread: the logic, a device and a queue, and what other threads see of them.
+//!
+//! ```text
+//!  worker: try_reserve -> Batch::push.. -> submit --.                    .--> sink.durable.. batch_end
+//!  worker: ...                                      |--> inbox -> driver |
+//!  applier: trim(checkpoint) -----------------------'       |            '--> sink.failed
+//!                                                    jobs --> preparer
+//! ```
+//!
+//! - Nothing blocks a worker: room is taken first (`gate`), and with room the queue has a place,
+//!   because each record in flight holds at least one block of it.
+//! - The sink is called on the journal thread, in the order of positions, and must not block.
+
+mod driver;
+mod gate;
+mod preparer;
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Sender, TrySendError, bounded};
+
+pub use gate::{Batch, Room};
+
+use crate::{
+    Opened,
+    device::{DeviceKind, file::FileDevice, glommio},
+    directory::Directory,
+    error::{DeviceError, JournalError, Operation, Refused},
+    format::Record,
+    logic::{Action, Done, Journal, Touch},
+    stats::Stats,
+    thread::{
+        driver::{CONTROL_MESSAGES_MAX, Driver, Inbox},
+        gate::{Gate, cost_max},
+    },
+};
+
+/// Receives what has become durable, in order, on the journal thread. Must not block.
+pub trait DurableSink: Send {
+    /// One durable record.
+    fn durable(&mut self, position: u64, record: Record, touch: Touch);
+    /// The batch is complete: a moment to wake those who were given something.
+    fn batch_end(&mut self);
+    /// The journal has ended. What was submitted and not given to `durable` has an unknown
+    /// outcome. Called once, last.
+    fn failed(&mut self, error: &JournalError);
+}
+
+/// The running journal. Dropping it stops it as [`JournalThread::stop`] does.
+#[derive(Debug)]
+pub struct JournalThread {
+    handle: JournalHandle,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// Access to the journal for any thread; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct JournalHandle {
+    inbox: Sender<Inbox>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    gate: Arc<Gate>,
+    stats: Arc<Stats>,
+    durable_position: AtomicU64,
+    trim_to: AtomicU64,
+    trim_announced: AtomicBool,
+    /// Milliseconds after `started`, plus one, at which the batch in flight began; 0 = none.
+    batch_since: AtomicU64,
+    failure: OnceLock<Arc<JournalError>>,
+    started: Instant,
+}
+
+impl JournalThread {
+    /// Starts the threads of an opened journal and waits until the device is usable.
+    ///
+    /// # Errors
+    /// A thread could not be started, or the device cannot be used.
+    pub fn start(
+        opened: Opened,
+        device: DeviceKind,
+        sink: impl DurableSink + 'static,
+    ) -> Result<Self, DeviceError> {
+        let Opened { journal, directory, .. } = opened;
+        let path = directory.path().to_owned();
+        let spawn_error = |error| DeviceError::new(Operation::Open, &path, error);
+        let queue_max = journal.limits().inflight_records_max() + CONTROL_MESSAGES_MAX;
+        let (sender, inbox) = bounded(queue_max);
+        let shared = Arc::new(Shared::new(&journal));
+        let (jobs, preparer) =
+            preparer::start(directory.clone(), sender.clone()).map_err(spawn_error)?;
+        let mut driver =
+            Driver { journal, inbox, jobs, shared: shared.clone(), sink, published_room: 0 };
+        driver.publish(None);
+        let (ready, started) = bounded(1);
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || run(driver, device, directory, &ready))
+            .map_err(spawn_error)?;
+        let handle = JournalHandle { inbox: sender, shared };
+        let journal_thread = Self { handle, threads: vec![thread, preparer] };
+        started.recv().expect("the thread answers before it does anything else")?;
+        Ok(journal_thread)
+    }
+
+    /// Access for other threads.
+    #[must_use]
+    pub fn handle(&self) -> JournalHandle {
+        self.handle.clone()
+    }
+
+    /// Refuses new records, writes what was submitted, seals, and ends the threads. Submit nothing
+    /// while it runs.
+    ///
+    /// # Errors
+    /// Why the journal had failed.
+    pub fn stop(mut self) -> Result<(), Arc<JournalError>> {
+        self.end();
+        self.handle.failure().map_or(Ok(()), Err)
+    }
+
+    fn end(&mut self) {
+        self.handle.shared.gate.close(Refused::Closed);
+        // An error means that it has ended already.
+        let _ = self.handle.inbox.send(Inbox::Stop);
+        for thread in self.threads.drain(..) {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl Drop for JournalThread {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() && !thread::panicking() {
+            self.end();
+        }
+    }
+}
+
+impl JournalHandle {
+    /// Takes room for up to `records` records of `bytes` bytes together (head and body). Do it
+    /// before the work that will commit them; what is not used comes back by itself.
+    ///
+    /// # Errors
+    /// See [`Refused`]; counted.
+    pub fn try_reserve(&self, records: u32, bytes: u64) -> Result<Room, Refused> {
+        self.shared.gate.try_reserve(cost_max(records, bytes))
+    }
+
+    /// Hands a batch to the journal. Its records keep their order. Does not block.
+    ///
+    /// # Errors
+    /// `Failed` or `Closed`: the journal has ended. The sink has been told, or will not be.
+    ///
+    /// # Panics
+    /// If the queue is full although there was room: a bug.
+    pub fn submit(&self, batch: Batch) -> Result<(), Refused> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (submissions, room) = batch.into_parts();
+        match self.inbox.try_send(Inbox::Batch(submissions)) {
+            Ok(()) => {
+                room.submitted();
+                Ok(())
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                Err(self.shared.gate.closed().unwrap_or(Refused::Failed))
+            }
+            Err(TrySendError::Full(_)) => panic!("a record with room has a place in the queue"),
+        }
+    }
+
+    /// Everything up to this position is durable; 0 = nothing.
+    #[must_use]
+    pub fn durable_position(&self) -> u64 {
+        self.shared.durable_position.load(Acquire)
+    }
+
+    /// The store has persisted everything up to `checkpoint`: older segments may be used again.
+    pub fn trim(&self, checkpoint: u64) {
+        self.shared.trim_to.fetch_max(checkpoint, AcqRel);
+        if !self.shared.trim_announced.swap(true, AcqRel) {
+            // An error means that the journal has ended: then nothing needs trimming.
+            let _ = self.inbox.try_send(Inbox::Trim);
+        }
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// Why the journal ended, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<Arc<JournalError>> {
+        self.shared.failure.get().cloned()
+    }
+
+    /// How long the batch in flight has been on its way; a stuck disk shows here.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<Duration> {
+        let since = self.shared.batch_since.load(Acquire).checked_sub(1)?;
+        Some(self.shared.started.elapsed().saturating_sub(Duration::from_millis(since)))
+    }
+}
+
+impl Shared {
+    fn new(journal: &Journal) -> Self {
+        let stats = Arc::new(Stats::default());
+        Self {
+            gate: Arc::new(Gate::new(journal.limits(), Arc::clone(&stats))),
+            stats,
+            durable_position: AtomicU64::new(journal.durable_position()),
+            trim_to: AtomicU64::new(0),
+            trim_announced: AtomicBool::new(false),
+            batch_since: AtomicU64::new(0),
+            failure: OnceLock::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The announcement is taken back before the value is read: a later rise announces itself.
+    fn take_trim(&self) -> u64 {
+        self.trim_announced.swap(false, AcqRel);
+        self.trim_to.load(Acquire)
+    }
+
+    fn set_durable(&self, position: u64) {
+        self.durable_position.store(position, Release);
+    }
+
+    fn set_failed(&self, failure: &Arc<JournalError>) {
+        // Set once: the thread ends with it.
+        let _ = self.failure.set(Arc::clone(failure));
+        self.gate.close(Refused::Failed);
+    }
+
+    fn batch_started(&self, at: Duration) {
+        let millis = u64::try_from(at.as_millis()).unwrap_or(u64::MAX - 1);
+        self.batch_since.store(millis + 1, Release);
+    }
+
+    fn batch_ended(&self) {
+        self.batch_since.store(0, Release);
+    }
+}
+
+/// The journal thread: makes the device, says so, and drives.
+fn run(
+    driver: Driver<impl DurableSink>,
+    device: DeviceKind,
+    directory: Directory,
+    ready: &Sender<Result<(), DeviceError>>,
+) {
+    let answer = |result| ready.send(result).expect("start waits for the answer");
+    match device {
+        DeviceKind::File => {
+            answer(Ok(()));
+            run_ready(driver.run(FileDevice::new(directory)));
+        }
+        DeviceKind::Glommio => match glommio::executor() {
+            Err(error) => {
+                let path = directory.path();
+                answer(Err(DeviceError::new(Operation::Open, path, error)));
+            }
+            Ok(executor) => executor.run(async {
+                match glommio::GlommioDevice::open(directory).await {
+                    Err(error) => answer(Err(error)),
+                    Ok(device) => {
+                        answer(Ok(()));
+                        driver.run(device).await;
+                    }
+                }
+            }),
+        },
+    }
+}
+
+/// Runs a future that never waits: the file device blocks instead.
+fn run_ready(future: impl Future<Output = ()>) {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(()) => {}
+        Poll::Pending => unreachable!("the file device has no pending operation"),
+    }
+}
+
+/// Prepares segments on the calling thread until the journal takes records, or cannot for lack of
+/// space: then it refuses, and what it holds can be applied and trimmed.
+pub(crate) fn prepare_first(
+    journal: &mut Journal,
+    directory: &Directory,
+) -> Result<(), DeviceError> {
+    while !journal.is_ready() {
+        let done = match journal.poll_action(Duration::ZERO) {
+            Some(Action::Prepare { slot, bytes }) => match directory.prepare(slot, bytes) {
+                Err(error) if !error.is_full() || journal.live_segments() == 0 => {
+                    return Err(error);
+                }
+                result => Done::Prepared(slot, result),
+            },
+            Some(Action::Remove { slot }) => Done::Removed(slot, directory.remove(slot)),
+            Some(other) => unreachable!("nothing was submitted, but {other:?}"),
+            None => break,
+        };
+        journal.complete(done, Duration::ZERO);
+    }
+    Ok(())
+}
