@@ -21,8 +21,8 @@
 //! - Full means refuse and count, never block: a full submission queue is flushed, a full table
 //!   of slots refuses connections, a full completion queue is drained in order.
 //!
-//! `unsafe` is allowed in three modules: [`uring`] (set-up and `io_uring_enter`), [`buffers`]
-//! (the memory shared with the kernel) and [`kernel`] (operations that lend memory to it).
+//! `unsafe` is allowed in three modules: `uring` (set-up and `io_uring_enter`), `buffers`
+//! (the memory shared with the kernel) and `kernel` (operations that lend memory to it).
 //!
 //! Needs Linux 6.8 (`FIXED_FD_INSTALL`); developed and measured on 6.18.
 
@@ -31,6 +31,7 @@ mod accept;
 mod buffers;
 mod completions;
 mod config;
+pub mod fake;
 mod handle;
 #[expect(unsafe_code, reason = "submission lends memory and descriptors to the kernel")]
 mod kernel;

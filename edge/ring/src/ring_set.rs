@@ -168,24 +168,14 @@ impl Rings for RingSet {
 
     fn receive(&mut self, slot: Slot, mode: ReceiveMode) {
         let state = self.slots.open(slot);
-        state.begin_input(
-            slot,
-            match mode {
-                ReceiveMode::OneShot => Input::OneShot,
-                ReceiveMode::Multishot => Input::Multishot,
-            },
-        );
+        state.begin_input(slot, mode.into());
         let poll_first = !state.clear(Flag::Readable);
         self.kernel.receive(slot, mode, poll_first);
     }
 
     fn stop_receive(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
-        assert!(
-            !state.has(Flag::Stopping),
-            "{slot:?}: stop_receive is answered before it is repeated"
-        );
-        state.set(Flag::Stopping);
+        state.begin(slot, Flag::Stopping);
         let input = state.input();
         if state.input_in_flight() {
             self.cancel_input(slot, input);
@@ -199,26 +189,20 @@ impl Rings for RingSet {
     fn send(&mut self, slot: Slot, buffer: SendBuffer) {
         assert!(!buffer.is_empty(), "{slot:?}: a send has bytes");
         let state = self.slots.open(slot);
-        assert!(
-            !state.has(Flag::Sending),
-            "{slot:?}: one send at a time keeps the stream in order"
-        );
-        state.set(Flag::Sending);
+        state.begin(slot, Flag::Sending);
         self.kernel.send(slot, buffer);
     }
 
     fn poll_writable(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
-        assert!(!state.has(Flag::PollingWrite), "{slot:?}: polled for room already");
-        state.set(Flag::PollingWrite);
+        state.begin(slot, Flag::PollingWrite);
         self.kernel.poll_writable(slot);
     }
 
     fn shutdown_write(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
         assert!(!state.has(Flag::Sending), "{slot:?}: a send in flight would be cut");
-        assert!(!state.has(Flag::Shutting), "{slot:?}: being shut already");
-        state.set(Flag::Shutting);
+        state.begin(slot, Flag::Shutting);
         self.kernel.shutdown_write(slot);
     }
 
@@ -241,8 +225,7 @@ impl Rings for RingSet {
 
     fn peer_address(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
-        assert!(!state.has(Flag::AskingPeer), "{slot:?}: asked already");
-        state.set(Flag::AskingPeer);
+        state.begin(slot, Flag::AskingPeer);
         if self.peer_by_install {
             self.kernel.install(slot, Kind::PeerInstall);
         } else {
@@ -252,15 +235,13 @@ impl Rings for RingSet {
 
     fn install(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
-        assert!(state.is_quiet(), "{slot:?}: nothing is armed when it is installed");
-        state.set_phase(Phase::Installing);
+        state.begin_departure(slot, Phase::Installing);
         self.kernel.install(slot, Kind::Install);
     }
 
     fn move_out(&mut self, slot: Slot, to: &RingHandle, token: MoveToken) {
         let state = self.slots.open(slot);
-        assert!(state.is_quiet(), "{slot:?}: nothing is armed when it is moved");
-        state.set_phase(Phase::Moving);
+        state.begin_departure(slot, Phase::Moving);
         self.kernel.move_out(slot, to, token);
     }
 

@@ -11,7 +11,7 @@
 //!   Free -> Reclaiming -> Free                     found in use without an announcement
 //! ```
 
-use crate::rings::Slot;
+use crate::rings::{ReceiveMode, Slot};
 
 /// Where a slot is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,15 @@ pub(crate) enum Input {
     Poll,
     OneShot,
     Multishot,
+}
+
+impl From<ReceiveMode> for Input {
+    fn from(mode: ReceiveMode) -> Self {
+        match mode {
+            ReceiveMode::OneShot => Self::OneShot,
+            ReceiveMode::Multishot => Self::Multishot,
+        }
+    }
 }
 
 /// One bit each.
@@ -102,6 +111,27 @@ impl SlotState {
         self.set_input(input);
     }
 
+    /// Begins what may be under way only once at a time: a send, for otherwise the order of the
+    /// stream is not guaranteed; any other, for its answer could not be told from the earlier's.
+    ///
+    /// # Panics
+    ///
+    /// If it is under way.
+    pub(crate) fn begin(&mut self, slot: Slot, flag: Flag) {
+        assert!(!self.has(flag), "{slot:?}: {flag:?} is one at a time");
+        self.set(flag);
+    }
+
+    /// The slot leaves this ring set with the connection.
+    ///
+    /// # Panics
+    ///
+    /// If anything is armed or in flight.
+    pub(crate) fn begin_departure(&mut self, slot: Slot, phase: Phase) {
+        assert!(self.is_quiet(), "{slot:?}: nothing is armed when it departs");
+        self.set_phase(phase);
+    }
+
     pub(crate) fn has(self, flag: Flag) -> bool {
         self.0 & flag as u32 != 0
     }
@@ -127,7 +157,7 @@ impl SlotState {
     }
 
     /// Nothing of either side is with the kernel or waits to be.
-    pub(crate) fn is_quiet(self) -> bool {
+    fn is_quiet(self) -> bool {
         self.input() == Input::Idle && !self.has(Flag::Stopping) && !self.output_in_flight()
     }
 

@@ -12,6 +12,8 @@
 //! rather than freed under its hands.
 
 mod operations;
+#[cfg(test)]
+mod tests;
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -104,8 +104,7 @@ pub(crate) fn the_end_comes_after_the_last_byte<W: World>(world: &mut W) {
     seen.extend(turns_until(world.rings(), |seen| matches!(seen, Seen::Eof(of) if *of == slot)));
     assert!(received(&seen, slot) == sent, "all bytes come before the end");
     // The other direction still works.
-    world.rings().send(slot, b"last words".to_vec().into());
-    turns_until(world.rings(), |seen| matches!(seen, Seen::Sent(_, _, Ok(10))));
+    send_all(world.rings(), slot, b"last words".to_vec().into());
     world.rings().shutdown_write(slot);
     turns_until(world.rings(), |seen| matches!(seen, Seen::WriteShut(_)));
     let mut got = Vec::new();
@@ -191,37 +190,33 @@ pub(crate) fn every_stop_is_answered_once<W: World>(world: &mut W) {
 pub(crate) fn a_slow_reader_gets_every_byte<W: World>(world: &mut W) {
     let (slot, mut far) = connect(world);
     let sent = pattern(6 << 20);
-    let mut buffer = Some(SendBuffer::from(sent.clone()));
+    let (mut ready, mut waiting) = (Some(SendBuffer::from(sent.clone())), false);
     let (mut short, mut refused, mut got) = (0, 0, Vec::new());
     for _ in 0..TURNS_MAX {
-        if let Some(buffer) = buffer.take() {
+        if let Some(buffer) = ready.take_if(|_| !waiting) {
             world.rings().send(slot, buffer);
         }
         for seen in turn(world.rings(), Wait::at_most(TURN)) {
             match seen {
                 Seen::Sent(_, back, Ok(_)) => {
                     short += usize::from(!back.is_empty());
-                    buffer = (!back.is_empty()).then_some(back);
+                    ready = (!back.is_empty()).then_some(back);
                 }
                 Seen::Sent(_, back, Err(Errno::EAGAIN)) => {
                     refused += 1;
+                    ready = Some(back);
+                    waiting = true;
                     world.rings().poll_writable(slot);
-                    buffer = Some(back);
-                    // Only now does the reader begin.
-                    got.extend(far.read(1 << 20).expect("open"));
                 }
-                Seen::Writable(_) => {}
+                Seen::Writable(_) => waiting = false,
                 other => panic!("unexpected {other:?}"),
             }
         }
+        // Only after the first refusal does the reader begin.
         if refused > 0 {
             got.extend(far.read(1 << 20).expect("open"));
         }
-        if buffer.is_some() && refused > 0 {
-            // Wait for room, as a worker does.
-            wait_for_room(world, &mut far, &mut got);
-        }
-        if got.len() == sent.len() {
+        if got.len() == sent.len() && !waiting {
             break;
         }
     }
@@ -230,16 +225,6 @@ pub(crate) fn a_slow_reader_gets_every_byte<W: World>(world: &mut W) {
     let stats = world.rings().stats();
     assert!(stats.short_sends > 0 && stats.blocked_sends > 0);
     close(world.rings(), slot);
-}
-
-fn wait_for_room<W: World>(world: &mut W, far: &mut W::Far, got: &mut Vec<u8>) {
-    for _ in 0..TURNS_MAX {
-        got.extend(far.read(1 << 20).expect("open"));
-        let seen = turn(world.rings(), Wait::at_most(TURN));
-        if seen.iter().any(|seen| matches!(seen, Seen::Writable(_))) || seen.is_empty() {
-            return;
-        }
-    }
 }
 
 /// Several chunks leave as one stretch, more of them than one send takes too.
@@ -251,15 +236,7 @@ pub(crate) fn chunks_leave_in_order<W: World>(world: &mut W) {
         buffer.push(vec![*byte]);
     }
     let mut got = Vec::new();
-    let mut next = Some(buffer);
-    while let Some(buffer) = next.take() {
-        world.rings().send(slot, buffer);
-        let back = turns_until_some(world.rings(), |seen| match seen {
-            Seen::Sent(_, buffer, Ok(_)) => Some(buffer),
-            _ => None,
-        });
-        next = (!back.is_empty()).then_some(back);
-    }
+    send_all(world.rings(), slot, buffer);
     while got.len() < whole.len() {
         got.extend(far.read(1_000).expect("open"));
         turn(world.rings(), Wait::POLL);
@@ -383,8 +360,7 @@ pub(crate) fn a_moved_connection_keeps_its_stream<W: World>(world: &mut W) {
         got.len() == sent.len()
     });
     assert!(got == sent, "what arrived before the move and after it, in order");
-    world.other().send(new, b"from there".to_vec().into());
-    turns_until(world.other(), |seen| matches!(seen, Seen::Sent(_, _, Ok(10))));
+    send_all(world.other(), new, b"from there".to_vec().into());
     let mut back = Vec::new();
     while back.len() < 10 {
         back.extend(far.read(10).expect("open"));

@@ -207,6 +207,28 @@ pub(crate) fn write_all<W: World>(world: &mut W, far: &mut W::Far, mut bytes: &[
     panic!("stuck after {TURNS_MAX} turns with {} bytes to write", bytes.len());
 }
 
+/// Sends everything, as a worker does: the rest after a short send, and again when there is room
+/// after a refusal.
+pub(crate) fn send_all(rings: &mut impl Rings, slot: Slot, buffer: SendBuffer) {
+    let mut next = Some(buffer);
+    while let Some(buffer) = next.take() {
+        rings.send(slot, buffer);
+        let (back, result) = turns_until_some(rings, |seen| match seen {
+            Seen::Sent(of, back, result) if of == slot => Some((back, result)),
+            _ => None,
+        });
+        match result {
+            Ok(_) => {}
+            Err(Errno::EAGAIN) => {
+                rings.poll_writable(slot);
+                turns_until(rings, |seen| matches!(seen, Seen::Writable(of) if *of == slot));
+            }
+            Err(errno) => panic!("a send to an open far end fails with {errno}"),
+        }
+        next = (!back.is_empty()).then_some(back);
+    }
+}
+
 /// Bytes that no two positions share by chance.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|position| (position ^ (position >> 8) ^ (position >> 16)) as u8).collect()
