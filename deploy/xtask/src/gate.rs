@@ -84,6 +84,25 @@ const STEPS: &[Step] = &[
         action: cargo(&["test", "--release", "--workspace", "--doc"]),
         budget_s: 30,
     },
+    Step {
+        name: "loom",
+        defends: "no interleaving of the sleep protocol loses a wake",
+        // Another cfg is another build of everything below it, so it has a folder of its own.
+        action: Action::Cargo {
+            words: &[
+                "test",
+                "--release",
+                "--package",
+                "ringpost-ring",
+                "--test",
+                "sleep_protocol_loom",
+                "--target-dir",
+                "target/loom",
+            ],
+            environment: &[("RUSTFLAGS", "--cfg loom")],
+        },
+        budget_s: 120,
+    },
 ];
 
 const fn cargo(words: &'static [&'static str]) -> Action {
