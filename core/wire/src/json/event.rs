@@ -39,17 +39,7 @@ pub fn encode_event(event: &Event, tag: u16, out: &mut BytesMut) {
             object.flag("online", *online);
             object.integer_unless_0("last_seen_ms", *last_seen_ms);
         }
-        Event::GroupEvent(event) => {
-            object.integer_unless_0("push", event.push);
-            object.id("id", event.id.0);
-            object.id("group_id", event.group.0);
-            object.string("change", event.change.word());
-            object.id("actor", event.actor.0);
-            object.id_unless_nil("subject", event.subject.0);
-            object.integer("epoch", event.epoch);
-            object.string("name", &event.name);
-            object.timestamp_ms(event.timestamp_ms);
-        }
+        Event::GroupEvent(event) => write_group_event(event, &mut object),
         Event::KeysLow { one_time_left, kyber_left } => {
             object.integer("one_time_left", (*one_time_left).into());
             object.integer("kyber_left", (*kyber_left).into());
@@ -65,16 +55,7 @@ pub fn encode_event(event: &Event, tag: u16, out: &mut BytesMut) {
             object.integer_unless_0("push", *push);
             object.flag("gap", *gap);
         }
-        Event::Error(error) => {
-            object.integer("code", error.code.number().into());
-            object.string("name", error.code.name());
-            object.integer_unless_0("retry_after_ms", error.retry_after_ms.into());
-            object.id_unless_nil("message_id", error.message_id.0);
-            object.id_unless_nil("id", error.id.0);
-            if !error.detail.is_empty() {
-                object.string("detail", &error.detail);
-            }
-        }
+        Event::Error(error) => write_error(error, &mut object),
         Event::Close { code, retry_after_ms } => {
             object.integer("code", code.number().into());
             object.string("name", code.name());
@@ -120,6 +101,29 @@ fn write_message(message: &NewMessage, object: &mut ObjectWriter<'_>) {
     object.timestamp_ms(message.client_timestamp_ms);
     object.id_unless_nil("reply_to", message.reply_to.unwrap_or_default());
     object.flag_if("ephemeral", message.ephemeral);
+}
+
+fn write_group_event(event: &GroupEvent, object: &mut ObjectWriter<'_>) {
+    object.integer_unless_0("push", event.push);
+    object.id("id", event.id.0);
+    object.id("group_id", event.group.0);
+    object.string("change", event.change.word());
+    object.id("actor", event.actor.0);
+    object.id_unless_nil("subject", event.subject.0);
+    object.integer("epoch", event.epoch);
+    object.string("name", &event.name);
+    object.timestamp_ms(event.timestamp_ms);
+}
+
+fn write_error(error: &Error, object: &mut ObjectWriter<'_>) {
+    object.integer("code", error.code.number().into());
+    object.string("name", error.code.name());
+    object.integer_unless_0("retry_after_ms", error.retry_after_ms.into());
+    object.id_unless_nil("message_id", error.message_id.0);
+    object.id_unless_nil("id", error.id.0);
+    if !error.detail.is_empty() {
+        object.string("detail", &error.detail);
+    }
 }
 
 const fn kind(event: &Event) -> EventKind {

@@ -143,10 +143,10 @@ impl<'a> Reader<'a> {
                 return Err(DecodeError::TooManyKeys { at });
             }
             self.skip_space();
-            if self.bump() != Some(b':') {
-                self.at = self.at.min(self.text.len());
+            if self.peek() != Some(b':') {
                 return Err(self.expected("`:`"));
             }
+            self.at += 1;
             self.skip_space();
             let value = self.value(depth)?;
             entries.push((key, value));
@@ -191,13 +191,10 @@ impl<'a> Reader<'a> {
         if negative {
             self.at += 1;
         }
-        match self.bump() {
-            Some(b'0') => {}
+        match self.peek() {
+            Some(b'0') => self.at += 1,
             Some(b'1'..=b'9') => self.skip_digits(),
-            _ => {
-                self.at = (self.at - 1).max(start);
-                return Err(self.expected("a digit"));
-            }
+            _ => return Err(self.expected("a digit")),
         }
         let mut whole = true;
         if self.peek() == Some(b'.') {

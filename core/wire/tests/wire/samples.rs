@@ -141,7 +141,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event, u16)> {
                 window_pushes: 128,
                 window_bytes: 262_144,
                 message_bytes_max: 65_536,
-                ping_interval_ms: 30_000,
+                ping_interval_ms: 120_000,
             }),
             1,
         ),
