@@ -259,6 +259,8 @@ fn the_disk_budget_refuses_by_reason_until_the_store_has_caught_up() {
 fn room_that_is_not_used_comes_back() {
     let directory = TempDir::new().unwrap();
     let mut config = small_config();
+    config.segment_bytes = 1 << 20; // one segment is enough for all: no waiting for the next
+    config.disk_budget_bytes = 4 << 20;
     config.inflight_bytes_max = 64 << 10;
     let (journal, heard) = start(directory.path(), &config, 0, DeviceKind::File);
     let handle = journal.handle();
