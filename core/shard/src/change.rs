@@ -16,43 +16,109 @@ use crate::record::{
 #[derive(Clone, PartialEq, Debug)]
 pub enum Change<'a> {
     /// The user exists (does nothing if it did).
-    AddUser { user: UserId, at_ms: u64 },
+    AddUser {
+        /// Which user.
+        user: UserId,
+        /// Server's clock, milliseconds since 1970.
+        at_ms: u64,
+    },
     /// The device exists (does nothing if it did).
-    AddDevice { user: UserId, device: DeviceId, at_ms: u64 },
+    AddDevice {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// Server's clock, milliseconds since 1970.
+        at_ms: u64,
+    },
     /// The message's row, its place in the conversation and in both users' timelines.
-    PutMessage { position: Position, head: &'a MessageHead, body: &'a Bytes },
+    PutMessage {
+        /// The record's place, which keys the entry.
+        position: Position,
+        /// Everything but the content.
+        head: &'a MessageHead,
+        /// The content.
+        body: &'a Bytes,
+    },
     /// The idempotency row; raises the device's highest accepted id.
     PutAccepted {
+        /// Which user.
         user: UserId,
+        /// Which device.
         device: DeviceId,
+        /// The client's id.
         message_id: MessageId,
+        /// The server's id.
         id: ServerId,
+        /// Digest of the decoded fields.
         digest: [u8; 16],
     },
     /// An entry joins a device's queue (or replaces the one at the same position).
-    PutEntry { user: UserId, device: DeviceId, position: Position, entry: QueueEntry },
+    PutEntry {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// The record's place, which keys the entry.
+        position: Position,
+        /// The entry.
+        entry: QueueEntry,
+    },
     /// An entry leaves a device's queue.
-    DeleteEntry { user: UserId, device: DeviceId, position: Position },
+    DeleteEntry {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// The record's place, which keys the entry.
+        position: Position,
+    },
     /// The queue takes no more entries (`true`), or takes them again.
-    SetGap { user: UserId, device: DeviceId, gap: bool },
+    SetGap {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// Whether it is marked.
+        gap: bool,
+    },
     /// A receipt joins a device's queue, unless one with a higher or equal id stands there.
     RaiseReceipt {
+        /// Which user.
         user: UserId,
+        /// Which device.
         device: DeviceId,
+        /// The other side of the conversation.
         peer: UserId,
+        /// `Delivered` or `Read`.
         status: Status,
+        /// The receipt.
         receipt: ReceiptEntry,
     },
     /// A receipt leaves a device's queue, unless it was put there after `through`.
     SettleReceipt {
+        /// Which user.
         user: UserId,
+        /// Which device.
         device: DeviceId,
+        /// The other side of the conversation.
         peer: UserId,
+        /// `Delivered` or `Read`.
         status: Status,
+        /// The last position that is settled.
         through: Position,
     },
     /// A cursor of the direction `sender` to `reader` moves up to `id`, never down.
-    RaiseCursor { reader: UserId, sender: UserId, status: Status, id: ServerId },
+    RaiseCursor {
+        /// Who has (or has read) the messages.
+        reader: UserId,
+        /// Who sent them.
+        sender: UserId,
+        /// `Delivered` or `Read`.
+        status: Status,
+        /// The server's id.
+        id: ServerId,
+    },
 }
 
 /// All changes that `record` at `position` makes, in order.

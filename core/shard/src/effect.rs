@@ -12,31 +12,88 @@ use crate::record::{Position, SharedRecord};
 pub enum Effect {
     /// The session stands: send `welcome` (the edge adds ticket and clock).
     SignedIn {
+        /// Which connection.
         connection: ConnectionKey,
+        /// Tag of the command.
         tag: u16,
+        /// Which user.
         user: UserId,
+        /// Which device.
         device: DeviceId,
+        /// Granted window of unacked stored pushes.
         window_pushes: u32,
+        /// Granted window, bytes.
         window_bytes: u32,
     },
     /// Send an event to a connection. `tag` is 0 unless it answers a command.
-    Deliver { connection: ConnectionKey, tag: u16, event: event::Event },
+    Deliver {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// Tag of the command.
+        tag: u16,
+        /// What it is told.
+        event: event::Event,
+    },
     /// There is more to push than the connection's outbox takes: send one `Event::Writable`
     /// once it has room again. (Without being asked the edge may send one at any time.)
-    WantWritable { connection: ConnectionKey },
+    WantWritable {
+        /// Which connection.
+        connection: ConnectionKey,
+    },
     /// End a connection with a code. The shard has forgotten it already: `Event::Closed` may
     /// follow, and does nothing.
-    Close { connection: ConnectionKey, code: CloseCode },
+    Close {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// Why.
+        code: CloseCode,
+    },
     /// Say something to another worker's shard. Room in its mailbox was reserved before.
-    Mail { to: WorkerId, mail: Mail },
+    Mail {
+        /// The worker.
+        to: WorkerId,
+        /// What is said.
+        mail: Mail,
+    },
     /// Make a record durable; it comes back as `Event::Durable` to the homes of all it touches.
-    Commit { record: SharedRecord },
+    Commit {
+        /// The record.
+        record: SharedRecord,
+    },
     /// Read a user, once the applier has passed `after`.
-    Load { user: UserId, after: Position },
+    Load {
+        /// Which user.
+        user: UserId,
+        /// The applier must have passed this.
+        after: Position,
+    },
     /// Look up what was accepted under a client's id.
-    LookUpAccepted { user: UserId, device: DeviceId, message_id: MessageId, after: Position },
+    LookUpAccepted {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// The client's id.
+        message_id: MessageId,
+        /// The applier must have passed this.
+        after: Position,
+    },
     /// Read message rows (bounded by the window), once the applier has passed `after`.
-    ReadMessages { user: UserId, device: DeviceId, ids: SmallVec<[ServerId; 4]>, after: Position },
+    ReadMessages {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// Which messages.
+        ids: SmallVec<[ServerId; 4]>,
+        /// The applier must have passed this.
+        after: Position,
+    },
     /// Answer to `Event::CreateUser`; `false`: refused (overloaded or journal failed).
-    UserCreated { ticket: u64, created: bool },
+    UserCreated {
+        /// Names the request.
+        ticket: u64,
+        /// The user exists now.
+        created: bool,
+    },
 }

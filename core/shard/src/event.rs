@@ -31,40 +31,92 @@ pub enum Event<'a> {
     /// A connection proved to be a device of a user of this shard.
     SignIn(SignIn),
     /// A connection ended, for whatever reason.
-    Closed { connection: ConnectionKey },
+    Closed {
+        /// Which connection.
+        connection: ConnectionKey,
+    },
     /// The connection's outbox takes `room_bytes` now, all that was delivered before counted.
     /// Sent after `Effect::WantWritable`, and whenever an outbox that was used has emptied.
-    Writable { connection: ConnectionKey, room_bytes: u32 },
+    Writable {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// Room, bytes.
+        room_bytes: u32,
+    },
     /// A command of a signed-in connection (`hello`, `auth`, `ping`, `pong`, `bye` stay in the
     /// edge).
-    Command { connection: ConnectionKey, tag: u16, command: Command<'a> },
+    Command {
+        /// Which connection.
+        connection: ConnectionKey,
+        /// Tag of the command.
+        tag: u16,
+        /// What it asks.
+        command: Command<'a>,
+    },
     /// Another worker's shard says something.
-    Mail { from: WorkerId, mail: Mail },
+    Mail {
+        /// Which worker.
+        from: WorkerId,
+        /// What is said.
+        mail: Mail,
+    },
     /// A record that touches a user of this shard is durable. In the journal's order.
-    Durable { position: Position, record: SharedRecord },
+    Durable {
+        /// The record's place, which keys the entry.
+        position: Position,
+        /// The record.
+        record: SharedRecord,
+    },
     /// The journal has failed; nothing will ever be durable again.
     JournalFailed,
     /// The applier has put everything up to `position` into the store.
-    Applied { position: Position },
+    Applied {
+        /// The record's place, which keys the entry.
+        position: Position,
+    },
     /// Answer to `Effect::Load`; `None`: no such user.
-    Loaded { user: UserId, answer: Result<Option<UserImage>, StoreUnavailable> },
+    Loaded {
+        /// Which user.
+        user: UserId,
+        /// The store's answer.
+        answer: Result<Option<UserImage>, StoreUnavailable>,
+    },
     /// Answer to `Effect::LookUpAccepted`.
     AcceptedFound {
+        /// Which user.
         user: UserId,
+        /// Which device.
         device: DeviceId,
+        /// The client's id.
         message_id: MessageId,
+        /// The store's answer.
         answer: Result<Option<Accepted>, StoreUnavailable>,
     },
     /// Answer to `Effect::ReadMessages`: rows in the order asked for, `None` where there is none.
     MessagesRead {
+        /// Which user.
         user: UserId,
+        /// Which device.
         device: DeviceId,
+        /// The store's answer.
         answer: Result<Vec<(ServerId, Option<MessageRow>)>, StoreUnavailable>,
     },
     /// Credentials of the device issued at or before `before_ms` (wall) are void.
-    Revoke { user: UserId, device: DeviceId, before_ms: u64 },
+    Revoke {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// Issued at or before this, wall clock ms.
+        before_ms: u64,
+    },
     /// Create the user (registration); answered by `Effect::UserCreated` when durable.
-    CreateUser { user: UserId, ticket: u64 },
+    CreateUser {
+        /// Which user.
+        user: UserId,
+        /// Names the request.
+        ticket: u64,
+    },
     /// A deadline that `Shard::next_deadline` named may have passed.
     Tick,
 }

@@ -7,13 +7,48 @@
 #![forbid(unsafe_code)]
 
 pub mod change;
+pub mod counters;
+pub mod digest;
 pub mod effect;
 pub mod event;
+pub mod home;
 pub mod image;
+pub mod limits;
 pub mod mail;
 pub mod record;
+pub mod shard;
+pub mod stamp;
+
+mod acking;
+mod budget;
+mod conversation;
+mod cursors;
+mod durable;
+mod ephemeral;
+mod idempotency;
+mod live;
+mod loading;
+mod pushing;
+mod queue;
+mod rate;
+mod reading;
+mod recent;
+mod refusal;
+mod retry;
+mod revocation;
+mod sending;
+mod session;
+mod sign_in;
+mod turn;
+mod unknown;
+mod user;
+mod users;
 
 pub use change::{Change, changes};
+pub use counters::{Counters, Gauges};
 pub use effect::Effect;
 pub use event::{Event, Now};
+pub use home::Homes;
+pub use limits::{Provision, Rate, ShardConfig, ShardLimits};
 pub use record::{Head, Position, Record};
+pub use shard::Shard;

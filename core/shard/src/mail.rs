@@ -11,16 +11,28 @@ pub enum Mail {
     Send(Box<SendRequest>),
     /// Conversation's home to sender's home: the message was refused.
     Refused {
+        /// The sender.
         user: UserId,
+        /// The sender's device.
         device: DeviceId,
+        /// The client's id.
         message_id: MessageId,
+        /// Why.
         code: ErrorCode,
+        /// When to repeat, milliseconds from now.
         retry_after_ms: u32,
     },
     /// Deliver to the devices connected now, or drop.
     Ephemeral(Box<SendRequest>),
     /// Somebody types.
-    Typing { from: UserId, to: UserId, active: bool },
+    Typing {
+        /// Who types.
+        from: UserId,
+        /// Whom they write to.
+        to: UserId,
+        /// Typing, or has stopped.
+        active: bool,
+    },
 }
 
 /// A message on its way from the sender's home to the conversation's home.

@@ -1,0 +1,301 @@
+//! What devices acked: entries leave, receipts are settled, delivered cursors move.
+//!
+//! At most one ack record of a device is on the way; what is acked meanwhile goes with the next,
+//! so that a device that acks each push by itself costs one record per commit and not one per
+//! push. An entry is marked when it is acked: a repeated ack finds it marked and does nothing.
+//!
+//! The delivered cursor stands just below the oldest entry of its direction that the device still
+//! has. So an entry acked out of turn only gets a mark, and leaves with the older ones.
+//! Invariant: within `pending` the entries of one direction rise by position.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use ringpost_wire::event::Status;
+use ringpost_wire::{DeviceId, ErrorCode, MessageId, UserId};
+
+use crate::cursors::Cursors;
+use crate::idempotency::Asker;
+use crate::live::What;
+use crate::queue::Queue;
+use crate::record::{
+    AckHead, Advance, EntryKind, GapNoticeHead, Head, Position, QueueEntry, Settled, status_number,
+};
+use crate::refusal::Refusal;
+use crate::session::SessionSlot;
+use crate::shard::Shard;
+use crate::stamp::stamped_ms;
+use crate::turn::Turn;
+use crate::users::{Found, UserSlot};
+
+/// One thing that an ack record will say.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Acked {
+    /// The entry leaves; with `advance` the device had it.
+    Entry { position: Position, advance: bool },
+    /// The entry is marked.
+    Early { position: Position },
+    /// The receipt leaves.
+    Receipt { peer: UserId, status: Status, position: Position },
+}
+
+/// What one device acked and what of it is on the way.
+#[derive(Default, Debug)]
+pub(crate) struct Acks {
+    pending: VecDeque<Acked>,
+    in_flight: bool,
+}
+
+impl Acks {
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.pending.capacity() * size_of::<Acked>()
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight || !self.pending.is_empty()
+    }
+
+    /// Nothing will be durable any more.
+    pub(crate) fn abandon(&mut self) {
+        self.pending = VecDeque::new();
+    }
+
+    /// Builds the next record from at most `max` things.
+    fn next_head(
+        &mut self,
+        (user, device, at_ms): (UserId, DeviceId, u64),
+        queue: &Queue,
+        cursors: &mut Cursors,
+        max: u32,
+    ) -> AckHead {
+        let mut head = AckHead {
+            user,
+            device,
+            at_ms,
+            removed: Vec::new(),
+            early: None,
+            settled: Vec::new(),
+            delivered: Vec::new(),
+        };
+        for _ in 0..max {
+            // A record takes one mark; another one starts the next record.
+            let next = self.pending.pop_front_if(|acked| {
+                !matches!(acked, Acked::Early { .. }) || head.early.is_none()
+            });
+            match next {
+                None => break,
+                Some(Acked::Entry { position, advance }) => {
+                    // What leaves needs no mark, and one after its removal would bring it back.
+                    head.early = head.early.filter(|&(early, _)| early != position.0);
+                    head.removed.push(position.0);
+                    let entry = &queue.find(position).expect("it stays until this record").entry;
+                    if advance && entry.kind == EntryKind::Incoming {
+                        advance_to(&mut head.delivered, entry);
+                    }
+                }
+                Some(Acked::Early { position }) => {
+                    let entry = queue.find(position).expect("it stays until it leaves").entry;
+                    head.early = Some((position.0, QueueEntry { acked: true, ..entry }));
+                }
+                Some(Acked::Receipt { peer, status, position }) => head.settled.push(Settled {
+                    peer,
+                    status: status_number(status),
+                    position: position.0,
+                }),
+            }
+        }
+        head.delivered
+            .retain(|advance| cursors.raise(advance.sender, Status::Delivered, advance.id));
+        head
+    }
+}
+
+fn advance_to(delivered: &mut Vec<Advance>, entry: &QueueEntry) {
+    let advance = Advance {
+        sender: entry.peer,
+        sender_devices: entry.sender_devices,
+        id: entry.id,
+        message_id: entry.message_id,
+    };
+    match delivered.iter_mut().find(|known| known.sender == entry.peer) {
+        // A device that only the earlier message names is told as well.
+        Some(known) => {
+            let devices = known.sender_devices.iter().chain(entry.sender_devices.iter());
+            *known = Advance { sender_devices: devices.collect(), ..advance };
+        }
+        None => delivered.push(advance),
+    }
+}
+
+impl Shard {
+    /// All pushes up to `push` are kept by the device.
+    pub(crate) fn ack(&mut self, asker: Asker, slot: SessionSlot, push: u64, turn: &mut Turn<'_>) {
+        let session = self.sessions[slot];
+        if push == 0 || push > session.last_push {
+            let refusal = Refusal::now(ErrorCode::UnknownPush);
+            return self.refuse(asker, MessageId::default(), refusal, turn);
+        }
+        // With the user absent nothing is unacked: it is an ack again.
+        let Found::Resident(at) = self.users.find(session.user) else { return };
+        let named_max = self.config.limits.named_pushes_max;
+        let device = self.users.resident_mut(at).device(session.device);
+        let Some(live) = device.live.as_mut() else { return };
+        let taken = live.take_through(push, session.last_push, named_max);
+        self.counters.entries_acked += taken.len() as u64;
+        for pushed in taken {
+            match pushed.what {
+                What::Entry { position, .. } => self.leave(at, session.device, position, true),
+                What::Receipt { peer, status, position } => {
+                    let acks = &mut self.users.resident_mut(at).device(session.device).acks;
+                    acks.pending.push_back(Acked::Receipt { peer, status, position });
+                }
+            }
+        }
+        self.flush_acks(at, session.device, turn);
+        self.pump(at, session.device, turn);
+    }
+
+    /// The device has this one message (a `delivered` receipt for it).
+    pub(crate) fn ack_one(
+        &mut self,
+        at: UserSlot,
+        id: DeviceId,
+        position: Position,
+        turn: &mut Turn<'_>,
+    ) {
+        let named_max = self.config.limits.named_pushes_max;
+        let device = self.users.resident_mut(at).device(id);
+        if let Some(live) = device.live.as_mut() {
+            live.finish(position, named_max);
+        }
+        self.counters.entries_acked += 1;
+        let Some(queued) = device.queue.find(position).copied() else { return };
+        let in_turn = queued.entry.kind != EntryKind::Incoming
+            || device.queue.is_oldest_of(queued.entry.peer, position);
+        if in_turn {
+            self.leave(at, id, position, true);
+        } else if device.queue.start_flagging(position) {
+            device.acks.pending.push_back(Acked::Early { position });
+        }
+        self.flush_acks(at, id, turn);
+        self.pump(at, id, turn);
+    }
+
+    /// An entry leaves, and with it those marked that it held back.
+    fn leave(&mut self, at: UserSlot, id: DeviceId, position: Position, advance: bool) {
+        let device = self.users.resident_mut(at).device(id);
+        if !device.queue.start_leaving(position) {
+            return;
+        }
+        device.acks.pending.push_back(Acked::Entry { position, advance });
+        if !device.queue.has_flagged() {
+            return;
+        }
+        let entry = device.queue.find(position).expect("it stays until the record").entry;
+        if entry.kind == EntryKind::Incoming {
+            for position in device.queue.released(entry.peer) {
+                device.queue.start_leaving(position);
+                device.acks.pending.push_back(Acked::Entry { position, advance: true });
+            }
+        }
+    }
+
+    /// An entry leaves without the device having had it.
+    pub(crate) fn drop_entry(
+        &mut self,
+        at: UserSlot,
+        id: DeviceId,
+        position: Position,
+        turn: &mut Turn<'_>,
+    ) {
+        self.leave(at, id, position, false);
+        self.flush_acks(at, id, turn);
+    }
+
+    /// Commits what the device acked, unless its last record is still on the way.
+    fn flush_acks(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
+        let max = self.config.limits.ack_items_max;
+        let resident = self.users.resident_mut(at);
+        let about = (resident.id, id, turn.now.wall_ms);
+        let device = resident
+            .devices
+            .iter_mut()
+            .find(|device| device.id == id)
+            .expect("devices do not leave a resident user");
+        if self.journal_failed {
+            device.acks.abandon();
+        } else if !device.acks.in_flight && !device.acks.pending.is_empty() {
+            device.acks.in_flight = true;
+            let head = device.acks.next_head(about, &device.queue, &mut resident.cursors, max);
+            self.commit(Head::Ack(head), Bytes::new(), turn);
+        }
+    }
+
+    /// An ack record of this shard is durable and folded.
+    pub(crate) fn ack_durable(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
+        self.users.resident_mut(at).device(id).acks.in_flight = false;
+        self.flush_acks(at, id, turn);
+        self.notice_gap(at, id, turn);
+    }
+
+    /// A drained queue that had overflowed is opened again, with a notice to the device.
+    pub(crate) fn notice_gap(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
+        let resident = self.users.resident_mut(at);
+        let user = resident.id;
+        let device = resident.device(id);
+        if self.journal_failed || !device.is_closed() || device.queue.has_entries() {
+            return;
+        }
+        device.noticing = true;
+        let head = GapNoticeHead { user, device: id };
+        self.commit(Head::GapNotice(head), Bytes::new(), turn);
+    }
+
+    /// Lets the entries at the head of a queue go that are older than their time to live. A gap
+    /// notice has no age: without it the device would not know.
+    pub(crate) fn expire(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
+        let ttl_ms = u64::try_from(self.config.limits.queue_ttl.as_millis()).unwrap_or(u64::MAX);
+        let oldest_ms = turn.now.wall_ms.saturating_sub(ttl_ms);
+        let device = self.users.resident_mut(at).device(id);
+        let expired: Vec<_> = device
+            .queue
+            .entries()
+            .filter(|queued| !queued.leaving && queued.entry.kind != EntryKind::Gap)
+            .take_while(|queued| stamped_ms(queued.entry.id) < oldest_ms)
+            .map(|queued| (queued.position, queued.flagged()))
+            .collect();
+        if device.acks.pending.is_empty() && !device.acks.in_flight {
+            let receipts = device.queue.receipts();
+            let expired = receipts.iter().take_while(|queued| queued.receipt.at_ms < oldest_ms);
+            device.acks.pending.extend(expired.map(|queued| Acked::Receipt {
+                peer: queued.peer,
+                status: queued.status,
+                position: Position(queued.receipt.position),
+            }));
+        }
+        for (position, flagged) in expired {
+            self.counters.entries_expired += 1;
+            self.leave(at, id, position, flagged);
+        }
+        self.flush_acks(at, id, turn);
+        self.notice_gap(at, id, turn);
+    }
+
+    /// Lets the oldest receipts go where a device has more than it may.
+    pub(crate) fn trim_receipts(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
+        let max = self.config.limits.queue_receipts_max as usize;
+        let device = self.users.resident_mut(at).device(id);
+        // One record at a time: what is on the way may hold those that are too many.
+        if device.queue.receipts().len() <= max || device.acks.is_busy() {
+            return;
+        }
+        let surplus = device.queue.receipts().len() - max;
+        for queued in &device.queue.receipts()[..surplus] {
+            let position = Position(queued.receipt.position);
+            let (peer, status) = (queued.peer, queued.status);
+            device.acks.pending.push_back(Acked::Receipt { peer, status, position });
+        }
+        self.counters.receipts_trimmed += surplus as u64;
+        self.flush_acks(at, id, turn);
+    }
+}

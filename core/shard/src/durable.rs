@@ -1,0 +1,102 @@
+//! A record comes back from the journal: it is folded into every resident user at home here, and
+//! what waited for it goes on.
+//!
+//! The order of the records is the order of recovery, so what is pushed here is what would be
+//! pushed after a crash.
+
+use smallvec::SmallVec;
+
+use crate::change::changes;
+use crate::record::{Head, MessageHead, Position, SharedRecord};
+use crate::shard::Shard;
+use crate::turn::Turn;
+use crate::users::{Found, UserSlot};
+
+impl Shard {
+    pub(crate) fn durable(
+        &mut self,
+        position: Position,
+        record: &SharedRecord,
+        turn: &mut Turn<'_>,
+    ) {
+        assert!(position > self.handed, "records are handed in the journal's order, once");
+        self.handed = position;
+        let mut folded: SmallVec<[UserSlot; 4]> = SmallVec::new();
+        for user in record.head.touches() {
+            if !self.is_home(user) {
+                continue;
+            }
+            match self.users.find(user) {
+                Found::Resident(at) if folded.contains(&at) => {}
+                Found::Resident(at) => {
+                    self.fold(at, position, record);
+                    folded.push(at);
+                }
+                Found::Loading(at) => self.keep_for_load(at, position, record),
+                // The store will have it; a session that waits for pushes must not.
+                Found::Absent if self.sessions.has_user(user) => self.load_for_session(user, turn),
+                Found::Absent => {}
+            }
+        }
+        match &record.head {
+            Head::Message(head) => self.message_durable(head, record.body.len() as u32, turn),
+            Head::Ack(head) => {
+                if let Found::Resident(at) = self.find_home(head.user) {
+                    self.ack_durable(at, head.device, turn);
+                }
+            }
+            Head::Read(head) => {
+                if let Found::Resident(at) = self.find_home(head.user) {
+                    self.read_durable(at, head.device);
+                }
+            }
+            Head::DeviceAdded(head) => {
+                if let Found::Resident(at) = self.find_home(head.user) {
+                    self.device_added(at, head.device, turn);
+                }
+            }
+            Head::GapNotice(head) => {
+                if let Found::Resident(at) = self.find_home(head.user) {
+                    self.users.resident_mut(at).device(head.device).noticing = false;
+                }
+            }
+        }
+        for at in folded {
+            self.push_folded(at, position, record, turn);
+            if matches!(record.head, Head::Ack(_) | Head::Read(_)) {
+                let devices = self.users.resident(at).device_set();
+                devices.iter().for_each(|device| self.trim_receipts(at, device, turn));
+            }
+        }
+    }
+
+    /// Folds a durable record into a resident user, unless the image held it.
+    pub(crate) fn fold(&mut self, at: UserSlot, position: Position, record: &SharedRecord) {
+        let resident = self.users.resident_mut(at);
+        resident.last_touched = position;
+        if !resident.has(position) {
+            changes(position, record, &mut |change| resident.apply(change));
+        }
+    }
+
+    /// Gives back what the message reserved, and answers its sender.
+    fn message_durable(&mut self, head: &MessageHead, body_bytes: u32, turn: &mut Turn<'_>) {
+        if let Found::Resident(at) = self.find_home(head.from) {
+            self.send_durable(at, head, turn);
+            // A queue that was drained while its mark was on the way is opened again at once.
+            head.copy_gaps.iter().for_each(|device| self.notice_gap(at, device, turn));
+        }
+        let Found::Resident(at) = self.find_home(head.to) else { return };
+        let resident = self.users.resident_mut(at);
+        resident.arriving =
+            resident.arriving.checked_sub(1).expect("what is durable was on the way from here");
+        for device in head.recipient_devices.iter() {
+            resident.device(device).queue.release(body_bytes);
+        }
+        head.recipient_gaps.iter().for_each(|device| self.notice_gap(at, device, turn));
+    }
+
+    fn find_home(&self, user: ringpost_wire::UserId) -> Found {
+        if self.is_home(user) { self.users.find(user) } else { Found::Absent }
+    }
+}

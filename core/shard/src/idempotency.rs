@@ -1,0 +1,169 @@
+//! What one device has sent lately: in flight, accepted, or waiting for a look-up.
+//!
+//! ```text
+//!  a send ──> in flight? ── same digest ──> one more answer is owed
+//!             │             other digest ─> conflict
+//!             accepted lately? ───────────> `sent` again, or conflict
+//!             above the highest accepted? ─> new
+//!             else ───────────────────────> look up; later sends wait in line
+//! ```
+//! Clients use UUIDv7, which rise, so the look-up is rare. It is asked before every check that can
+//! change its mind (rates of the user, sizes, quotas): what was accepted stays accepted.
+
+use std::collections::VecDeque;
+
+use ringpost_wire::{DeviceSet, MessageId, ServerId};
+use smallvec::SmallVec;
+
+use crate::event::ConnectionKey;
+use crate::image::Accepted;
+use crate::mail::SendRequest;
+
+/// Who waits for an answer: a command of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Asker {
+    pub(crate) connection: ConnectionKey,
+    pub(crate) tag: u16,
+}
+
+/// A send that waits, with who asked.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) asker: Asker,
+    pub(crate) request: Box<SendRequest>,
+}
+
+/// A send that is in flight, at the sender's home.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) message_id: MessageId,
+    pub(crate) digest: [u8; 16],
+    pub(crate) body_bytes: u32,
+    /// Other devices of the sender whose queues hold room for the copy.
+    pub(crate) copy_devices: DeviceSet,
+    pub(crate) askers: SmallVec<[Asker; 1]>,
+}
+
+/// What is known of a message id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Never accepted.
+    New,
+    /// On its way with the same content: the place among [`Outgoing::sending`].
+    InFlight(usize),
+    /// On its way, or accepted as this, with another content.
+    Conflict(ServerId),
+    /// Accepted with the same content.
+    Accepted(ServerId),
+    /// Only the store knows.
+    LookUp,
+}
+
+/// One device's sends.
+#[derive(Default, Debug)]
+pub(crate) struct Outgoing {
+    /// In order of acceptance into flight.
+    pub(crate) sending: Vec<Sending>,
+    /// Accepted last, oldest first.
+    accepted: VecDeque<(MessageId, Accepted)>,
+    /// Sends that wait; the first is being looked up if `looking`.
+    pub(crate) line: VecDeque<Held>,
+    pub(crate) looking: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.sending.capacity() * size_of::<Sending>()
+            + self.accepted.capacity() * size_of::<(MessageId, Accepted)>()
+            + self.line.capacity() * (size_of::<Held>() + size_of::<SendRequest>())
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.sending.is_empty() || !self.line.is_empty()
+    }
+
+    /// What becomes of `message_id` with `digest`, where `highest` was accepted from the device.
+    pub(crate) fn verdict(
+        &self,
+        message_id: MessageId,
+        digest: [u8; 16],
+        highest: MessageId,
+    ) -> Verdict {
+        if let Some(at) = self.sending.iter().position(|sending| sending.message_id == message_id) {
+            return if self.sending[at].digest == digest {
+                Verdict::InFlight(at)
+            } else {
+                Verdict::Conflict(ServerId::default())
+            };
+        }
+        match self.accepted.iter().rev().find(|(accepted, _)| *accepted == message_id) {
+            Some((_, accepted)) => of_accepted(*accepted, digest),
+            None if message_id > highest => Verdict::New,
+            None => Verdict::LookUp,
+        }
+    }
+
+    /// Takes a send out of flight.
+    pub(crate) fn finish(&mut self, message_id: MessageId) -> Option<Sending> {
+        let at = self.sending.iter().position(|sending| sending.message_id == message_id)?;
+        Some(self.sending.remove(at))
+    }
+
+    /// Remembers what was accepted, the last `max`.
+    pub(crate) fn remember(&mut self, message_id: MessageId, accepted: Accepted, max: u32) {
+        while self.accepted.len() >= max as usize {
+            self.accepted.pop_front();
+        }
+        self.accepted.push_back((message_id, accepted));
+    }
+}
+
+/// The verdict on a send with `digest` under an id that was accepted before.
+pub(crate) fn of_accepted(accepted: Accepted, digest: [u8; 16]) -> Verdict {
+    if accepted.digest == digest {
+        Verdict::Accepted(accepted.id)
+    } else {
+        Verdict::Conflict(accepted.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAME: [u8; 16] = [1; 16];
+    const OTHER: [u8; 16] = [2; 16];
+
+    fn id(number: u8) -> MessageId {
+        MessageId([number; 16])
+    }
+
+    #[test]
+    fn a_message_id_is_judged_by_flight_then_cache_then_highest() {
+        let mut outgoing = Outgoing::default();
+        outgoing.sending.push(Sending {
+            message_id: id(3),
+            digest: SAME,
+            body_bytes: 0,
+            copy_devices: DeviceSet::EMPTY,
+            askers: SmallVec::new(),
+        });
+        for number in [4, 5, 6] {
+            let accepted = Accepted { id: ServerId([number; 16]), digest: SAME };
+            outgoing.remember(id(number), accepted, 2);
+        }
+        let cases = [
+            (3, SAME, Verdict::InFlight(0)),
+            (3, OTHER, Verdict::Conflict(ServerId::default())),
+            (6, SAME, Verdict::Accepted(ServerId([6; 16]))),
+            (6, OTHER, Verdict::Conflict(ServerId([6; 16]))),
+            (4, SAME, Verdict::LookUp),
+            (7, SAME, Verdict::New),
+            (1, SAME, Verdict::LookUp),
+        ];
+        for (number, digest, expected) in cases {
+            assert_eq!(outgoing.verdict(id(number), digest, id(6)), expected, "id {number}");
+        }
+    }
+}

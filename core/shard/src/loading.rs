@@ -1,0 +1,266 @@
+//! From absent to resident: loads, what waits for them, and letting users go.
+//!
+//! A load names the last record handed here: its answer holds that and all before, so a record
+//! handed while the user is absent needs no keeping. Records handed while it is loading wait, and
+//! those that the image lacks are folded on top. Loads for a connection wait their turn; loads for
+//! anybody else are refused when the store or the memory is busy.
+
+use ringpost_wire::{MessageId, ServerId, UserId};
+
+use crate::effect::Effect;
+use crate::idempotency::{Asker, Held};
+use crate::image::{StoreUnavailable, UserImage};
+use crate::mail::SendRequest;
+use crate::record::{Position, SharedRecord};
+use crate::retry::Retry;
+use crate::shard::Shard;
+use crate::turn::Turn;
+use crate::user::{Loading, Resident};
+use crate::users::{Found, LOAD_BYTES, UserSlot};
+
+/// What waits for a load.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// A send of the user.
+    Send(Held),
+    /// A `read` receipt of the user.
+    Read { asker: Asker, id: ServerId, message_id: MessageId },
+    /// A send to the user.
+    Arrival(Box<SendRequest>),
+    /// A registration.
+    Create { ticket: u64 },
+}
+
+impl Waiting {
+    fn body_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Send(held) => Some(held.request.body.len()),
+            Self::Arrival(request) => Some(request.body.len()),
+            Self::Read { .. } | Self::Create { .. } => None,
+        }
+    }
+}
+
+impl Shard {
+    /// Asks for an absent user, if there is a place among the loads and memory for it.
+    pub(crate) fn load(&mut self, user: UserId, turn: &mut Turn<'_>) -> Option<UserSlot> {
+        if !self.may_load(turn) {
+            self.counters.loads_refused += 1;
+            return None;
+        }
+        let slot = self.users.insert_loading(user, true);
+        self.request_load(user, turn);
+        Some(slot)
+    }
+
+    /// Asks for an absent user who has a session: at once, or when its turn comes.
+    pub(crate) fn load_for_session(&mut self, user: UserId, turn: &mut Turn<'_>) {
+        if self.waiting_loads.is_empty() && self.may_load(turn) {
+            self.users.insert_loading(user, true);
+            self.request_load(user, turn);
+        } else {
+            self.users.insert_loading(user, false);
+            self.waiting_loads.push_back(user);
+            self.retry_waiting_loads(turn);
+        }
+    }
+
+    fn may_load(&mut self, turn: &Turn<'_>) -> bool {
+        let limits = &self.config.limits;
+        if self.users.loading >= limits.loads_max {
+            return false;
+        }
+        let bytes_max = limits.resident_bytes_max.saturating_sub(LOAD_BYTES);
+        let scan_max = limits.eviction_scan_max;
+        self.counters.evictions +=
+            self.users.evict_down_to(bytes_max, scan_max, self.applied, turn.now.mono);
+        self.users.bytes <= bytes_max
+    }
+
+    fn request_load(&mut self, user: UserId, turn: &mut Turn<'_>) {
+        self.counters.loads += 1;
+        turn.effects.push(Effect::Load { user, after: self.handed });
+    }
+
+    fn retry_waiting_loads(&mut self, turn: &Turn<'_>) {
+        if !self.waiting_loads.is_empty() && !self.waiting_loads_retried {
+            self.waiting_loads_retried = true;
+            self.retries.add(turn.now.mono, Retry::WaitingLoads);
+        }
+    }
+
+    /// Starts loads that waited, as many as there is room for.
+    pub(crate) fn start_waiting_loads(&mut self, turn: &mut Turn<'_>) {
+        while let Some(&user) = self.waiting_loads.front() {
+            let Found::Loading(slot) = self.users.find(user) else {
+                self.waiting_loads.pop_front();
+                continue;
+            };
+            let loading = self.users.loading_mut(slot);
+            let wanted = !loading.line.is_empty() || self.sessions.has_user(user);
+            if !wanted {
+                self.users.abandon_loading(slot);
+            } else if !loading.requested {
+                if !self.may_load(turn) {
+                    return self.retry_waiting_loads(turn);
+                }
+                self.users.mark_requested(slot);
+                self.request_load(user, turn);
+            }
+            self.waiting_loads.pop_front();
+        }
+    }
+
+    /// Puts an event in the line of a loading user; false if the line or the bytes are full.
+    pub(crate) fn wait_for_load(&mut self, slot: UserSlot, waiting: Waiting) -> bool {
+        let loading = self.users.loading_mut(slot);
+        if loading.line.len() >= self.config.limits.loading_line_max as usize {
+            return false;
+        }
+        if let Some(bytes) = waiting.body_bytes()
+            && !self.waiting.try_take(bytes)
+        {
+            return false;
+        }
+        loading.line.push_back(waiting);
+        true
+    }
+
+    /// Keeps a durable record for a loading user.
+    pub(crate) fn keep_for_load(
+        &mut self,
+        slot: UserSlot,
+        position: Position,
+        record: &SharedRecord,
+    ) {
+        let max = self.config.limits.loading_records_max as usize;
+        let loading = self.users.loading_mut(slot);
+        // A load that is still to be asked for will name this record.
+        if !loading.requested {
+            return;
+        }
+        if loading.records.len() >= max {
+            loading.records.clear();
+            loading.let_go = Some(position);
+        } else if loading.let_go.is_none() {
+            loading.records.push((position, record.clone()));
+        } else {
+            loading.let_go = Some(position);
+        }
+    }
+
+    pub(crate) fn loaded(
+        &mut self,
+        user: UserId,
+        answer: Result<Option<UserImage>, StoreUnavailable>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Found::Loading(slot) = self.users.find(user) else {
+            unreachable!("a load that was asked for is answered once, and waits until then");
+        };
+        match answer {
+            Err(StoreUnavailable) => self.load_failed(slot, user, turn),
+            Ok(image) => {
+                let held = image.as_ref().map_or(Position(0), |image| image.applied);
+                let let_go = &mut self.users.loading_mut(slot).let_go;
+                if let_go.take_if(|position| *position > held).is_some() {
+                    self.counters.loads_repeated += 1;
+                    self.request_load(user, turn);
+                    return;
+                }
+                let resident = Resident::new(user, image.as_ref());
+                let loading = self.users.finish_loading(slot, resident);
+                self.begin_residence(slot, loading, turn);
+            }
+        }
+        self.start_waiting_loads(turn);
+    }
+
+    fn begin_residence(&mut self, slot: UserSlot, loading: Loading, turn: &mut Turn<'_>) {
+        let user = self.users.id(slot);
+        for (position, record) in &loading.records {
+            self.fold(slot, *position, record);
+        }
+        let devices: Vec<_> =
+            self.users.resident(slot).devices.iter().map(|device| device.id).collect();
+        for device in devices {
+            self.expire(slot, device, turn);
+        }
+        for session in self.sessions.of_user(user).into_iter().rev() {
+            self.attach(slot, session, turn);
+        }
+        for waiting in loading.line {
+            if let Some(bytes) = waiting.body_bytes() {
+                self.waiting.give_back(bytes);
+            }
+            self.stop_waiting(slot, waiting, turn);
+        }
+        // Nobody made the user, so it is not held: its absence is remembered more cheaply.
+        if !self.users.resident(slot).is_known() {
+            self.users.evict(slot);
+            self.unknown.remember(user, turn.now.mono);
+        }
+    }
+
+    fn stop_waiting(&mut self, slot: UserSlot, waiting: Waiting, turn: &mut Turn<'_>) {
+        match waiting {
+            Waiting::Send(held) => self.send_resident(slot, held, turn),
+            Waiting::Read { asker, id, message_id } => match self.sessions.find(asker.connection) {
+                Some(session) => self.read_resident(slot, session, asker, id, message_id, turn),
+                None => self.counters.orphaned_commands += 1,
+            },
+            Waiting::Arrival(request) => self.arrive_resident(slot, *request, turn),
+            Waiting::Create { ticket } => self.create_resident(slot, ticket, turn),
+        }
+    }
+
+    fn load_failed(&mut self, slot: UserSlot, user: UserId, turn: &mut Turn<'_>) {
+        self.counters.store_failures += 1;
+        let loading = self.users.abandon_loading(slot);
+        let refusal = self.overloaded();
+        for waiting in loading.line {
+            if let Some(bytes) = waiting.body_bytes() {
+                self.waiting.give_back(bytes);
+            }
+            match waiting {
+                Waiting::Send(held) => {
+                    self.refuse(held.asker, held.request.message_id, refusal, turn);
+                }
+                Waiting::Read { asker, message_id, .. } => {
+                    self.refuse(asker, message_id, refusal, turn);
+                }
+                Waiting::Arrival(request) => {
+                    let SendRequest { from, from_device, message_id, .. } = *request;
+                    self.refuse_send(from, from_device, message_id, refusal, turn);
+                }
+                Waiting::Create { ticket } => {
+                    turn.effects.push(Effect::UserCreated { ticket, created: false });
+                }
+            }
+        }
+        if self.sessions.has_user(user) {
+            self.retries.add(turn.now.mono, Retry::Load(user));
+        }
+    }
+
+    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
+        while let Some(retry) = self.retries.pop_due(turn.now.mono) {
+            match retry {
+                Retry::Load(user) => {
+                    if self.users.find(user) == Found::Absent && self.sessions.has_user(user) {
+                        self.load_for_session(user, turn);
+                    }
+                }
+                Retry::Push(user, device) => {
+                    if let Found::Resident(slot) = self.users.find(user) {
+                        self.pump(slot, device, turn);
+                    }
+                }
+                Retry::WaitingLoads => {
+                    self.waiting_loads_retried = false;
+                    self.start_waiting_loads(turn);
+                }
+            }
+        }
+    }
+}

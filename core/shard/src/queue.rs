@@ -1,0 +1,395 @@
+//! A device's queue: the durable part of it, and what records on the way will do to it.
+//!
+//! Durable (changed by [`crate::changes`] alone): entries, receipts, the gap mark.
+//! On the way (lost with the process, and rightly so): room reserved by sends in flight, entries
+//! that leave (an ack waits for the journal), entries that will be marked `acked`.
+//! Invariants: entries and receipts rise by position; no position is in both; one receipt per
+//! (peer, status).
+
+use std::collections::VecDeque;
+
+use ringpost_wire::event::Status;
+use ringpost_wire::{ServerId, UserId};
+
+use crate::image::DeviceImage;
+use crate::limits::ShardLimits;
+use crate::record::{EntryKind, Position, QueueEntry, ReceiptEntry};
+
+/// Above this capacity an emptied queue gives its memory back.
+const KEPT_CAPACITY: usize = 64;
+
+/// An entry and what is on the way for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queued {
+    pub(crate) position: Position,
+    pub(crate) entry: QueueEntry,
+    /// A record that removes it is on the way (or will be, with the next ack record).
+    pub(crate) leaving: bool,
+    /// A record that marks it `acked` is on the way (or will be).
+    pub(crate) flagging: bool,
+}
+
+impl Queued {
+    /// Acked out of turn: it is not pushed any more, and leaves with the older ones.
+    pub(crate) const fn flagged(&self) -> bool {
+        self.entry.acked || self.flagging
+    }
+
+    /// In the direction of messages from `sender`.
+    pub(crate) fn comes_from(&self, sender: UserId) -> bool {
+        self.entry.kind == EntryKind::Incoming && self.entry.peer == sender
+    }
+}
+
+/// A receipt in the queue.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct QueuedReceipt {
+    pub(crate) peer: UserId,
+    pub(crate) status: Status,
+    pub(crate) receipt: ReceiptEntry,
+}
+
+/// The next thing to push.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Next {
+    Entry(Queued),
+    Receipt(QueuedReceipt),
+}
+
+/// One device's queue.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Queue {
+    entries: VecDeque<Queued>,
+    receipts: Vec<QueuedReceipt>,
+    /// Takes no more entries, by a durable record.
+    pub(crate) gap: bool,
+    /// Content of the entries, bytes.
+    bytes: u64,
+    reserved_entries: u32,
+    reserved_bytes: u64,
+    /// Entries that are flagged and not leaving.
+    flagged: u32,
+}
+
+impl Queue {
+    pub(crate) fn from_image(image: &DeviceImage) -> Self {
+        let mut queue = Self { gap: image.gap, ..Self::default() };
+        for &(position, entry) in &image.entries {
+            queue.put(position, entry);
+        }
+        queue.receipts = image
+            .receipts
+            .iter()
+            .map(|&(peer, status, receipt)| QueuedReceipt { peer, status, receipt })
+            .collect();
+        assert!(queue.receipts.is_sorted_by_key(|queued| queued.receipt.position));
+        queue
+    }
+
+    /// Heap bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Queued>()
+            + self.receipts.capacity() * size_of::<QueuedReceipt>()
+    }
+
+    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Queued> {
+        self.entries.iter()
+    }
+
+    pub(crate) fn receipts(&self) -> &[QueuedReceipt] {
+        &self.receipts
+    }
+
+    pub(crate) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Whether an entry is flagged and waits for older ones.
+    pub(crate) const fn has_flagged(&self) -> bool {
+        self.flagged > 0
+    }
+
+    pub(crate) fn find(&self, position: Position) -> Option<&Queued> {
+        self.index(position).map(|at| &self.entries[at])
+    }
+
+    fn index(&self, position: Position) -> Option<usize> {
+        self.entries.binary_search_by_key(&position, |queued| queued.position).ok()
+    }
+
+    /// What stands next behind `cursor`, entries and receipts in order of position.
+    pub(crate) fn next_after(&self, cursor: Position) -> Option<Next> {
+        let entry = self.entries_after(cursor).next();
+        let receipt = self.receipts.partition_point(|queued| queued.receipt.position <= cursor.0);
+        match (entry, self.receipts.get(receipt)) {
+            (Some(entry), Some(receipt)) if receipt.receipt.position < entry.position.0 => {
+                Some(Next::Receipt(*receipt))
+            }
+            (Some(entry), _) => Some(Next::Entry(*entry)),
+            (None, receipt) => receipt.map(|&receipt| Next::Receipt(receipt)),
+        }
+    }
+
+    /// The entries behind `cursor`.
+    pub(crate) fn entries_after(&self, cursor: Position) -> impl Iterator<Item = &Queued> {
+        self.entries.range(self.entries.partition_point(|queued| queued.position <= cursor)..)
+    }
+
+    // Room.
+
+    /// Whether one more message of `bytes` fits, with all that is on the way.
+    pub(crate) fn has_room(&self, bytes: u32, limits: &ShardLimits) -> bool {
+        self.entries.len() as u64 + u64::from(self.reserved_entries)
+            < u64::from(limits.queue_entries_max)
+            && self.bytes + self.reserved_bytes + u64::from(bytes) <= limits.queue_bytes_max
+    }
+
+    pub(crate) fn reserve(&mut self, bytes: u32) {
+        self.reserved_entries += 1;
+        self.reserved_bytes += u64::from(bytes);
+    }
+
+    /// Gives back what `reserve` took: the message has joined the queue or was refused.
+    pub(crate) fn release(&mut self, bytes: u32) {
+        self.reserved_entries =
+            self.reserved_entries.checked_sub(1).expect("released no more than was reserved");
+        self.reserved_bytes = self
+            .reserved_bytes
+            .checked_sub(bytes.into())
+            .expect("released no more than was reserved");
+    }
+
+    pub(crate) const fn has_reserved(&self) -> bool {
+        self.reserved_entries > 0
+    }
+
+    // On the way.
+
+    /// Marks an entry as leaving. False if there is none or it leaves already.
+    pub(crate) fn start_leaving(&mut self, position: Position) -> bool {
+        let Some(at) = self.index(position) else { return false };
+        let queued = &mut self.entries[at];
+        if queued.leaving {
+            return false;
+        }
+        queued.leaving = true;
+        if queued.flagged() {
+            self.flagged -= 1;
+        }
+        true
+    }
+
+    /// Marks an entry as acked before its turn. False if there is none, or nothing to mark.
+    pub(crate) fn start_flagging(&mut self, position: Position) -> bool {
+        let Some(at) = self.index(position) else { return false };
+        let queued = &mut self.entries[at];
+        if queued.leaving || queued.flagged() {
+            return false;
+        }
+        queued.flagging = true;
+        self.flagged += 1;
+        true
+    }
+
+    /// Whether every older entry from `sender` leaves or is flagged.
+    pub(crate) fn is_oldest_of(&self, sender: UserId, position: Position) -> bool {
+        self.entries
+            .iter()
+            .take_while(|queued| queued.position < position)
+            .all(|queued| !queued.comes_from(sender) || queued.leaving || queued.flagged())
+    }
+
+    /// Positions of the flagged entries from `sender` that no older entry of that direction
+    /// holds back any more.
+    pub(crate) fn released(&self, sender: UserId) -> Vec<Position> {
+        self.entries
+            .iter()
+            .filter(|queued| queued.comes_from(sender) && !queued.leaving)
+            .take_while(|queued| queued.flagged())
+            .map(|queued| queued.position)
+            .collect()
+    }
+
+    // Durable changes.
+
+    pub(crate) fn put(&mut self, position: Position, entry: QueueEntry) {
+        match self.entries.binary_search_by_key(&position, |queued| queued.position) {
+            Ok(at) => {
+                let queued = &mut self.entries[at];
+                if !queued.leaving {
+                    self.flagged -= u32::from(queued.flagged());
+                    self.flagged += u32::from(entry.acked);
+                }
+                self.bytes =
+                    self.bytes - u64::from(queued.entry.body_bytes) + u64::from(entry.body_bytes);
+                *queued = Queued { entry, flagging: false, ..*queued };
+            }
+            Err(at) => {
+                self.bytes += u64::from(entry.body_bytes);
+                self.flagged += u32::from(entry.acked);
+                let queued = Queued { position, entry, leaving: false, flagging: false };
+                self.entries.insert(at, queued);
+            }
+        }
+    }
+
+    pub(crate) fn delete(&mut self, position: Position) {
+        let Some(at) = self.index(position) else { return };
+        let queued = self.entries.remove(at).expect("the index was just found");
+        self.bytes -= u64::from(queued.entry.body_bytes);
+        if queued.flagged() && !queued.leaving {
+            self.flagged -= 1;
+        }
+        if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    pub(crate) fn raise_receipt(&mut self, peer: UserId, status: Status, receipt: ReceiptEntry) {
+        if let Some(at) = self.receipt_index(peer, status) {
+            if self.receipts[at].receipt.id >= receipt.id {
+                return;
+            }
+            self.receipts.remove(at);
+        }
+        let queued = QueuedReceipt { peer, status, receipt };
+        let at = self.receipts.partition_point(|other| other.receipt.position < receipt.position);
+        self.receipts.insert(at, queued);
+    }
+
+    pub(crate) fn settle_receipt(&mut self, peer: UserId, status: Status, through: Position) {
+        let Some(at) = self.receipt_index(peer, status) else { return };
+        if self.receipts[at].receipt.position <= through.0 {
+            self.receipts.remove(at);
+            if self.receipts.is_empty() && self.receipts.capacity() > KEPT_CAPACITY {
+                self.receipts = Vec::new();
+            }
+        }
+    }
+
+    fn receipt_index(&self, peer: UserId, status: Status) -> Option<usize> {
+        self.receipts.iter().position(|queued| queued.peer == peer && queued.status == status)
+    }
+
+    /// The entry with this id and kind `Incoming`, if it stands here.
+    pub(crate) fn incoming(&self, id: ServerId) -> Option<&Queued> {
+        // Incoming messages were stamped by one shard after the other, each above the floor of
+        // the one before: their ids rise with their positions, but copies stand between them.
+        self.entries
+            .iter()
+            .rev()
+            .filter(|queued| queued.entry.kind == EntryKind::Incoming)
+            .take_while(|queued| queued.entry.id >= id)
+            .find(|queued| queued.entry.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENDER: UserId = UserId([1; 16]);
+    const OTHER: UserId = UserId([2; 16]);
+
+    fn entry(peer: UserId, number: u8) -> QueueEntry {
+        QueueEntry {
+            kind: EntryKind::Incoming,
+            id: ServerId([number; 16]),
+            message_id: Default::default(),
+            peer,
+            sender_devices: Default::default(),
+            body_bytes: 10,
+            acked: false,
+        }
+    }
+
+    fn receipt(id: u8, position: u64) -> ReceiptEntry {
+        ReceiptEntry { id: ServerId([id; 16]), message_id: Default::default(), position, at_ms: 0 }
+    }
+
+    fn queue() -> Queue {
+        let mut queue = Queue::default();
+        for (position, peer) in [(1, SENDER), (3, OTHER), (5, SENDER), (7, SENDER)] {
+            queue.put(Position(position), entry(peer, position as u8));
+        }
+        queue
+    }
+
+    #[test]
+    fn entries_and_receipts_come_in_order_of_position() {
+        let mut queue = queue();
+        queue.raise_receipt(OTHER, Status::Delivered, receipt(9, 4));
+        queue.raise_receipt(OTHER, Status::Read, receipt(9, 9));
+        let mut cursor = Position(0);
+        let mut seen = Vec::new();
+        while let Some(next) = queue.next_after(cursor) {
+            cursor = match next {
+                Next::Entry(queued) => queued.position,
+                Next::Receipt(queued) => Position(queued.receipt.position),
+            };
+            seen.push(cursor.0);
+        }
+        assert_eq!(seen, [1, 3, 4, 5, 7, 9]);
+    }
+
+    #[test]
+    fn a_newer_receipt_replaces_the_older_and_a_lower_one_does_nothing() {
+        let mut queue = Queue::default();
+        queue.raise_receipt(OTHER, Status::Delivered, receipt(5, 10));
+        queue.raise_receipt(OTHER, Status::Delivered, receipt(4, 11));
+        assert_eq!(queue.receipts()[0].receipt.position, 10);
+        queue.raise_receipt(OTHER, Status::Delivered, receipt(6, 12));
+        assert_eq!(queue.receipts().len(), 1);
+        queue.settle_receipt(OTHER, Status::Delivered, Position(10));
+        assert_eq!(queue.receipts().len(), 1, "put there after what was acked");
+        queue.settle_receipt(OTHER, Status::Delivered, Position(12));
+        assert!(queue.receipts().is_empty());
+    }
+
+    #[test]
+    fn flagged_entries_are_released_once_nothing_older_of_their_direction_is_left() {
+        let mut queue = queue();
+        assert!(queue.start_flagging(Position(5)));
+        assert!(!queue.start_flagging(Position(5)), "once");
+        assert!(!queue.is_oldest_of(SENDER, Position(5)));
+        assert!(queue.released(SENDER).is_empty());
+        assert!(queue.start_leaving(Position(1)));
+        assert!(!queue.start_leaving(Position(1)), "once");
+        assert_eq!(queue.released(SENDER), [Position(5)]);
+        assert!(queue.is_oldest_of(SENDER, Position(7)));
+        queue.put(Position(5), QueueEntry { acked: true, ..entry(SENDER, 5) });
+        assert!(queue.has_flagged());
+        assert!(queue.start_leaving(Position(5)));
+        assert!(!queue.has_flagged());
+        for position in [1, 5] {
+            queue.delete(Position(position));
+        }
+        assert_eq!(queue.entries().count(), 2);
+        assert_eq!(queue.bytes, 20);
+    }
+
+    #[test]
+    fn room_counts_what_is_on_the_way_in_entries_and_in_bytes() {
+        let limits =
+            ShardLimits { queue_entries_max: 6, queue_bytes_max: 65, ..ShardLimits::default() };
+        let mut queue = queue();
+        assert!(queue.has_room(25, &limits));
+        assert!(!queue.has_room(26, &limits));
+        queue.reserve(5);
+        assert!(queue.has_room(20, &limits));
+        queue.reserve(5);
+        assert!(!queue.has_room(0, &limits));
+        queue.release(5);
+        assert!(queue.has_room(0, &limits));
+    }
+
+    #[test]
+    fn an_incoming_message_is_found_by_its_id() {
+        let queue = queue();
+        assert_eq!(
+            queue.incoming(ServerId([5; 16])).map(|found| found.position),
+            Some(Position(5))
+        );
+        assert!(queue.incoming(ServerId([6; 16])).is_none());
+    }
+}

@@ -1,0 +1,18 @@
+//! What one call of `Shard::handle` carries along: the clocks, and where effects go.
+
+use std::time::Duration;
+
+use crate::effect::Effect;
+use crate::event::Now;
+
+/// One turn.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Now,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+/// A pause for a client, milliseconds as the wire has it: rounded up, at most what 32 bits take.
+pub(crate) fn retry_ms(pause: Duration) -> u32 {
+    u32::try_from(pause.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)
+}

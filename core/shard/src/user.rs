@@ -1,0 +1,272 @@
+//! A resident user: the durable state as of the last record handed here, and what is on the way.
+//!
+//! Durable state changes in [`Resident::apply`] alone. Everything else here is lost with the
+//! process, and pins the user while it matters: a user is let go only if nothing is on the way,
+//! nothing is pushed and unacked, and the store has every record that touched it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ringpost_wire::{DeviceId, DeviceSet, MessageId, UserId};
+use smallvec::SmallVec;
+
+use crate::acking::Acks;
+use crate::change::Change;
+use crate::cursors::Cursors;
+use crate::idempotency::Outgoing;
+use crate::image::{DeviceImage, UserImage};
+use crate::live::Live;
+use crate::queue::{Queue, Queued};
+use crate::rate::Gcra;
+use crate::reading::Reads;
+use crate::record::Position;
+
+/// A user whose state is here.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    pub(crate) id: UserId,
+    /// A durable record says that the user exists.
+    pub(crate) exists: bool,
+    /// By rising number; those not `durable` are being added.
+    pub(crate) devices: Vec<Device>,
+    /// The image held every record up to here.
+    image_applied: Position,
+    /// The last record that touched the user.
+    pub(crate) last_touched: Position,
+    /// `DeviceAdded` records on the way.
+    pub(crate) adding: u32,
+    /// Messages to this user on the way from here to the journal.
+    pub(crate) arriving: u32,
+    /// Tickets of `CreateUser` that wait for the record.
+    pub(crate) creating: SmallVec<[u64; 1]>,
+    pub(crate) rate: Gcra,
+    pub(crate) cursors: Cursors,
+}
+
+/// A device of a resident user.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    /// A durable record says that the device exists.
+    pub(crate) durable: bool,
+    /// The highest id ever accepted from it.
+    pub(crate) highest: MessageId,
+    pub(crate) queue: Queue,
+    /// A gap notice is on the way: the queue will be open again.
+    pub(crate) noticing: bool,
+    pub(crate) live: Option<Box<Live>>,
+    pub(crate) outgoing: Option<Box<Outgoing>>,
+    pub(crate) acks: Acks,
+    pub(crate) reads: Reads,
+}
+
+impl Device {
+    pub(crate) fn new(id: DeviceId, durable: bool) -> Self {
+        Self {
+            id,
+            durable,
+            highest: MessageId::default(),
+            queue: Queue::default(),
+            noticing: false,
+            live: None,
+            outgoing: None,
+            acks: Acks::default(),
+            reads: Reads::default(),
+        }
+    }
+
+    fn from_image(image: &DeviceImage) -> Self {
+        Self {
+            highest: image.highest_accepted,
+            queue: Queue::from_image(image),
+            ..Self::new(image.device, true)
+        }
+    }
+
+    fn to_image(&self) -> DeviceImage {
+        DeviceImage {
+            device: self.id,
+            highest_accepted: self.highest,
+            gap: self.queue.gap,
+            entries: self.queue.entries().map(|q: &Queued| (q.position, q.entry)).collect(),
+            receipts: self
+                .queue
+                .receipts()
+                .iter()
+                .map(|queued| (queued.peer, queued.status, queued.receipt))
+                .collect(),
+        }
+    }
+
+    /// Whether the queue takes no more, as far as is known here.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.queue.gap && !self.noticing
+    }
+
+    pub(crate) fn outgoing_mut(&mut self) -> &mut Outgoing {
+        self.outgoing.get_or_insert_default()
+    }
+
+    fn is_busy(&self) -> bool {
+        let delivering = self
+            .live
+            .as_ref()
+            .is_some_and(|live| live.has_unacked() || self.queue.next_after(live.cursor).is_some());
+        delivering
+            || self.noticing
+            || self.acks.is_busy()
+            || self.reads.is_busy()
+            || self.outgoing.as_ref().is_some_and(|outgoing| outgoing.is_busy())
+            || self.queue.has_reserved()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.queue.heap_bytes()
+            + self.live.as_ref().map_or(0, |live| live.heap_bytes())
+            + self.outgoing.as_ref().map_or(0, |outgoing| outgoing.heap_bytes())
+            + self.acks.heap_bytes()
+            + self.reads.heap_bytes()
+    }
+}
+
+impl Resident {
+    /// The user as the store knows it; `None`: not at all.
+    pub(crate) fn new(id: UserId, image: Option<&UserImage>) -> Self {
+        let devices =
+            image.map(|image| image.devices.iter().map(Device::from_image).collect::<Vec<_>>());
+        let devices = devices.unwrap_or_default();
+        assert!(devices.is_sorted_by_key(|device| device.id), "an image lists devices in order");
+        Self {
+            id,
+            exists: image.is_some(),
+            devices,
+            image_applied: image.map_or(Position(0), |image| image.applied),
+            last_touched: Position(0),
+            adding: 0,
+            arriving: 0,
+            creating: SmallVec::new(),
+            rate: Gcra::default(),
+            cursors: Cursors::default(),
+        }
+    }
+
+    /// The durable state, as the store will have it once the applier has passed `applied`.
+    pub(crate) fn to_image(&self, applied: Position) -> Option<UserImage> {
+        let devices = self.devices.iter().filter(|device| device.durable);
+        self.exists.then(|| UserImage { applied, devices: devices.map(Device::to_image).collect() })
+    }
+
+    /// The device, which was found in this turn.
+    ///
+    /// # Panics
+    /// If there is none; devices do not leave a resident user.
+    pub(crate) fn device(&mut self, id: DeviceId) -> &mut Device {
+        self.find_device(id).expect("devices do not leave a resident user")
+    }
+
+    pub(crate) fn find_device(&mut self, id: DeviceId) -> Option<&mut Device> {
+        self.devices.iter_mut().find(|device| device.id == id)
+    }
+
+    /// The device, new if it is not here yet.
+    pub(crate) fn device_or_new(&mut self, id: DeviceId) -> &mut Device {
+        let at = match self.devices.binary_search_by_key(&id, |device| device.id) {
+            Ok(at) => at,
+            Err(at) => {
+                self.devices.insert(at, Device::new(id, false));
+                at
+            }
+        };
+        &mut self.devices[at]
+    }
+
+    pub(crate) fn device_set(&self) -> DeviceSet {
+        self.devices.iter().map(|device| device.id).collect()
+    }
+
+    /// Devices with a connection.
+    pub(crate) fn live_devices(&self) -> SmallVec<[DeviceId; 4]> {
+        self.devices.iter().filter(|device| device.live.is_some()).map(|device| device.id).collect()
+    }
+
+    /// Whether the user exists, by a record that is durable or on the way.
+    pub(crate) fn is_known(&self) -> bool {
+        self.exists || self.adding > 0
+    }
+
+    /// Whether the image held the record at `position` already.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        position <= self.image_applied
+    }
+
+    /// Folds one change of a durable record into the state, if it is about this user.
+    pub(crate) fn apply(&mut self, change: Change<'_>) {
+        match change {
+            Change::AddUser { user, .. } if user == self.id => self.exists = true,
+            Change::AddDevice { user, device, .. } if user == self.id => {
+                self.device_or_new(device).durable = true;
+            }
+            Change::PutAccepted { user, device, message_id, .. } if user == self.id => {
+                let device = self.device(device);
+                device.highest = device.highest.max(message_id);
+            }
+            Change::PutEntry { user, device, position, entry } if user == self.id => {
+                self.device(device).queue.put(position, entry);
+            }
+            Change::DeleteEntry { user, device, position } if user == self.id => {
+                self.device(device).queue.delete(position);
+            }
+            Change::SetGap { user, device, gap } if user == self.id => {
+                self.device(device).queue.gap = gap;
+            }
+            Change::RaiseReceipt { user, device, peer, status, receipt } if user == self.id => {
+                self.device(device).queue.raise_receipt(peer, status, receipt);
+            }
+            Change::SettleReceipt { user, device, peer, status, through } if user == self.id => {
+                self.device(device).queue.settle_receipt(peer, status, through);
+            }
+            // Of another user, or kept by the store alone.
+            Change::AddUser { .. }
+            | Change::AddDevice { .. }
+            | Change::PutMessage { .. }
+            | Change::PutAccepted { .. }
+            | Change::PutEntry { .. }
+            | Change::DeleteEntry { .. }
+            | Change::SetGap { .. }
+            | Change::RaiseReceipt { .. }
+            | Change::SettleReceipt { .. }
+            | Change::RaiseCursor { .. } => {}
+        }
+    }
+
+    /// Whether the user may be let go: see the head of this file.
+    pub(crate) fn is_evictable(&self, applied: Position, now: Duration) -> bool {
+        self.last_touched <= applied
+            && self.adding == 0
+            && self.arriving == 0
+            && self.creating.is_empty()
+            && self.rate.is_idle(now)
+            && !self.devices.iter().any(Device::is_busy)
+    }
+
+    /// Bytes, with the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.devices.capacity() * size_of::<Device>()
+            + self.devices.iter().map(Device::heap_bytes).sum::<usize>()
+            + self.cursors.heap_bytes()
+    }
+}
+
+/// A user whose state was asked of the store.
+#[derive(Default, Debug)]
+pub(crate) struct Loading {
+    /// The store was asked; else the user waits for a place among the loads.
+    pub(crate) requested: bool,
+    /// Events that wait, in order.
+    pub(crate) line: VecDeque<crate::loading::Waiting>,
+    /// Durable records that arrived meanwhile.
+    pub(crate) records: Vec<(Position, crate::record::SharedRecord)>,
+    /// A record was let go for want of room: its position.
+    pub(crate) let_go: Option<Position>,
+}
