@@ -28,7 +28,12 @@ const IPV4_ADDRESS_BYTES: usize = 16;
 /// Slots that one turn looks at when unannounced ones are searched.
 const RECLAIM_PER_TURN: u32 = 1_024;
 
-/// The io_uring driver. Opened by the worker's thread and bound to it.
+/// The io_uring driver. Opened by the worker's thread and bound to it:
+///
+/// ```compile_fail,E0277
+/// fn to_another_thread<T: Send>() {}
+/// to_another_thread::<ringpost_ring::RingSet>();
+/// ```
 pub struct RingSet {
     pub(crate) kernel: Kernel,
     pub(crate) slots: SlotTable,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use ringpost_ring::Rings;
 use ringpost_ring::fake::{FakePeer, FakeRing, FakeWorld, PeerRead};
-use suite::{Far, World, cases};
+use suite::{Far, World, cases, walk};
 
 const SEEDS: u64 = 40;
 
@@ -101,3 +101,11 @@ conform!(
     a_pause_holds_connections_back,
     an_installed_connection_leaves_the_ring,
 );
+
+#[test]
+fn any_sequence_of_operations_keeps_the_promises() {
+    for seed in 0..200 {
+        println!("seed {seed}");
+        walk::any_sequence_of_operations_keeps_the_promises(&mut Memory::new(seed), seed, 1_000);
+    }
+}

@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use ringpost_ring::{RingConfig, RingSet};
-use suite::{Far, World, cases};
+use suite::{Far, World, cases, walk};
 
 struct Loopback {
     rings: RingSet,
@@ -119,3 +119,11 @@ conform!(
     a_pause_holds_connections_back,
     an_installed_connection_leaves_the_ring,
 );
+
+#[test]
+fn any_sequence_of_operations_keeps_the_promises() {
+    for seed in 0..30 {
+        println!("seed {seed}");
+        walk::any_sequence_of_operations_keeps_the_promises(&mut Loopback::new(), seed, 400);
+    }
+}

@@ -248,6 +248,17 @@ fn dropping_the_rings_ends_everything_although_a_handle_lives() {
 }
 
 #[test]
+fn gathering_ends_with_the_first_completion_when_no_more_come() {
+    let (mut rings, address) = listening(&small());
+    let (slot, mut far) = connect(&mut rings, address);
+    rings.poll_readable(slot);
+    far.write_all(b"alone").unwrap();
+    let seen = turn(&mut rings, Wait::FOREVER.gather(100, Duration::from_millis(1)));
+    assert!(matches!(seen.as_slice(), [Seen::Readable(of)] if *of == slot), "{seen:?}");
+    close(&mut rings, slot);
+}
+
+#[test]
 fn closed_listeners_refuse() {
     let (mut rings, address) = listening(&small());
     let (slot, _far) = connect(&mut rings, address);

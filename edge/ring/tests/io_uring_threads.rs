@@ -13,11 +13,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use ringpost_ring::{MoveToken, RingConfig, RingHandle, RingSet, Rings, SleepFlag, Wait};
+use ringpost_ring::{
+    EventWaker, MoveToken, RingConfig, RingHandle, RingSet, Rings, SleepFlag, Wait,
+};
 use suite::{MULTISHOT, Seen, turn};
 
 fn config() -> RingConfig {
     RingConfig { slots_max: 1_024, buffers: 64, ..RingConfig::default() }
+}
+
+#[test]
+fn what_other_threads_hold_may_be_shared() {
+    fn shared<T: Send + Sync + Clone + 'static>() {}
+    shared::<RingHandle>();
+    shared::<EventWaker>();
 }
 
 #[test]

@@ -15,6 +15,7 @@ use ringpost_ring::{
 };
 
 pub(crate) mod cases;
+pub(crate) mod walk;
 
 /// Turns that a test may take before it counts as stuck.
 const TURNS_MAX: usize = 20_000;
