@@ -5,5 +5,7 @@ mod both_encodings;
 mod frame_splits;
 mod hostile_bytes;
 mod json_reader;
+mod protocol_text;
+mod python;
 mod samples;
 mod versions;
