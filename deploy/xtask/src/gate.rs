@@ -64,7 +64,7 @@ const STEPS: &[Step] = &[
         name: "build",
         defends: "every crate, binary and test compiles",
         action: cargo(&["test", "--release", "--workspace", "--no-run"]),
-        budget_s: 540,
+        budget_s: 360,
     },
     Step {
         name: "unit",
