@@ -20,6 +20,10 @@
 //! | [`sans_io`] | a sans-IO crate whose lints have drifted |
 //! | [`manifests`] | a dependency nobody uses or nobody explained |
 //! | [`licences`] | a licence, a banned crate or a second version that `deny.toml` does not allow |
+//!
+//! Two documents are compared with values instead of text, so their tests are where the values are:
+//! `core/wire/PROTOCOL.md` (kinds, offsets, codes, limits, examples) in `core/wire/tests/wire`, and
+//! `deploy/config/default.toml` with the defaults of the code in `edge/server/src/config`.
 #![forbid(unsafe_code)]
 
 mod fault;
