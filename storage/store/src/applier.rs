@@ -184,3 +184,88 @@ impl Applier {
             || self.gathering.bytes() >= self.limits.batch_bytes_max
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::World;
+
+    const NOW: Duration = Duration::from_secs(5);
+
+    fn limits() -> ApplierLimits {
+        ApplierLimits { batch_records_max: 3, ..ApplierLimits::default() }
+    }
+
+    /// An applier of a store at 10 which has gathered `count` records.
+    fn gathered(count: u64) -> Applier {
+        let mut applier = Applier::new(Position(10), limits());
+        let records = World::new(1).records(count as usize);
+        for (position, record) in (11..).zip(&records) {
+            assert_eq!(applier.push(NOW, Position(position), record), Ok(Pushed::Gathered));
+        }
+        applier
+    }
+
+    #[test]
+    fn a_full_batch_is_due_at_once() {
+        let mut applier = gathered(3);
+        let batch = applier.poll_batch(NOW).unwrap();
+        assert_eq!((batch.after(), batch.through()), (Position(10), Position(13)));
+        assert_eq!(batch.records(), 3);
+    }
+
+    #[test]
+    fn records_linger_and_are_due_when_the_first_one_is() {
+        let mut applier = gathered(2);
+        let due = NOW + limits().linger;
+        assert_eq!(applier.next_deadline(), Some(due));
+        assert_eq!(applier.poll_batch(due - Duration::from_nanos(1)), None);
+        assert!(applier.poll_batch(due).is_some());
+        assert_eq!(applier.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_kick_makes_what_is_gathered_due() {
+        let mut applier = gathered(1);
+        applier.kick(Position(10));
+        assert_eq!(applier.poll_batch(NOW), None, "that is applied already");
+        applier.kick(Position(11));
+        assert!(applier.poll_batch(NOW).is_some());
+    }
+
+    #[test]
+    fn one_batch_is_in_flight_while_the_next_gathers() {
+        let mut applier = gathered(3);
+        applier.poll_batch(NOW).unwrap();
+        let records = World::new(2).records(4);
+        for (position, record) in (14..=16).zip(&records) {
+            applier.push(NOW, Position(position), record).unwrap();
+        }
+        assert!(!applier.has_room());
+        assert_eq!(applier.push(NOW, Position(17), &records[3]), Err(PushError::Full));
+        assert_eq!(applier.poll_batch(NOW), None);
+        let backlog = applier.backlog_bytes();
+        applier.on_applied(Position(13));
+        assert_eq!(applier.applied(), Position(13));
+        assert!(applier.backlog_bytes() < backlog);
+        assert_eq!(applier.poll_batch(NOW).unwrap().after(), Position(13));
+    }
+
+    #[test]
+    fn a_replay_is_skipped_and_a_hole_is_refused() {
+        let mut applier = gathered(1);
+        let record = &World::new(3).record();
+        for position in [1, 10, 11] {
+            let pushed = applier.push(NOW, Position(position), record);
+            assert_eq!(pushed, Ok(Pushed::AlreadyApplied));
+        }
+        let hole = Err(PushError::OutOfOrder { expected: 12, found: 13 });
+        assert_eq!(applier.push(NOW, Position(13), record), hole);
+    }
+
+    #[test]
+    #[should_panic(expected = "a batch is in flight")]
+    fn a_completion_without_a_batch_is_a_bug() {
+        gathered(1).on_applied(Position(11));
+    }
+}

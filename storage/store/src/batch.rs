@@ -359,3 +359,6 @@ fn append_step(steps: &mut SmallVec<[ReceiptStep; 2]>, step: ReceiptStep) {
         _ => steps.push(step),
     }
 }
+
+#[cfg(test)]
+mod tests;

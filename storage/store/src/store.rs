@@ -204,3 +204,18 @@ impl From<std::io::Error> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_can_mend_has_an_error_of_its_own() {
+        let error = |errno| StoreError::from(std::io::Error::from_raw_os_error(errno));
+        assert_eq!(error(28), StoreError::NoSpace);
+        assert_eq!(error(122), StoreError::NoSpace, "a quota is a full disk too");
+        assert_eq!(error(30), StoreError::ReadOnly);
+        assert!(matches!(error(5), StoreError::Io { .. }));
+        assert!(!error(28).is_retryable(), "the engine has stopped: only a restart recovers");
+    }
+}

@@ -65,10 +65,16 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// A store and the account data on one disk.
+/// A store and the account data on one engine.
+struct Open<E> {
+    store: Tables<E>,
+    accounts: AccountTables<E>,
+}
+
+/// A disk, and what is open on it.
 struct Node<D: Disk> {
     disk: D,
-    open: Option<(Tables<D::Engine>, AccountTables<D::Engine>)>,
+    open: Option<Open<D::Engine>>,
 }
 
 impl<D: Disk> Node<D> {
@@ -81,13 +87,14 @@ impl<D: Disk> Node<D> {
     fn open(&mut self) {
         let engine = self.disk.open();
         let accounts = AccountTables::open(engine.clone(), AccountKey::from_bytes(&[7; 32]));
-        self.open = Some((Tables::open(engine).unwrap(), accounts.unwrap()));
+        let store = Tables::open(engine).unwrap();
+        self.open = Some(Open { store, accounts: accounts.unwrap() });
     }
 }
 
 impl<D: Disk> Subject for Node<D> {
     fn store(&self) -> &dyn Store {
-        &self.open.as_ref().unwrap().0
+        &self.open.as_ref().unwrap().store
     }
 
     fn crash(&mut self) {
@@ -105,7 +112,7 @@ impl<D: Disk> Subject for Node<D> {
 
 impl<D: Disk> AccountSubject for Node<D> {
     fn accounts(&self) -> &dyn Accounts {
-        &self.open.as_ref().unwrap().1
+        &self.open.as_ref().unwrap().accounts
     }
 
     fn crash(&mut self) {

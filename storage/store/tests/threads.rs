@@ -117,9 +117,10 @@ fn load(after: u64) -> ReadRequest {
 fn a_read_waits_for_its_position_and_has_it_applied_at_once() {
     let rig = rig(patient());
     let handle = rig.threads.handle();
-    handle.read(WORKER, load(50)).unwrap();
+    let is_there = |user: &UserId| rig.model(50).user(*user).is_some();
+    let user = World::users().into_iter().find(is_there).unwrap();
+    handle.read(WORKER, ReadRequest::Load { user, after: Position(50) }).unwrap();
     rig.submit(1..=50);
-    let user = World::users()[0];
     match rig.answer() {
         ReadAnswer::Loaded { user: loaded, answer: Ok(image) } => {
             let applied = image.as_ref().unwrap().applied.0 as usize;

@@ -1,4 +1,4 @@
-//! The checks.
+//! The checks of a store: each makes records, applies them in its own way, and compares.
 #![allow(
     clippy::disallowed_methods,
     reason = "a check reads from one thread while another applies"

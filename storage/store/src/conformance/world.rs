@@ -18,12 +18,23 @@ const USERS: u64 = 5;
 /// Devices that a user may have.
 const DEVICES: u64 = 3;
 
+/// A message that was sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    position: u64,
+    id: ServerId,
+    message_id: MessageId,
+    to: UserId,
+    /// A device that it was queued for, if it was for one.
+    device: Option<DeviceId>,
+}
+
 /// Makes records.
 pub struct World {
     state: u64,
     records: u64,
-    /// Positions and ids of the messages so far.
-    sent: Vec<(u64, ServerId, MessageId)>,
+    /// The messages so far.
+    sent: Vec<Sent>,
 }
 
 impl World {
@@ -104,18 +115,20 @@ impl World {
         // Client ids do not rise: a queue of sends may be repeated in any order.
         let spread = u128::from(self.below(u64::MAX));
         let message_id = MessageId((spread << 64 | u128::from(self.records)).to_be_bytes());
-        self.sent.push((self.records, id, message_id));
+        let (to, recipient_devices) = (self.user(), self.devices());
+        let device = recipient_devices.iter().next();
+        self.sent.push(Sent { position: self.records, id, message_id, to, device });
         Head::Message(MessageHead {
             id,
             message_id,
             from: self.user(),
             from_device: self.device(),
-            to: self.user(),
+            to,
             reply_to: (self.below(4) == 0).then_some([9; 16]),
             client_timestamp_ms: self.below(1 << 40),
             plain: self.below(8) == 0,
             digest: [self.below(256) as u8; 16],
-            recipient_devices: self.devices(),
+            recipient_devices,
             recipient_gaps: if self.below(8) == 0 { self.devices() } else { DeviceSet::EMPTY },
             sender_devices: self.devices(),
             copy_devices: self.devices(),
@@ -124,20 +137,29 @@ impl World {
     }
 
     /// One of the messages so far, more often a recent one.
-    fn sent(&mut self) -> (u64, ServerId, MessageId) {
+    fn sent(&mut self) -> Sent {
         let span = if self.below(2) == 0 { 4 } else { self.sent.len() as u64 };
         let back = self.below(span.min(self.sent.len() as u64)) as usize;
         self.sent[self.sent.len() - 1 - back]
     }
 
     fn advance(&mut self) -> Advance {
-        let (_, id, message_id) = self.sent();
+        let Sent { id, message_id, .. } = self.sent();
         Advance { sender: self.user(), sender_devices: self.devices(), id, message_id }
     }
 
     fn ack(&mut self) -> Head {
-        let removed = (0..self.below(5)).map(|_| self.sent().0).collect();
-        let early = (self.below(4) == 0).then(|| self.early());
+        // Mostly a device that has something to ack, with an entry that it has.
+        let acked = self.sent();
+        let (user, device) = match acked.device {
+            Some(device) if self.below(4) > 0 => (acked.to, device),
+            _ => (self.user(), self.device()),
+        };
+        let mut removed: Vec<u64> = (0..self.below(5)).map(|_| self.sent().position).collect();
+        let early = (self.below(3) == 0).then(|| self.early(acked));
+        if early.is_none() {
+            removed.push(acked.position);
+        }
         let settled = (0..self.below(4))
             .map(|_| Settled {
                 peer: self.user(),
@@ -147,13 +169,11 @@ impl World {
             })
             .collect();
         let delivered = (0..self.below(3)).map(|_| self.advance()).collect();
-        let (user, device) = (self.user(), self.device());
         let at_ms = self.records;
         Head::Ack(AckHead { user, device, at_ms, removed, early, settled, delivered })
     }
 
-    fn early(&mut self) -> (u64, QueueEntry) {
-        let (position, id, message_id) = self.sent();
+    fn early(&mut self, Sent { position, id, message_id, .. }: Sent) -> (u64, QueueEntry) {
         let entry = QueueEntry {
             kind: EntryKind::Incoming,
             id,
