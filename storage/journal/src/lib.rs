@@ -1,4 +1,53 @@
 //! The node's write-ahead journal: one total order of opaque records, group commit, fdatasync.
+//!
+//! It owns the files of one directory and the thread that writes them. It does not know what a
+//! record means, who must hear of it, or what the store has persisted: it is told (`trim`), and it
+//! tells ([`DurableSink`]).
+//!
+//! ```text
+//!            config   error   format
+//!                \      |      /
+//!        segments -- logic -- recovery -- reader       sans-IO: no clock, thread or file
+//!  ------------------- | --------- | ---------
+//!        thread (gate, driver, preparer)   directory, inspect
+//!                      |
+//!               device (file | glommio)
+//! ```
+//!
+//! What it promises, and where each promise is kept:
+//! - A record handed to the sink survives `kill -9` and loss of power; everything before it too.
+//!   Positions count records from 1, without a gap, for the life of the journal (`logic`).
+//! - After a failed write or fdatasync nothing is acknowledged any more (`logic`).
+//! - After any stop, recovery yields exactly the durable records, or an error that names what is
+//!   damaged; a write that was cut short is neither replayed nor called damage (`recovery`).
+//! - Disk, memory and queue are bounded; what is refused is refused before anything has changed,
+//!   with a reason and a counter (`config`, `segments`, `thread::gate`).
+//!
+//! A node's life with it:
+//! ```
+//! use ringpost_journal::{Batch, Config, DurableSink, JournalError, JournalThread, Record, Touch};
+//! # struct Homes;
+//! # impl DurableSink for Homes {
+//! #     fn durable(&mut self, _: u64, _: Record, _: Touch) {}
+//! #     fn batch_end(&mut self) {}
+//! #     fn failed(&mut self, _: &JournalError) {}
+//! # }
+//! # let directory = tempfile::tempdir()?;
+//! # let config = Config { segment_bytes: 4 << 20, ..Config::default() };
+//! let checkpoint = 0; // from the store
+//! let opened = ringpost_journal::open(directory.path(), &config, checkpoint)?;
+//! for record in opened.records_after(checkpoint) {
+//!     record?; // apply it
+//! }
+//! let kind = ringpost_journal::device::DeviceKind::File; // or what `device::probe` has chosen
+//! let journal = JournalThread::start(opened, kind, Homes)?;
+//! let handle = journal.handle(); // one for each worker
+//! let mut batch = Batch::new(handle.try_reserve(1, 9)?);
+//! batch.push(Record { head: "head".into(), body: "body".into() }, 0b01)?;
+//! handle.submit(batch)?;
+//! journal.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod config;
@@ -6,6 +55,7 @@ pub mod device;
 mod directory;
 mod error;
 mod format;
+mod inspect;
 mod logic;
 mod reader;
 mod recovery;
@@ -22,8 +72,9 @@ pub use format::{
     BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Mark, RECORD_HEADER_BYTES, Record,
     RecoveredRecord, record_cost,
 };
+pub use inspect::{Inspection, SegmentListing, SegmentRole, inspect};
 pub use logic::{Action, Done, Durable, Entry, Journal, Touch};
-pub use reader::RecoveryReader;
+pub use reader::RecordReader;
 pub use recovery::{ChainLink, Recovery, RecoveryReport, SegmentSource, SlotInfo, recover};
 pub use segments::PREPARE_RETRY;
 pub use stats::{SYNC_BUCKETS_US, Stats, StatsSnapshot};
@@ -61,9 +112,9 @@ impl Opened {
     /// The durable records above `position`, which is the checkpoint or a later one. To be read to
     /// the end before the journal is started and trimmed.
     #[must_use]
-    pub fn records_after(&self, position: u64) -> RecoveryReader<DirectorySource> {
+    pub fn records_after(&self, position: u64) -> RecordReader<DirectorySource> {
         let (source, id) = (self.directory.source(), self.directory.journal_id());
-        RecoveryReader::new(source, id, &self.recovery, position)
+        RecordReader::new(source, id, &self.recovery.chain, position)
     }
 
     /// The journal's limits.

@@ -34,7 +34,7 @@ use crate::{
         BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Mark, RECORD_HEADER_BYTES, Record, align_up,
         encode_record,
     },
-    recovery::Recovery,
+    recovery::{ChainLink, Recovery},
     segments::Segments,
 };
 
@@ -364,6 +364,12 @@ impl Journal {
         self.next_position
     }
 
+    /// The durable journal as it is now, oldest segment first; see [`crate::RecordReader`].
+    #[must_use]
+    pub fn durable_chain(&self) -> Vec<ChainLink> {
+        self.segments.durable_chain()
+    }
+
     /// Segments that hold records, or are being written.
     #[must_use]
     pub fn live_segments(&self) -> usize {
@@ -393,12 +399,15 @@ impl Journal {
         let first = self.pending.front().expect("only called with something pending");
         let first_cost = first.record.cost();
         let active = self.segments.active().filter(|segment| {
-            let left = segment.bytes - segment.durable_end;
+            let left = segment.bytes - segment.end;
             left >= first_cost
         });
         let left = match active {
-            Some(segment) => segment.bytes - segment.durable_end,
-            None => self.segments.take_spare(self.durable_position).bytes,
+            Some(segment) => segment.bytes - segment.end,
+            None => {
+                let (sequence, last_position) = (self.next_sequence, self.durable_position);
+                self.segments.take_spare(sequence, self.durable, last_position).bytes
+            }
         };
         let batch_bytes_max = left.min(self.limits.batch_bytes_max.max(first_cost));
         let mut entries = Vec::new();
@@ -424,7 +433,7 @@ impl Journal {
             && self
                 .segments
                 .active()
-                .is_some_and(|segment| segment.bytes - segment.durable_end >= BLOCK_BYTES as u64)
+                .is_some_and(|segment| segment.bytes - segment.end >= BLOCK_BYTES as u64)
     }
 
     fn launch(&mut self, entries: Vec<Entry>, payload_bytes: u64) -> Action {
@@ -436,7 +445,7 @@ impl Journal {
             first_position: self.durable_position + 1,
             previous: self.durable,
             slot: segment.slot,
-            offset: segment.durable_end,
+            offset: segment.end,
             trimmed_through: self.trimmed_through,
             records: u32::try_from(entries.len()).expect("bounded by the bytes of a segment"),
             payload_bytes: u32::try_from(payload_bytes).expect("a batch fits into a segment"),
@@ -459,7 +468,7 @@ impl Journal {
         assert_eq!(phase, Phase::Syncing, "a sync was outstanding");
         let segment = self.segments.active_mut().expect("a batch lies in the active segment");
         assert_eq!(segment.generation, header.generation, "one batch in flight");
-        segment.durable_end = header.end();
+        segment.end = header.end();
         segment.last_position = header.last_position();
         self.durable = Mark { generation: header.generation, slot: header.slot, end: header.end() };
         self.durable_position = header.last_position();

@@ -1,6 +1,7 @@
-//! Reading durable records back, in order, from a checkpoint on.
+//! Reading durable records back, in order, from a checkpoint on: at boot, and by an applier that
+//! has fallen behind what it keeps in memory.
 //!
-//! The reader knows from recovery where each segment of the chain ends. Anything before that end
+//! The reader is given the chain, and with it where each segment ends. Anything before that end
 //! which is not whole is damage. It holds one batch in memory at a time; the records that it
 //! yields share that batch's memory.
 
@@ -9,12 +10,12 @@ use std::collections::VecDeque;
 use crate::{
     error::RecoveryError,
     format::RecoveredRecord,
-    recovery::{ChainLink, Recovery, SegmentSource, Walk, damage},
+    recovery::{ChainLink, SegmentSource, Walk, damage},
 };
 
 /// Iterates over the durable records above a position. After an error it yields nothing more.
 #[derive(Debug)]
-pub struct RecoveryReader<S> {
+pub struct RecordReader<S> {
     source: S,
     journal_id: u64,
     after: u64,
@@ -23,11 +24,12 @@ pub struct RecoveryReader<S> {
     batch: std::vec::IntoIter<RecoveredRecord>,
 }
 
-impl<S: SegmentSource> RecoveryReader<S> {
-    /// Reads what `recovery` found above position `after`, which is the checkpoint given to it or
-    /// a later one.
-    pub fn new(source: S, journal_id: u64, recovery: &Recovery, after: u64) -> Self {
-        let links = recovery.chain.iter().filter(|link| link.last_position > after);
+impl<S: SegmentSource> RecordReader<S> {
+    /// Reads what `chain` holds above position `after`, which is not below the checkpoint: what is
+    /// to be read must not be trimmed meanwhile.
+    #[must_use]
+    pub fn new(source: S, journal_id: u64, chain: &[ChainLink], after: u64) -> Self {
+        let links = chain.iter().filter(|link| link.last_position > after);
         Self {
             source,
             journal_id,
@@ -66,7 +68,7 @@ impl<S: SegmentSource> RecoveryReader<S> {
     }
 }
 
-impl<S: SegmentSource> Iterator for RecoveryReader<S> {
+impl<S: SegmentSource> Iterator for RecordReader<S> {
     type Item = Result<RecoveredRecord, RecoveryError>;
 
     fn next(&mut self) -> Option<Self::Item> {

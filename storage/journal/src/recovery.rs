@@ -14,7 +14,8 @@
 //!    not whole is damage.
 //!
 //! What cannot be told apart from a torn write: damage to the very last batch, when no later batch
-//! (not even the seal of a clean stop) vouches for it.
+//! (not even the seal of a clean stop) vouches for it; and a newest segment that is gone as a whole,
+//! unless the store has applied a record of it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -123,6 +124,20 @@ pub fn recover(
     journal_id: u64,
     checkpoint: u64,
 ) -> Result<Recovery, RecoveryError> {
+    let recovery = find(source, journal_id, Some(checkpoint))?;
+    let last = recovery.report.next_position - 1;
+    if checkpoint > last {
+        return Err(RecoveryError::CheckpointAhead { checkpoint, last });
+    }
+    Ok(recovery)
+}
+
+/// [`recover`], without a store to compare with if `checkpoint` is `None`.
+pub(crate) fn find(
+    source: &mut impl SegmentSource,
+    journal_id: u64,
+    checkpoint: Option<u64>,
+) -> Result<Recovery, RecoveryError> {
     let mut slots = source.slots()?;
     slots.sort_by_key(|slot| slot.slot);
     for slot in &slots {
@@ -149,10 +164,6 @@ pub fn recover(
         segments: chain.len(),
         torn_bytes: finder.torn,
     };
-    let last = report.next_position - 1;
-    if checkpoint > last {
-        return Err(RecoveryError::CheckpointAhead { checkpoint, last });
-    }
     let durable = chain.last().map_or(Mark::ORIGIN, |link| Mark {
         generation: link.generation,
         slot: link.slot,
@@ -170,7 +181,7 @@ struct Tip {
 struct Finder<'a, S> {
     source: &'a mut S,
     journal_id: u64,
-    checkpoint: u64,
+    checkpoint: Option<u64>,
     /// First header of each slot that has one, by generation.
     firsts: BTreeMap<u64, (SlotInfo, BatchHeader)>,
     torn: u64,
@@ -225,7 +236,8 @@ impl<S: SegmentSource> Finder<'_, S> {
             oldest = chain.last().expect("pushed above");
         }
         let (oldest, previous) = (oldest.first_position, oldest.previous);
-        let checkpoint = self.checkpoint;
+        // Without a store to ask, what was trimmed is what is not needed.
+        let checkpoint = self.checkpoint.unwrap_or(tip.trimmed_through);
         if oldest > checkpoint + 1 {
             if oldest <= tip.trimmed_through + 1 {
                 return Err(RecoveryError::CheckpointBehind { checkpoint, oldest });
@@ -262,10 +274,11 @@ impl<S: SegmentSource> Finder<'_, S> {
         generation: u64,
         position: u64,
     ) -> Result<(), RecoveryError> {
-        let mut chunk = vec![0; SEARCH_BYTES];
+        let search_bytes = SEARCH_BYTES.min(usize::try_from(slot.bytes).unwrap_or(SEARCH_BYTES));
+        let mut chunk = vec![0; search_bytes];
         let mut at = offset + BLOCK_BYTES as u64;
         while at < slot.bytes {
-            let bytes = usize::try_from(slot.bytes - at).unwrap_or(usize::MAX).min(SEARCH_BYTES);
+            let bytes = usize::try_from(slot.bytes - at).unwrap_or(usize::MAX).min(search_bytes);
             self.source.read(slot.slot, at, &mut chunk[..bytes])?;
             for (index, block) in chunk[..bytes].chunks(BLOCK_BYTES).enumerate() {
                 let found = at + (index * BLOCK_BYTES) as u64;

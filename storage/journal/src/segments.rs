@@ -21,23 +21,12 @@ use std::{
 use crate::{
     config::Limits,
     error::{DeviceError, Refused},
+    format::Mark,
     recovery::{ChainLink, SlotInfo},
 };
 
 /// Pause after a segment could not be prepared, before it is tried again.
 pub const PREPARE_RETRY: Duration = Duration::from_secs(1);
-
-/// A segment that holds records, or is about to.
-#[derive(Debug, Clone)]
-pub(crate) struct LiveSegment {
-    pub(crate) slot: u32,
-    pub(crate) bytes: u64,
-    pub(crate) generation: u64,
-    /// Last position in it; below the first one while it is empty.
-    pub(crate) last_position: u64,
-    /// Offset behind its last durable batch.
-    pub(crate) durable_end: u64,
-}
 
 /// The segments of one journal.
 #[derive(Debug)]
@@ -48,7 +37,7 @@ pub(crate) struct Segments {
     spare_wanted: usize,
     spare_kept_max: usize,
     /// Oldest first. If `active`, the last one is being written.
-    live: VecDeque<LiveSegment>,
+    live: VecDeque<ChainLink>,
     active: bool,
     spare: BTreeSet<u32>,
     /// Surplus or of another size: to be deleted.
@@ -69,13 +58,6 @@ impl Segments {
         free: &[SlotInfo],
         next_generation: u64,
     ) -> Self {
-        let live = chain.iter().map(|link| LiveSegment {
-            slot: link.slot,
-            bytes: link.bytes,
-            generation: link.generation,
-            last_position: link.last_position,
-            durable_end: link.end,
-        });
         let (mut spare, mut doomed): (Vec<_>, Vec<_>) =
             free.iter().copied().partition(|slot| slot.bytes == limits.segment_bytes);
         doomed.extend(spare.drain(limits.spare_kept_max.min(spare.len())..));
@@ -87,7 +69,7 @@ impl Segments {
             disk_budget_bytes: limits.disk_budget_bytes,
             spare_wanted: limits.spare_segments,
             spare_kept_max: limits.spare_kept_max,
-            live: live.collect(),
+            live: chain.iter().cloned().collect(),
             active: false,
             spare: spare.iter().map(|slot| slot.slot).collect(),
             doomed: doomed.into(),
@@ -101,11 +83,11 @@ impl Segments {
     }
 
     /// The segment being written, if there is one.
-    pub(crate) fn active(&self) -> Option<&LiveSegment> {
+    pub(crate) fn active(&self) -> Option<&ChainLink> {
         self.live.back().filter(|_| self.active)
     }
 
-    pub(crate) fn active_mut(&mut self) -> Option<&mut LiveSegment> {
+    pub(crate) fn active_mut(&mut self) -> Option<&mut ChainLink> {
         self.live.back_mut().filter(|_| self.active)
     }
 
@@ -116,7 +98,7 @@ impl Segments {
     pub(crate) fn room_bytes(&self) -> u64 {
         let fresh = self.spare.len() as u64 * (self.segment_bytes - self.record_cost_max);
         let active = self.active().map_or(0, |segment| {
-            (segment.bytes - segment.durable_end).saturating_sub(self.record_cost_max)
+            (segment.bytes - segment.end).saturating_sub(self.record_cost_max)
         });
         active + fresh
     }
@@ -134,21 +116,30 @@ impl Segments {
         }
     }
 
-    /// Makes a spare the active segment and returns it.
+    /// Makes a spare the active segment and returns it. Its first batch will have `sequence`,
+    /// follow `previous`, and start behind `last_position`.
     ///
     /// # Panics
     /// If there is no spare: room was promised that does not exist.
-    pub(crate) fn take_spare(&mut self, last_position: u64) -> &LiveSegment {
+    pub(crate) fn take_spare(
+        &mut self,
+        sequence: u64,
+        previous: Mark,
+        last_position: u64,
+    ) -> &ChainLink {
         let slot = self.spare.pop_first().expect("room is only promised for prepared segments");
         let generation = self.next_generation;
         self.next_generation += 1;
         self.active = true;
-        self.live.push_back(LiveSegment {
+        self.live.push_back(ChainLink {
             slot,
             bytes: self.segment_bytes,
             generation,
+            first_sequence: sequence,
+            first_position: last_position + 1,
             last_position,
-            durable_end: 0,
+            end: 0,
+            previous,
         });
         self.live.back().expect("pushed above")
     }
@@ -229,6 +220,11 @@ impl Segments {
             self.used.remove(&slot);
             self.disk_bytes -= removing.bytes;
         }
+    }
+
+    /// The durable journal as it is now, oldest segment first.
+    pub(crate) fn durable_chain(&self) -> Vec<ChainLink> {
+        self.live.iter().filter(|link| link.end > 0).cloned().collect()
     }
 
     pub(crate) fn live_count(&self) -> usize {

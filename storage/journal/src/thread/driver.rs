@@ -16,6 +16,7 @@ use crate::{
     error::{DeviceError, Refused},
     format::Record,
     logic::{Action, Done, Durable, Journal, Touch},
+    recovery::ChainLink,
     thread::{DurableSink, Shared, preparer::Job},
 };
 
@@ -30,12 +31,14 @@ pub(crate) enum Inbox {
     Prepared(u32, Result<(), DeviceError>),
     /// The preparer is done with deleting one.
     Removed(u32, Result<(), DeviceError>),
+    /// Somebody wants to read what is durable.
+    Chain(Sender<Vec<ChainLink>>),
     /// Flush, seal, end.
     Stop,
 }
 
 /// Messages in the inbox that are not batches: one of each kind at most.
-pub(crate) const CONTROL_MESSAGES_MAX: usize = 4;
+pub(crate) const CONTROL_MESSAGES_MAX: usize = 5;
 
 pub(crate) struct Driver<S> {
     pub(crate) journal: Journal,
@@ -98,6 +101,10 @@ impl<S: DurableSink> Driver<S> {
                     tracing::warn!(%error, "the journal cannot delete a surplus segment");
                 }
                 self.complete(Done::Removed(slot, result));
+            }
+            Inbox::Chain(answer) => {
+                // Who asked may have given up.
+                let _ = answer.send(self.journal.durable_chain());
             }
             Inbox::Stop => self.journal.close(),
         }

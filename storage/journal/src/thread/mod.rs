@@ -19,7 +19,7 @@ use std::{
     future::Future,
     pin::pin,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release},
     },
     task::{Context, Poll, Waker},
@@ -33,11 +33,16 @@ pub use gate::{Batch, Room};
 
 use crate::{
     Opened,
-    device::{DeviceKind, file::FileDevice, glommio},
-    directory::Directory,
+    device::{
+        DeviceKind, LogDevice,
+        file::FileDevice,
+        glommio::{self, GlommioDevice},
+    },
+    directory::{Directory, DirectorySource},
     error::{DeviceError, JournalError, Operation, Refused},
     format::Record,
     logic::{Action, Done, Journal, Touch},
+    reader::RecordReader,
     stats::Stats,
     thread::{
         driver::{CONTROL_MESSAGES_MAX, Driver, Inbox},
@@ -80,6 +85,8 @@ pub(crate) struct Shared {
     /// Milliseconds after `started`, plus one, at which the batch in flight began; 0 = none.
     batch_since: AtomicU64,
     failure: OnceLock<Arc<JournalError>>,
+    directory: Directory,
+    chain_turn: Mutex<()>,
     started: Instant,
 }
 
@@ -93,12 +100,40 @@ impl JournalThread {
         device: DeviceKind,
         sink: impl DurableSink + 'static,
     ) -> Result<Self, DeviceError> {
+        match device {
+            DeviceKind::File => Self::start_with(opened, FileDevice::new, sink),
+            DeviceKind::Glommio => Self::spawn(opened, sink, run_glommio),
+        }
+    }
+
+    /// Starts with another device, made on the journal thread. Its futures must be ready at once,
+    /// that is: it blocks instead of waiting. For tests that inject faults.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn start_with<D: LogDevice>(
+        opened: Opened,
+        device: impl FnOnce(Directory) -> D + Send + 'static,
+        sink: impl DurableSink + 'static,
+    ) -> Result<Self, DeviceError> {
+        Self::spawn(opened, sink, |driver, directory, ready| {
+            let device = device(directory);
+            answer(ready, Ok(()));
+            run_ready(driver.run(device));
+        })
+    }
+
+    fn spawn<S: DurableSink + 'static>(
+        opened: Opened,
+        sink: S,
+        run: impl FnOnce(Driver<S>, Directory, &Sender<Result<(), DeviceError>>) + Send + 'static,
+    ) -> Result<Self, DeviceError> {
         let Opened { journal, directory, .. } = opened;
         let path = directory.path().to_owned();
         let spawn_error = |error| DeviceError::new(Operation::Open, &path, error);
         let queue_max = journal.limits().inflight_records_max() + CONTROL_MESSAGES_MAX;
         let (sender, inbox) = bounded(queue_max);
-        let shared = Arc::new(Shared::new(&journal));
+        let shared = Arc::new(Shared::new(&journal, directory.clone()));
         let (jobs, preparer) =
             preparer::start(directory.clone(), sender.clone()).map_err(spawn_error)?;
         let mut driver =
@@ -107,7 +142,7 @@ impl JournalThread {
         let (ready, started) = bounded(1);
         let thread = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || run(driver, device, directory, &ready))
+            .spawn(move || run(driver, directory, &ready))
             .map_err(spawn_error)?;
         let handle = JournalHandle { inbox: sender, shared };
         let journal_thread = Self { handle, threads: vec![thread, preparer] };
@@ -191,6 +226,24 @@ impl JournalHandle {
         self.shared.durable_position.load(Acquire)
     }
 
+    /// The records above `position` that are durable now, read from disk: for an applier that keeps
+    /// less in memory than the journal holds. Blocks until the journal thread has answered, so not
+    /// for workers. `position` must not be below the last `trim`, and no later `trim` may pass what
+    /// is still to be read.
+    ///
+    /// # Errors
+    /// `Failed` or `Closed`: the journal has ended.
+    pub fn records_after(&self, position: u64) -> Result<RecordReader<DirectorySource>, Refused> {
+        let ended = || self.shared.gate.closed().unwrap_or(Refused::Failed);
+        // One at a time: the queue keeps one place for this question.
+        let _turn = self.shared.chain_turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answer, chain) = bounded(1);
+        self.inbox.try_send(Inbox::Chain(answer)).map_err(|_| ended())?;
+        let chain = chain.recv().map_err(|_| ended())?;
+        let directory = &self.shared.directory;
+        Ok(RecordReader::new(directory.source(), directory.journal_id(), &chain, position))
+    }
+
     /// The store has persisted everything up to `checkpoint`: older segments may be used again.
     pub fn trim(&self, checkpoint: u64) {
         self.shared.trim_to.fetch_max(checkpoint, AcqRel);
@@ -221,7 +274,7 @@ impl JournalHandle {
 }
 
 impl Shared {
-    fn new(journal: &Journal) -> Self {
+    fn new(journal: &Journal, directory: Directory) -> Self {
         let stats = Arc::new(Stats::default());
         Self {
             gate: Arc::new(Gate::new(journal.limits(), Arc::clone(&stats))),
@@ -231,6 +284,8 @@ impl Shared {
             trim_announced: AtomicBool::new(false),
             batch_since: AtomicU64::new(0),
             failure: OnceLock::new(),
+            directory,
+            chain_turn: Mutex::new(()),
             started: Instant::now(),
         }
     }
@@ -261,43 +316,40 @@ impl Shared {
     }
 }
 
-/// The journal thread: makes the device, says so, and drives.
-fn run(
+/// The journal thread under glommio: makes an executor and the device, says so, and drives.
+fn run_glommio(
     driver: Driver<impl DurableSink>,
-    device: DeviceKind,
     directory: Directory,
     ready: &Sender<Result<(), DeviceError>>,
 ) {
-    let answer = |result| ready.send(result).expect("start waits for the answer");
-    match device {
-        DeviceKind::File => {
-            answer(Ok(()));
-            run_ready(driver.run(FileDevice::new(directory)));
+    let executor = match glommio::executor() {
+        Ok(executor) => executor,
+        Err(error) => {
+            let error = DeviceError::new(Operation::Open, directory.path(), error);
+            return answer(ready, Err(error));
         }
-        DeviceKind::Glommio => match glommio::executor() {
-            Err(error) => {
-                let path = directory.path();
-                answer(Err(DeviceError::new(Operation::Open, path, error)));
+    };
+    executor.run(async {
+        match GlommioDevice::open(directory).await {
+            Ok(device) => {
+                answer(ready, Ok(()));
+                driver.run(device).await;
             }
-            Ok(executor) => executor.run(async {
-                match glommio::GlommioDevice::open(directory).await {
-                    Err(error) => answer(Err(error)),
-                    Ok(device) => {
-                        answer(Ok(()));
-                        driver.run(device).await;
-                    }
-                }
-            }),
-        },
-    }
+            Err(error) => answer(ready, Err(error)),
+        }
+    });
 }
 
-/// Runs a future that never waits: the file device blocks instead.
+fn answer(ready: &Sender<Result<(), DeviceError>>, result: Result<(), DeviceError>) {
+    ready.send(result).expect("the starter waits for the answer");
+}
+
+/// Runs a future that never waits, because its device blocks instead.
 fn run_ready(future: impl Future<Output = ()>) {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(future).poll(&mut context) {
         Poll::Ready(()) => {}
-        Poll::Pending => unreachable!("the file device has no pending operation"),
+        Poll::Pending => unreachable!("a device that blocks has no pending operation"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io, time::Duration};
 use bytes::Bytes;
 use ringpost_journal::{
     Action, BLOCK_BYTES, Config, DeviceError, Done, Durable, Journal, Limits, Operation, Record,
-    RecoveredRecord, Recovery, RecoveryError, RecoveryReader, Refused, SegmentSource, SlotInfo,
+    RecordReader, RecoveredRecord, Recovery, RecoveryError, Refused, SegmentSource, SlotInfo,
     recover,
 };
 
@@ -210,7 +210,7 @@ impl World {
 
     /// All records that recovery yields above `after`.
     pub(crate) fn read(&self, after: u64) -> Result<Vec<RecoveredRecord>, RecoveryError> {
-        RecoveryReader::new(self.disk.clone(), JOURNAL_ID, &self.recovery, after).collect()
+        RecordReader::new(self.disk.clone(), JOURNAL_ID, &self.recovery.chain, after).collect()
     }
 
     pub(crate) fn submit(&mut self, payload: &[u8]) -> Result<u64, Refused> {
