@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
+use super::base64;
 use super::reader::{self, Entries, Value};
 use crate::error::DecodeError;
 use crate::id::DeviceId;
@@ -164,13 +163,12 @@ impl<'a> Fields<'a> {
         too_long: impl FnOnce(usize) -> DecodeError,
     ) -> Result<Option<Vec<u8>>, DecodeError> {
         let Some(text) = self.string(field)? else { return Ok(None) };
-        let padding = text.bytes().rev().take_while(|&byte| byte == b'=').count().min(2);
-        let decoded_bytes = (text.len() / 4 * 3).saturating_sub(padding);
+        let decoded_bytes = base64::decoded_bytes(&text);
         if decoded_bytes > max {
             return Err(too_long(decoded_bytes));
         }
         let wrong = DecodeError::WrongType { field, expected: "standard base64 with padding" };
-        STANDARD.decode(text.as_bytes()).map(Some).map_err(|_| wrong)
+        base64::decode(&text).map(Some).ok_or(wrong)
     }
 
     /// `timestamp_ms`, else `timestamp` in seconds, else 0.

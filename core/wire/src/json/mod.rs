@@ -9,6 +9,7 @@
 //!   and where both are read `timestamp_ms` counts;
 //! - `from` of a client is an unknown field: the server knows who speaks.
 
+mod base64;
 mod command;
 mod event;
 mod fields;

@@ -1,10 +1,10 @@
 //! Writes one JSON object at the end of a buffer.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, BytesMut};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
+
+use super::base64;
 
 /// An object being written; `finish` closes it.
 pub(super) struct ObjectWriter<'a>(&'a mut BytesMut);
@@ -70,12 +70,7 @@ impl<'a> ObjectWriter<'a> {
     pub(super) fn bytes(&mut self, name: &'static str, value: &[u8]) {
         self.name(name);
         self.0.put_u8(b'"');
-        let start = self.0.len();
-        let encoded = base64::encoded_len(value.len(), true).expect("a body is far below 4 GiB");
-        self.0.resize(start + encoded, 0);
-        STANDARD
-            .encode_slice(value, &mut self.0[start..])
-            .expect("the buffer was sized for exactly this");
+        base64::encode(value, self.0);
         self.0.put_u8(b'"');
     }
 
