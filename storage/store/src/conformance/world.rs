@@ -51,8 +51,11 @@ impl World {
     /// The next record.
     pub fn record(&mut self) -> SharedRecord {
         self.records += 1;
+        let is_young = self.records <= USERS * DEVICES;
         let head = match self.below(if self.sent.is_empty() { 10 } else { 20 }) {
+            // Most users and devices are there early, so that most records are seen in an image.
             0 => self.device_added(),
+            1..=5 if is_young => self.device_added(),
             1 => {
                 let (user, device) = (self.user(), self.device());
                 Head::GapNotice(GapNoticeHead { user, device })

@@ -11,10 +11,13 @@
 //!   are rotated. `clear()` is never called.
 //! - After a kill, writes can halt on sealed memtables that nobody flushes (its issue 257): at
 //!   open and before each commit sealed memtables without a flush task get one.
-#![allow(clippy::disallowed_methods, reason = "the engine waits for its own threads at open")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an engine has files, and waits for its threads when it opens"
+)]
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,6 +35,10 @@ const FOLDER: &str = "fjall";
 
 /// The file that fjall writes last when it makes a database.
 const ENGINE_MARKER: &str = "version";
+
+/// The file of [`probe`], and its size, bytes: what a file system that is nearly full refuses.
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 4 << 20;
 
 /// When this many log files are there, all memtables are rotated so that the logs can go. A log
 /// file is 64 MB: fjall's own limit, which counts bytes, acts later.
@@ -83,6 +90,7 @@ impl FjallLimits {
 /// The embedded engine. Clones share the one database.
 #[derive(Clone)]
 pub struct FjallEngine {
+    directory: PathBuf,
     database: Database,
     spaces: [Keyspace; Space::ALL.len()],
 }
@@ -103,7 +111,7 @@ impl FjallEngine {
         }
         std::fs::create_dir_all(directory).map_err(|error| OpenError::io(directory, error))?;
         let engine =
-            Self::open_database(&folder, limits).map_err(|error| open_error(directory, error))?;
+            Self::open_database(folder, limits).map_err(|error| open_error(directory, error))?;
         engine.finish_recovery(directory)?;
         if found.is_none() {
             engine.finish_creation(directory)?;
@@ -111,8 +119,8 @@ impl FjallEngine {
         Ok(engine)
     }
 
-    fn open_database(folder: &Path, limits: &FjallLimits) -> fjall::Result<Self> {
-        let database = Database::builder(folder)
+    fn open_database(folder: PathBuf, limits: &FjallLimits) -> fjall::Result<Self> {
+        let database = Database::builder(&folder)
             .cache_size(limits.cache_bytes)
             .manual_journal_persist(true)
             .journal_compression(CompressionType::None)
@@ -137,7 +145,7 @@ impl FjallEngine {
         };
         let [messages, index, users, accounts] = Space::ALL;
         let spaces = [open(messages)?, open(index)?, open(users)?, open(accounts)?];
-        Ok(Self { database, spaces })
+        Ok(Self { directory: folder, database, spaces })
     }
 
     /// Flushes what the last run left sealed, with a bound on the wait.
@@ -167,6 +175,18 @@ impl FjallEngine {
             .persist(PersistMode::SyncAll)
             .map_err(|error| open_error(directory, error))?;
         format::write(directory)
+    }
+
+    /// The error of a write. When one of its threads fails, fjall says only that it has stopped; the
+    /// likely reasons are asked of the file system.
+    fn write_error(&self, error: fjall::Error) -> StoreError {
+        match error {
+            fjall::Error::Poisoned => probe(&self.directory).err().map_or(StoreError::Stopped, |error| {
+                tracing::error!(%error, "the engine stopped, and its directory takes no writes");
+                error.into()
+            }),
+            error => store_error(error),
+        }
     }
 
     fn space(&self, space: Space) -> &Keyspace {
@@ -237,7 +257,7 @@ impl Engine for FjallEngine {
         let is_near_halt =
             self.spaces.iter().any(|space| space.sealed_memtable_count() + 1 >= SEALED_HALT);
         if is_near_halt {
-            self.prod_flushes().map_err(store_error)?;
+            self.prod_flushes().map_err(|error| self.write_error(error))?;
         }
         let mut batch = self.database.batch();
         for write in writes {
@@ -248,14 +268,15 @@ impl Engine for FjallEngine {
                 Write::Delete(space, key) => batch.remove(self.space(space), key.as_slice()),
             }
         }
-        batch.commit().map_err(store_error)
+        batch.commit().map_err(|error| self.write_error(error))
     }
 
     fn persist(&self) -> Result<(), StoreError> {
-        self.database.persist(PersistMode::SyncData).map_err(store_error)?;
+        let persisted = self.database.persist(PersistMode::SyncData);
+        persisted.map_err(|error| self.write_error(error))?;
         if self.database.journal_count() >= JOURNALS_MAX {
             for space in &self.spaces {
-                space.rotate_memtable().map_err(store_error)?;
+                space.rotate_memtable().map_err(|error| self.write_error(error))?;
             }
         }
         Ok(())
@@ -270,6 +291,16 @@ impl Engine for FjallEngine {
             compactions_active: self.database.active_compactions() as u64,
         }
     }
+}
+
+/// Writes what a flush may write at once, and takes it away again.
+fn probe(directory: &Path) -> std::io::Result<()> {
+    let path = directory.join(PROBE);
+    let written = std::fs::write(&path, vec![0; PROBE_BYTES])
+        .and_then(|()| std::fs::File::open(&path)?.sync_all());
+    // Nothing more can be done about a probe that stays; the next one replaces it.
+    let _ = std::fs::remove_file(&path);
+    written
 }
 
 fn store_error(error: fjall::Error) -> StoreError {

@@ -21,7 +21,7 @@ const STOP_RETRIES_MAX: u32 = 3;
 /// Runs until it is stopped, all senders are gone, or the store fails.
 pub(super) fn run(
     shared: &Shared,
-    feed: &Receiver<Feed>,
+    feed: Receiver<Feed>,
     sink: Box<dyn ApplySink>,
 ) -> Result<(), StoreError> {
     let applier = Applier::new(shared.store.applied(), shared.limits.applier);
@@ -46,7 +46,8 @@ pub(super) fn run(
 
 struct Applying<'a> {
     shared: &'a Shared,
-    feed: &'a Receiver<Feed>,
+    /// Goes before the sink does: whoever learns that this thread has ended cannot submit.
+    feed: Receiver<Feed>,
     sink: Box<dyn ApplySink>,
     applier: Applier,
     started: Instant,

@@ -283,7 +283,7 @@ impl StoreThreads {
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let applying = Arc::clone(&shared);
         named("store-apply").spawn(move || {
-            let result = applying::run(&applying, &records, apply_sink);
+            let result = applying::run(&applying, records, apply_sink);
             applying.reads.end_progress();
             // The other side is gone only if nobody waits for the outcome.
             let _ = done.send(result);
