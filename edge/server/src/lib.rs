@@ -8,6 +8,7 @@
 //! (`core/shard`), how a connection speaks (`edge/conn`), or how bytes reach a disk (`storage/*`).
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod auth;
 pub mod boot;
 pub mod cli;
@@ -17,6 +18,8 @@ pub mod control;
 pub mod data_dir;
 pub mod exit;
 pub mod host;
+pub mod metrics;
 pub mod output;
+pub mod readiness;
 pub mod rest;
 pub mod serve;

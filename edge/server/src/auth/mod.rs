@@ -21,7 +21,7 @@ use ringpost_wire::{DeviceId, UserId};
 
 pub use jwks::JwksError;
 pub use key_file::{KeyError, Keys};
-pub use service::{Refused, TokenService, VerifyRequest};
+pub use service::{Refused, TokenCounters, TokenService, VerifyRequest};
 pub use ticket::{Ticket, TicketKey, TicketSecrets};
 pub use token::{Issued, TOKEN_LIFE_MAX, TokenRules, TokenSigner, TokenVerifier};
 
@@ -82,6 +82,22 @@ pub enum AuthError {
 }
 
 impl AuthError {
+    /// Every error, for the counters.
+    pub const ALL: [Self; 12] = [
+        Self::TooLong,
+        Self::Malformed,
+        Self::Algorithm,
+        Self::Critical,
+        Self::UnknownKey,
+        Self::Signature,
+        Self::Claims,
+        Self::Issuer,
+        Self::Audience,
+        Self::Expired,
+        Self::NotYet,
+        Self::Ticket,
+    ];
+
     /// Label of the counter: one word from a closed set.
     pub const fn reason(self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@
 //! the answer. Full means refused at once, which the caller turns into `overloaded`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -12,6 +13,7 @@ use ringpost_wire::limits::TOKEN_BYTES_MAX;
 
 use super::token::TokenVerifier;
 use super::{AuthError, Verified};
+use crate::metrics::{Counter, MetricSource, Samples};
 
 /// A token to check, for whoever `key` names.
 #[derive(Debug)]
@@ -33,10 +35,48 @@ pub enum Refused {
     TooLong,
 }
 
+/// What the service counts.
+#[derive(Debug, Default)]
+pub struct TokenCounters {
+    good: Counter,
+    bad: [Counter; AuthError::ALL.len()],
+    refused: Counter,
+    waiting: AtomicI64,
+}
+
+impl TokenCounters {
+    fn on_answer(&self, answer: &Result<Verified, AuthError>) {
+        self.waiting.fetch_sub(1, Relaxed);
+        match answer {
+            Ok(_) => self.good.increment(),
+            Err(error) => {
+                let index = AuthError::ALL.iter().position(|known| known == error);
+                self.bad[index.expect("ALL lists every error")].increment();
+            }
+        }
+    }
+}
+
+impl MetricSource for TokenCounters {
+    fn collect(&self, out: &mut Samples) {
+        let name = "ringpost_auth_token_checks";
+        let help = "Access tokens checked for connections: ok, or why not.";
+        out.counter(name, help, &[("outcome", "ok")], self.good.count());
+        for (error, counter) in AuthError::ALL.into_iter().zip(&self.bad) {
+            out.counter(name, help, &[("outcome", error.reason())], counter.count());
+        }
+        let help = "Token checks refused because too many waited.";
+        out.counter("ringpost_auth_token_checks_refused", help, &[], self.refused.count());
+        let help = "Token checks that wait now.";
+        out.gauge("ringpost_auth_token_checks_waiting", help, &[], self.waiting.load(Relaxed));
+    }
+}
+
 /// The threads that check tokens. Dropping it answers what waits and joins them.
 pub struct TokenService<K: Send + 'static> {
     queue: Option<Sender<VerifyRequest<K>>>,
     threads: Vec<JoinHandle<()>>,
+    counters: Arc<TokenCounters>,
 }
 
 impl<K: Send + 'static> TokenService<K> {
@@ -55,15 +95,19 @@ impl<K: Send + 'static> TokenService<K> {
     ) -> std::io::Result<Self> {
         let (queue, requests) = bounded(queue_max as usize);
         let answer = Arc::new(answer);
-        let mut service = Self { queue: Some(queue), threads: Vec::new() };
+        let counters = Arc::<TokenCounters>::default();
+        let mut service =
+            Self { queue: Some(queue), threads: Vec::new(), counters: Arc::clone(&counters) };
         for number in 0..threads.max(1) {
             let (requests, verifier): (Receiver<VerifyRequest<K>>, _) =
                 (requests.clone(), Arc::clone(&verifier));
-            let answer = Arc::clone(&answer);
+            let (answer, counters) = (Arc::clone(&answer), Arc::clone(&counters));
             let thread =
                 std::thread::Builder::new().name(format!("token-{number}")).spawn(move || {
                     for VerifyRequest { key, token } in requests {
-                        answer(key, verifier.verify(&token, wall_ms()));
+                        let verified = verifier.verify(&token, wall_ms());
+                        counters.on_answer(&verified);
+                        answer(key, verified);
                     }
                 })?;
             service.threads.push(thread);
@@ -80,15 +124,21 @@ impl<K: Send + 'static> TokenService<K> {
             return Err(Refused::TooLong);
         }
         let queue = self.queue.as_ref().expect("the queue is taken only by drop");
+        // Counted first: the answer may come before this call returns.
+        self.counters.waiting.fetch_add(1, Relaxed);
         queue.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => Refused::Full,
+            TrySendError::Full(_) => {
+                self.counters.waiting.fetch_sub(1, Relaxed);
+                self.counters.refused.increment();
+                Refused::Full
+            }
             TrySendError::Disconnected(_) => unreachable!("threads end after the queue, in drop"),
         })
     }
 
-    /// Requests that wait now.
-    pub fn waiting(&self) -> usize {
-        self.queue.as_ref().map_or(0, Sender::len)
+    /// What the service counts.
+    pub fn counters(&self) -> Arc<TokenCounters> {
+        Arc::clone(&self.counters)
     }
 }
 
@@ -159,7 +209,10 @@ mod tests {
         submit(1).unwrap();
         submit(2).unwrap();
         assert_eq!(submit(3), Err(Refused::Full));
-        assert_eq!(service.waiting(), 2);
+        let counters = service.counters();
+        // Two in the queue; the one on the thread was counted when it was answered.
+        assert_eq!(counters.waiting.load(Relaxed), 2);
+        assert_eq!(counters.refused.count(), 1);
         let long = "x".repeat(TOKEN_BYTES_MAX + 1).into();
         assert_eq!(service.submit(VerifyRequest { key: 4, token: long }), Err(Refused::TooLong));
         drop(release);

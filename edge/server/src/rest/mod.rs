@@ -1,4 +1,56 @@
-//! The REST service.
+//! The REST service: axum on threads of its own, over byte streams that the edge hands over.
+//!
+//! ```text
+//! worker: sniffs HTTP, installs the descriptor --serve_stream--> runtime "rest"
+//!                                                   hyper http1 -> deadline, counters -> router
+//!                                                                     |            |
+//!                                                              sign_in           history
+//!                                                        Accounts, Control    Fence, Store
+//! ```
+//! Owns HTTP for clients: limits, deadlines, problem details, sign-in, history. Does not own a
+//! listener, nor what a message means. Invariants: `serve_stream` never blocks the worker that
+//! calls it; open connections, pages in memory and code deliveries under way are bounded; no
+//! answer, counter or log line carries a token, a phone number or content.
+
+mod code_sender;
+pub(crate) mod connection;
+mod counters;
+mod fence;
+mod history;
+mod problem;
+mod rates;
+pub(crate) mod request;
+mod revoked;
+mod sign_in;
+mod stream;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use ringpost_store::Store;
+use ringpost_store::accounts::Accounts;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+
+pub use code_sender::{CodeSender, Delivery, DeliveryError, LogSender, OneTimeCode, WebhookSender};
+pub use counters::RestCounters;
+pub use fence::{FENCE_DEADLINE, Fence, Progress};
+pub use problem::Problem;
+pub use revoked::Revoked;
+
+use crate::auth::{TokenSigner, TokenVerifier};
+use crate::clock;
+use crate::config::{Auth, Rest};
+use crate::control::Control;
+use rates::{Rate, Rates};
 
 /// Pages of history that may be read and written at one time; the next request waits its turn.
 pub const PAGES_MAX: usize = 16;
@@ -6,5 +58,271 @@ pub const PAGES_MAX: usize = 16;
 /// Contents in one page stop here, bytes: a page of the largest messages is cut, not refused.
 pub const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// What one page costs in memory: contents as read, as base64, and as the body that is sent.
-pub const PAGE_MEMORY_BYTES: u64 = 4 * PAGE_BYTES_MAX as u64;
+/// What one page costs in memory: contents as read (with the step that went over), as base64, and
+/// as the body that is sent.
+pub const PAGE_MEMORY_BYTES: u64 = 6 * PAGE_BYTES_MAX as u64;
+
+/// Deliveries of one-time codes under way; beyond it codes are refused as overloaded.
+const DELIVERIES_MAX: usize = 64;
+
+/// Threads for account and store work, which blocks.
+const BLOCKING_THREADS: usize = 8;
+
+/// History requests of one user: enough to page through everything, too few to hurt others.
+const USER_RATE: Rate = Rate { count: 600, period: Duration::from_secs(60) };
+
+/// Time between two steps of the sweep of account data, and rows that one step looks at.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const SWEEP_ROWS: usize = 1_000;
+
+/// How long open connections may go on when the service stops.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a worker writes to a connection that is one too many. Short enough for any socket buffer.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Content-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\n\
+    Content-Length: 99\r\n\r\n\
+    {\"type\":\"urn:ringpost:problem:overloaded\",\"title\":\"Too many connections\",\"status\":503,\"retry\":true}";
+
+/// What the service is built from.
+pub struct RestParts {
+    /// Limits and deadlines.
+    pub rest: Rest,
+    /// Lives and rates.
+    pub auth: Auth,
+    /// Verifies access tokens.
+    pub verifier: Arc<TokenVerifier>,
+    /// Signs access tokens.
+    pub signer: TokenSigner,
+    /// Revocations, loaded at boot.
+    pub revoked: Arc<Revoked>,
+    /// Phones, codes, refresh tokens.
+    pub accounts: Arc<dyn Accounts>,
+    /// Messages and cursors.
+    pub store: Arc<dyn Store>,
+    /// Keeps reads behind what was `sent`.
+    pub fence: Arc<dyn Fence>,
+    /// The homes of users.
+    pub control: Arc<dyn Control>,
+    /// Delivers one-time codes.
+    pub code_sender: Arc<dyn CodeSender>,
+}
+
+/// State that the endpoints share.
+pub(crate) struct RestState {
+    auth: Auth,
+    body_bytes_max: usize,
+    request_deadline: Duration,
+    verifier: Arc<TokenVerifier>,
+    signer: TokenSigner,
+    revoked: Arc<Revoked>,
+    accounts: Arc<dyn Accounts>,
+    store: Arc<dyn Store>,
+    fence: Arc<dyn Fence>,
+    control: Arc<dyn Control>,
+    code_sender: Arc<dyn CodeSender>,
+    counters: Arc<RestCounters>,
+    rates: AllRates,
+    pages: Arc<Semaphore>,
+    deliveries: Arc<Semaphore>,
+    /// The latest time of issue in any token of this process.
+    last_stamp_ms: AtomicU64,
+    /// Origin of the monotonic clock of the rates.
+    start: Instant,
+}
+
+struct AllRates {
+    addresses: Rates,
+    codes: Rates,
+    users: Rates,
+}
+
+/// The service. Dropping it without [`RestService::stop`] cuts open connections off.
+pub struct RestService {
+    runtime: Option<Runtime>,
+    router: Router,
+    state: Arc<RestState>,
+    connections: Arc<Semaphore>,
+    connections_max: u32,
+    header_deadline: Duration,
+    stop: watch::Sender<bool>,
+}
+
+impl RestService {
+    /// Starts the service's threads.
+    ///
+    /// # Errors
+    /// If the system gives no threads.
+    pub fn start(parts: RestParts) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(parts.rest.threads.into())
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name("rest")
+            .enable_all()
+            .build()?;
+        let (connections_max, header_deadline) =
+            (parts.rest.connections_max, parts.rest.header_deadline);
+        let state = Arc::new(RestState::new(parts));
+        let (stop, stopped) = watch::channel(false);
+        runtime.spawn(sweep(Arc::clone(&state), stopped));
+        Ok(Self {
+            runtime: Some(runtime),
+            router: router(&state),
+            state,
+            connections: Arc::new(Semaphore::new(connections_max as usize)),
+            connections_max,
+            header_deadline,
+            stop,
+        })
+    }
+
+    /// What the service counts.
+    pub fn counters(&self) -> Arc<RestCounters> {
+        Arc::clone(&self.state.counters)
+    }
+
+    /// The runtime, for what else serves HTTP beside workers (the private port).
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the runtime is taken only by stop and drop")
+    }
+
+    /// A receiver that turns true when the service stops.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Serves HTTP on a connected socket of which `already_read` was read. The socket must be
+    /// O_NONBLOCK. Never blocks: where too many connections are open, the socket gets a 503 and is
+    /// closed.
+    pub fn serve_stream(&self, stream: TcpStream, already_read: Vec<u8>, peer: IpAddr) {
+        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+            self.state.counters.connections_refused.increment();
+            // Best effort, in one call: a socket that does not take it is full or gone.
+            let _ = (&stream).write(TOO_MANY);
+            return;
+        };
+        let state = Arc::clone(&self.state);
+        let (router, stop) = (self.router.clone(), self.stop.subscribe());
+        let header_deadline = self.header_deadline;
+        self.runtime().spawn(async move {
+            let _open = permit;
+            // Fails only if the descriptor cannot be watched: then there is nobody to tell.
+            let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+            state.counters.open.fetch_add(1, Relaxed);
+            connection::serve(stream, already_read, peer, router, header_deadline, stop).await;
+            state.counters.open.fetch_sub(1, Relaxed);
+        });
+    }
+
+    /// Lets open requests end (5 s at most), then ends the threads.
+    pub fn stop(mut self) {
+        // Nobody listens where no connection was ever open.
+        let _ = self.stop.send(true);
+        if let Some(runtime) = self.runtime.take() {
+            let all = self.connections.acquire_many(self.connections_max);
+            let _ = runtime.block_on(async { tokio::time::timeout(STOP_DEADLINE, all).await });
+            runtime.shutdown_timeout(STOP_DEADLINE);
+        }
+    }
+}
+
+impl Drop for RestService {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl RestState {
+    fn new(parts: RestParts) -> Self {
+        let RestParts { rest, auth, .. } = parts;
+        let hour = Duration::from_secs(3_600);
+        let minute = Duration::from_secs(60);
+        let rate = |count: u16, period| Rates::new(Rate { count: count.into(), period });
+        Self {
+            body_bytes_max: rest.body_bytes_max.try_into().unwrap_or(usize::MAX),
+            request_deadline: rest.request_deadline,
+            verifier: parts.verifier,
+            signer: parts.signer,
+            last_stamp_ms: AtomicU64::new(parts.revoked.latest() + 1),
+            revoked: parts.revoked,
+            accounts: parts.accounts,
+            store: parts.store,
+            fence: parts.fence,
+            control: parts.control,
+            code_sender: parts.code_sender,
+            counters: Arc::default(),
+            rates: AllRates {
+                addresses: rate(auth.requests_per_address_minute, minute),
+                codes: rate(auth.codes_per_phone_hour, hour),
+                users: Rates::new(USER_RATE),
+            },
+            pages: Arc::new(Semaphore::new(PAGES_MAX)),
+            deliveries: Arc::new(Semaphore::new(DELIVERIES_MAX)),
+            auth,
+            start: Instant::now(),
+        }
+    }
+}
+
+fn router(state: &Arc<RestState>) -> Router {
+    Router::new()
+        .route("/v1/auth/code", post(sign_in::code))
+        .route("/v1/auth/verify", post(sign_in::verify))
+        .route("/v1/auth/refresh", post(sign_in::refresh))
+        .route("/v1/auth/logout", post(sign_in::logout))
+        .route("/v1/messages", get(history::messages))
+        .fallback(async || Problem::NotFound)
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .layer(middleware::from_fn_with_state(Arc::clone(state), watched))
+        .with_state(Arc::clone(state))
+}
+
+/// Around every request: its deadline, and how it ended.
+async fn watched(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(state.request_deadline, next.run(request)).await;
+    let response = answer.unwrap_or_else(|_| Problem::Overloaded.into_response());
+    match response.extensions().get::<Problem>() {
+        Some(problem) => state.counters.on_problem(*problem),
+        None => state.counters.succeeded.increment(),
+    }
+    response
+}
+
+/// Sweeps expired codes, families and revocations, a bounded step at a time.
+async fn sweep(state: Arc<RestState>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let now_ms = clock::wall_ms();
+        let revoked_before_ms = revoked::oldest_that_matters(now_ms, state.auth.clock_skew);
+        state.revoked.prune(revoked_before_ms);
+        let swept = state
+            .blocking(move |state| {
+                Ok(state.accounts.prune(now_ms, revoked_before_ms, SWEEP_ROWS)?)
+            })
+            .await;
+        if swept.is_err() {
+            // Logged where it was refused; the next step tries again.
+            continue;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_one_connection_too_many_is_well_formed() {
+        let text = std::str::from_utf8(TOO_MANY).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let length = format!("Content-Length: {}", body.len());
+        assert!(head.lines().any(|line| line == length), "{length}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["status"], 503);
+    }
+}

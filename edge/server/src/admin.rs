@@ -1,0 +1,184 @@
+//! The private port: `/healthz`, `/readyz`, `/metrics`.
+//!
+//! Owns its listener (plain tokio, on the REST threads) and the token that every request must
+//! carry where one is configured; off loopback the configuration insists on one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::rest::{Problem, RestService, connection, request};
+
+/// Connections to the private port that may be open.
+const CONNECTIONS_MAX: usize = 64;
+
+/// How long a request's header may take, and a kept connection may be idle.
+const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Shortest token: 16 random characters are beyond guessing over a network.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// Largest token file, bytes.
+const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
+
+/// Pause after a failed accept: with no descriptor left, asking again at once is a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the private port shows.
+#[derive(Clone)]
+pub struct AdminParts {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The token, if one is needed.
+    pub token: Option<AdminToken>,
+    /// Whether this node should get traffic.
+    pub readiness: Arc<Readiness>,
+    /// The counters of all parts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The token of the private port, as its digest.
+#[derive(Clone)]
+pub struct AdminToken([u8; 32]);
+
+/// A token file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminTokenError {
+    /// It cannot be read.
+    #[error("cannot read the token file {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others may read it.
+    #[error("the token file {} is open to others; chmod 600 it", path.display())]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Its first line is too short.
+    #[error(
+        "the first line of the token file {} has fewer than {TOKEN_BYTES_MIN} characters",
+        path.display()
+    )]
+    TooShort {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl AdminToken {
+    /// The token in the first line of a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is open to others, or its first line is too short.
+    pub fn read(path: &Path) -> Result<Self, AdminTokenError> {
+        use std::io::Read;
+        use std::os::unix::fs::PermissionsExt;
+        let failed = |source| AdminTokenError::Read { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
+            return Err(AdminTokenError::Exposed { path: path.to_owned() });
+        }
+        let mut text = String::new();
+        file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+        let token = text.lines().next().unwrap_or_default().trim();
+        if token.len() < TOKEN_BYTES_MIN {
+            return Err(AdminTokenError::TooShort { path: path.to_owned() });
+        }
+        Ok(Self::of(token))
+    }
+
+    fn of(token: &str) -> Self {
+        let digest = digest(&SHA256, token.as_bytes());
+        Self(digest.as_ref().try_into().expect("a SHA-256 digest has 32 bytes"))
+    }
+
+    /// Digests of equal length are compared in constant time, so neither length nor content of
+    /// the token shows.
+    fn is(&self, presented: &str) -> bool {
+        verify_slices_are_equal(&self.0, &Self::of(presented).0).is_ok()
+    }
+}
+
+/// Binds the private port and serves it on the REST service's threads until that stops. Returns
+/// the address as bound.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub fn start(rest: &RestService, parts: AdminParts) -> io::Result<SocketAddr> {
+    let listener = rest.runtime().block_on(TcpListener::bind(parts.listen))?;
+    let address = listener.local_addr()?;
+    rest.runtime().spawn(accept(listener, router(parts), rest.stopping()));
+    Ok(address)
+}
+
+async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let open = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (router, stop) = (router.clone(), stop.clone());
+        tokio::spawn(async move {
+            let _open = permit;
+            connection::serve(stream, Vec::new(), peer.ip(), router, HEADER_DEADLINE, stop).await;
+        });
+    }
+}
+
+fn router(parts: AdminParts) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(async || Problem::NotFound)
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .layer(middleware::from_fn_with_state(parts.token.clone(), authorized))
+        .with_state(parts)
+}
+
+async fn authorized(
+    State(token): State<Option<AdminToken>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_authorized = token.is_none_or(|token| {
+        request::bearer(request.headers()).is_some_and(|presented| token.is(presented))
+    });
+    if is_authorized { next.run(request).await } else { Problem::Unauthorized.into_response() }
+}
+
+async fn readyz(State(parts): State<AdminParts>) -> Response {
+    let status =
+        if parts.readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(parts.readiness.json())).into_response()
+}
+
+async fn metrics(State(parts): State<AdminParts>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], parts.metrics.text()).into_response()
+}

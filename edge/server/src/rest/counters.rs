@@ -1,0 +1,90 @@
+//! What the REST service counts.
+
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use super::problem::Problem;
+use crate::metrics::{Counter, MetricSource, Samples};
+
+/// Counters of the REST service.
+#[derive(Debug, Default)]
+pub struct RestCounters {
+    /// Connections open now.
+    pub(super) open: AtomicI64,
+    /// Connections refused because too many were open.
+    pub(super) connections_refused: Counter,
+    /// Requests answered with success.
+    pub(super) succeeded: Counter,
+    /// Requests refused, by the problem.
+    refused: [Counter; Problem::NAMES.len()],
+    /// One-time codes handed to the sender, and how that ended.
+    pub(super) codes_delivered: Counter,
+    pub(super) codes_failed: Counter,
+    pub(super) codes_wrong: Counter,
+    /// Refresh tokens that came a second time.
+    pub(super) refresh_reused: Counter,
+}
+
+impl RestCounters {
+    pub(super) fn on_problem(&self, problem: Problem) {
+        let index = Problem::NAMES.iter().position(|name| *name == problem.name());
+        self.refused[index.expect("NAMES lists every problem")].increment();
+    }
+
+    /// How often requests were refused with this problem (see [`Problem::name`]).
+    pub fn refused(&self, name: &str) -> u64 {
+        let index = Problem::NAMES.iter().position(|known| *known == name);
+        index.map_or(0, |index| self.refused[index].count())
+    }
+}
+
+impl MetricSource for RestCounters {
+    fn collect(&self, out: &mut Samples) {
+        let help = "REST connections open now.";
+        out.gauge("ringpost_rest_connections", help, &[], self.open.load(Relaxed));
+        let help = "REST connections refused because too many were open.";
+        let refused = self.connections_refused.count();
+        out.counter("ringpost_rest_connections_refused", help, &[], refused);
+        let help = "REST requests by how they ended: ok, or the name of the problem.";
+        let name = "ringpost_rest_requests";
+        out.counter(name, help, &[("outcome", "ok")], self.succeeded.count());
+        for (problem, counter) in Problem::NAMES.into_iter().zip(&self.refused) {
+            out.counter(name, help, &[("outcome", problem)], counter.count());
+        }
+        let help = "One-time codes by what became of them.";
+        let name = "ringpost_auth_codes";
+        out.counter(name, help, &[("outcome", "delivered")], self.codes_delivered.count());
+        out.counter(name, help, &[("outcome", "undelivered")], self.codes_failed.count());
+        out.counter(name, help, &[("outcome", "wrong")], self.codes_wrong.count());
+        let help = "Refresh tokens presented a second time: their device was signed out.";
+        out.counter("ringpost_auth_refresh_reused", help, &[], self.refresh_reused.count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_has_its_counter() {
+        let all = [
+            Problem::BadRequest(""),
+            Problem::Unauthorized,
+            Problem::BadCode,
+            Problem::BadRefreshToken,
+            Problem::NotFound,
+            Problem::MethodNotAllowed,
+            Problem::TooLarge,
+            Problem::NotJson,
+            Problem::RateLimited { retry_after_ms: 1 },
+            Problem::Overloaded,
+            Problem::Behind,
+            Problem::Unavailable,
+        ];
+        let counters = RestCounters::default();
+        for problem in all {
+            counters.on_problem(problem);
+            assert_eq!(counters.refused(problem.name()), 1);
+        }
+        assert_eq!(all.len(), Problem::NAMES.len());
+    }
+}

@@ -1,0 +1,367 @@
+//! Sign-in: one-time codes, access and refresh tokens, sign-out.
+//!
+//! ```text
+//! POST /v1/auth/code    {phone}                         202 {request, expires_in}
+//! POST /v1/auth/verify  {request, phone, code, device}  200 {user_id, device, access_token, ...}
+//! POST /v1/auth/refresh {refresh_token}                 200 the same, the old refresh token is used up
+//! POST /v1/auth/logout  Authorization: Bearer           204
+//! ```
+//! Invariants:
+//! - `code` answers the same for every phone and does no look-up, so it tells nothing about one.
+//! - A code belongs to the *request* that asked for it: whoever asks for codes of another's phone
+//!   can neither replace nor use up the code that its owner waits for.
+//! - Each refresh token is good once. A second time means that two have it: the device's
+//!   credentials are void, its connection is closed, and only a new code helps.
+//! - A revocation is durable before anybody is told of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ringpost_store::accounts::{CodeCheck, FamilyId, Revocation, Rotation, TokenHash};
+use ringpost_wire::{DeviceId, UserId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::RestState;
+use super::code_sender::OneTimeCode;
+use super::problem::Problem;
+use super::rates::counted;
+use super::request::{Bearer, JsonBody, Peer};
+use crate::clock;
+
+/// Digits of a one-time code.
+const CODE_DIGITS: usize = 6;
+/// Codes that there are.
+const CODES: u32 = 1_000_000;
+/// Text in front of a refresh token, so that leaked ones can be searched for.
+const REFRESH_PREFIX: &str = "rpr1_";
+/// Random bytes in a refresh token, and in the name of a request.
+const SECRET_BYTES: usize = 32;
+const REQUEST_BYTES: usize = 16;
+/// How long the creation of a user may take: one journal commit, or a store that is behind.
+const CREATE_DEADLINE: Duration = Duration::from_secs(3);
+
+#[derive(Deserialize)]
+pub(super) struct CodeRequest {
+    phone: String,
+}
+
+#[derive(Serialize)]
+struct CodeAnswer {
+    /// Sent back with the code.
+    request: String,
+    /// Seconds that the code lives.
+    expires_in: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct VerifyRequest {
+    request: String,
+    phone: String,
+    code: String,
+    device: u8,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RefreshRequest {
+    refresh_token: String,
+}
+
+#[derive(Serialize)]
+struct Session {
+    user_id: UserText,
+    device: u8,
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds that the access token lives.
+    expires_in: u64,
+    refresh_token: String,
+    /// Seconds that the refresh token lives if it is not used.
+    refresh_expires_in: u64,
+}
+
+/// A user id as text.
+type UserText = Uuid;
+
+/// `POST /v1/auth/code`.
+pub(super) async fn code(
+    State(state): State<Arc<RestState>>,
+    Peer(address): Peer,
+    JsonBody(asked): JsonBody<CodeRequest>,
+) -> Result<Response, Problem> {
+    state.take_address(address)?;
+    let phone = phone(&asked.phone)?;
+    let now = state.start.elapsed();
+    state.rates.codes.take(&phone, now).map_err(limited)?;
+    // Taken before anything is stored: what is stored will be sent.
+    let delivery = state.deliveries.clone().try_acquire_owned().map_err(|_| Problem::Overloaded)?;
+    let one_time =
+        OneTimeCode { phone, code: random_code()?, request: random_text::<REQUEST_BYTES>()? };
+    let request = one_time.request.clone();
+    let stored = one_time.clone();
+    state
+        .blocking(move |state| {
+            let expires_ms = clock::wall_ms() + millis(state.auth.code_ttl);
+            let key = code_key(&stored.phone, &stored.request);
+            let attempts = state.auth.code_attempts_max;
+            Ok(state.accounts.put_code(&key, &stored.code, attempts, expires_ms)?)
+        })
+        .await?;
+    let sender = Arc::clone(&state);
+    tokio::spawn(async move {
+        let _under_way = delivery;
+        match sender.code_sender.deliver(one_time).await {
+            Ok(()) => sender.counters.codes_delivered.increment(),
+            Err(error) => {
+                sender.counters.codes_failed.increment();
+                tracing::warn!(%error, "a one-time code was not delivered");
+            }
+        }
+    });
+    let answer = CodeAnswer { request, expires_in: state.auth.code_ttl.as_secs() };
+    Ok(private(StatusCode::ACCEPTED, &answer))
+}
+
+/// `POST /v1/auth/verify`.
+pub(super) async fn verify(
+    State(state): State<Arc<RestState>>,
+    Peer(address): Peer,
+    JsonBody(asked): JsonBody<VerifyRequest>,
+) -> Result<Response, Problem> {
+    state.take_address(address)?;
+    let phone = phone(&asked.phone)?;
+    let device = DeviceId::new(asked.device)
+        .ok_or(Problem::BadRequest("`device` is a number from 1 to 127."))?;
+    let is_code = asked.code.len() == CODE_DIGITS && asked.code.bytes().all(|b| b.is_ascii_digit());
+    if !is_code || asked.request.len() > 2 * REQUEST_BYTES {
+        return Err(Problem::BadCode);
+    }
+    let user = state
+        .blocking(move |state| {
+            let key = code_key(&phone, &asked.request);
+            if state.accounts.check_code(&key, &asked.code, clock::wall_ms())? != CodeCheck::Right {
+                state.counters.codes_wrong.increment();
+                return Err(Problem::BadCode);
+            }
+            Ok(state.accounts.bind_phone(&phone, UserId::from(Uuid::new_v4()))?)
+        })
+        .await?;
+    // Asked for again at each sign-in: a crash may have come between the phone and the user.
+    let created = tokio::time::timeout(CREATE_DEADLINE, state.control.create_user(user)).await;
+    if !matches!(created, Ok(Ok(true))) {
+        return Err(Problem::Overloaded);
+    }
+    let session = state
+        .blocking(move |state| {
+            // Whoever holds the phone now holds the device: its earlier credentials end here.
+            state.revoke(user, device, 0)?;
+            let issued_at_ms = state.stamp_ms().max(state.revoked.before(user, device) + 1);
+            let (refresh_token, hash) = random_refresh_token()?;
+            let family = FamilyId(random::<16>()?);
+            let expires_ms = clock::wall_ms() + millis(state.auth.refresh_ttl);
+            state.accounts.open_family(family, user, device, hash, expires_ms)?;
+            Ok(state.session((user, device), issued_at_ms, refresh_token))
+        })
+        .await?;
+    Ok(private(StatusCode::OK, &session))
+}
+
+/// `POST /v1/auth/refresh`.
+pub(super) async fn refresh(
+    State(state): State<Arc<RestState>>,
+    Peer(address): Peer,
+    JsonBody(asked): JsonBody<RefreshRequest>,
+) -> Result<Response, Problem> {
+    state.take_address(address)?;
+    let session = state
+        .blocking(move |state| {
+            let presented = hash(&asked.refresh_token);
+            let (refresh_token, new) = random_refresh_token()?;
+            let issued_at_ms = state.stamp_ms();
+            let now_ms = clock::wall_ms();
+            let expires_ms = now_ms + millis(state.auth.refresh_ttl);
+            match state.accounts.rotate(presented, new, now_ms, expires_ms)? {
+                Rotation::Rotated { user, device } => {
+                    Ok(state.session((user, device), issued_at_ms, refresh_token))
+                }
+                Rotation::Reused { user, device } => {
+                    state.counters.refresh_reused.increment();
+                    tracing::warn!(%user, %device, "a refresh token came twice: device signed out");
+                    state.revoke(user, device, 0)?;
+                    Err(Problem::BadRefreshToken)
+                }
+                Rotation::Expired | Rotation::Unknown => Err(Problem::BadRefreshToken),
+            }
+        })
+        .await?;
+    Ok(private(StatusCode::OK, &session))
+}
+
+/// `POST /v1/auth/logout`.
+pub(super) async fn logout(
+    State(state): State<Arc<RestState>>,
+    Bearer(bearer): Bearer,
+) -> Result<Response, Problem> {
+    state
+        .blocking(move |state| state.revoke(bearer.user, bearer.device, bearer.issued_at_ms))
+        .await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+impl RestState {
+    fn take_address(&self, address: std::net::IpAddr) -> Result<(), Problem> {
+        self.rates.addresses.take(counted(address), self.start.elapsed()).map_err(limited)
+    }
+
+    /// Voids all that was issued to the device until now, at least what was issued at
+    /// `presented_ms`: durable first, then here, then at its home, which closes the connection.
+    fn revoke(&self, user: UserId, device: DeviceId, presented_ms: u64) -> Result<(), Problem> {
+        // Not below any stamp given out, even if the clock has stepped back since; and every
+        // stamp from here on is above.
+        let now_ms = self.stamp_ms();
+        self.last_stamp_ms.fetch_max(now_ms + 1, SeqCst);
+        let before_ms = now_ms.max(presented_ms);
+        let revocation = Revocation { user, device, before_ms };
+        self.accounts.revoke(revocation)?;
+        self.revoked.insert(revocation);
+        self.control.revoke(user, device, before_ms);
+        Ok(())
+    }
+
+    /// A time of issue: now, or a little later where a revocation has just been at work.
+    ///
+    /// Taken *before* the step that a revocation would undo (a rotation, a new family): then a
+    /// sign-out that comes between that step and the answer voids the answer.
+    fn stamp_ms(&self) -> u64 {
+        let now_ms = clock::wall_ms();
+        now_ms.max(self.last_stamp_ms.fetch_max(now_ms, SeqCst))
+    }
+
+    fn session(
+        &self,
+        (user, device): (UserId, DeviceId),
+        issued_at_ms: u64,
+        refresh_token: String,
+    ) -> Session {
+        let auth = &self.auth;
+        let who = (user, device);
+        let issued =
+            self.signer.sign(&auth.issuer, &auth.audience, who, issued_at_ms, auth.access_ttl);
+        Session {
+            user_id: user.uuid(),
+            device: device.number(),
+            access_token: issued.token,
+            token_type: "Bearer",
+            expires_in: issued.expires_in_s,
+            refresh_token,
+            refresh_expires_in: auth.refresh_ttl.as_secs(),
+        }
+    }
+}
+
+/// An answer that no cache may keep.
+fn private(status: StatusCode, body: &impl Serialize) -> Response {
+    let body = serde_json::to_value(body).expect("answers are plain JSON");
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+pub(super) fn limited(wait: Duration) -> Problem {
+    Problem::RateLimited { retry_after_ms: millis(wait).max(1) }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// A phone number in international form (ITU-T E.164): `+`, then 7 to 15 digits.
+fn phone(text: &str) -> Result<String, Problem> {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    let is_phone = (7..=15).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0');
+    let form = "`phone` is `+`, country code and number, 7 to 15 digits, such as +491701234567.";
+    if is_phone { Ok(text.to_owned()) } else { Err(Problem::BadRequest(form)) }
+}
+
+/// The name under which a code is kept: of this phone *and* this request.
+fn code_key(phone: &str, request: &str) -> String {
+    format!("{phone}/{request}")
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Problem> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| Problem::Unavailable)?;
+    Ok(bytes)
+}
+
+fn random_text<const N: usize>() -> Result<String, Problem> {
+    Ok(URL_SAFE_NO_PAD.encode(random::<N>()?))
+}
+
+/// Every code is equally likely: numbers at the uneven end of the range are drawn again.
+fn random_code() -> Result<String, Problem> {
+    const EVEN_END: u32 = u32::MAX - u32::MAX % CODES;
+    loop {
+        let number = u32::from_le_bytes(random::<4>()?);
+        if number < EVEN_END {
+            return Ok(format!("{:0width$}", number % CODES, width = CODE_DIGITS));
+        }
+    }
+}
+
+fn random_refresh_token() -> Result<(String, TokenHash), Problem> {
+    let token = format!("{REFRESH_PREFIX}{}", random_text::<SECRET_BYTES>()?);
+    let hash = hash(&token);
+    Ok((token, hash))
+}
+
+/// Tokens carry 256 random bits, so that a plain hash hides them and needs no constant-time
+/// comparison: nobody can choose what is compared.
+fn hash(token: &str) -> TokenHash {
+    let digest = digest(&SHA256, token.as_bytes());
+    TokenHash(digest.as_ref().try_into().expect("a SHA-256 digest has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phones_have_one_form() {
+        assert_eq!(phone("+491701234567").as_deref(), Ok("+491701234567"));
+        for text in [
+            "",
+            "+",
+            "491701234567",
+            "+0491701234",
+            "+49 170 123",
+            "+123456",
+            "+1234567890123456",
+            "+49170123456७",
+        ] {
+            assert!(phone(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn codes_have_six_digits_and_are_not_all_alike() {
+        let codes: std::collections::HashSet<String> =
+            (0..64).map(|_| random_code().unwrap()).collect();
+        assert!(codes.len() > 32);
+        for code in codes {
+            assert!(
+                code.len() == CODE_DIGITS && code.bytes().all(|b| b.is_ascii_digit()),
+                "{code}"
+            );
+        }
+    }
+}

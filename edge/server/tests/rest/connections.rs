@@ -1,0 +1,149 @@
+//! Connections: bytes already read, keep-alive, limits, deadlines, stop; abuse rows 2, 3 and 45
+//! where REST meets them.
+
+use std::time::Duration;
+
+use ringpost_server::config::{Auth, Rest};
+use serde_json::json;
+
+use crate::rig::{PHONE, post_text, rig, rig_with, user};
+
+#[test]
+fn a_request_may_be_split_anywhere_between_the_edge_and_the_service() {
+    let rig = rig();
+    let request = post_text("/v1/auth/refresh", "{\"refresh_token\":\"x\"}");
+    for cut in (0..=request.len()).step_by(7).chain([request.len()]) {
+        let mut client = rig.connect(&request.as_bytes()[..cut]);
+        client.send(&request[cut..]);
+        assert_eq!(client.answer().problem(), "bad_refresh_token", "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_connection_is_kept_for_further_requests() {
+    let rig = rig();
+    let token = rig.token(user(1));
+    let request = format!(
+        "GET /v1/messages?after= HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    // The edge may have read into the second request.
+    let mut client = rig.connect(format!("{request}{}", &request[..10]).as_bytes());
+    client.send(&request[10..]);
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.answer().status, 200);
+    client.send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.answer().problem(), "not_found");
+    client.send("DELETE /v1/messages HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.answer().problem(), "method_not_allowed");
+    assert_eq!(rig.service.counters().refused("not_found"), 1);
+}
+
+#[test]
+fn one_connection_too_many_gets_503_and_the_others_go_on() {
+    let rig = rig_with(Auth::default(), Rest { connections_max: 2, ..Rest::default() });
+    let nowhere = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut first = rig.connect(b"");
+    let second = rig.connect(b"");
+    let mut third = rig.connect(nowhere.as_bytes());
+    let answer = third.answer();
+    assert_eq!((answer.status, answer.problem()), (503, "overloaded"));
+    assert!(third.is_closed());
+    first.send(nowhere);
+    assert_eq!(first.answer().status, 404);
+    drop(second);
+    // The place comes free when the service has seen the end.
+    let freed = (0..1_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(5));
+        let mut client = rig.connect(nowhere.as_bytes());
+        client.answer().status == 404
+    });
+    assert!(freed);
+}
+
+#[test]
+fn a_slow_head_and_an_idle_connection_are_closed() {
+    let rest = Rest { header_deadline: Duration::from_millis(200), ..Rest::default() };
+    let rig = rig_with(Auth::default(), rest);
+    let mut slow = rig.connect(b"GET / HT");
+    assert!(slow.is_closed() || slow.try_answer().is_none_or(|answer| answer.status == 408));
+    let mut idle = rig.connect(b"");
+    idle.send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(idle.answer().status, 404);
+    assert!(idle.is_closed());
+}
+
+#[test]
+fn a_body_that_never_comes_ends_at_the_deadline() {
+    let rest = Rest { request_deadline: Duration::from_millis(200), ..Rest::default() };
+    let rig = rig_with(Auth::default(), rest);
+    let mut client = rig.connect(b"");
+    client.send(
+        "POST /v1/auth/code HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n\r\n{",
+    );
+    assert_eq!(client.answer().problem(), "overloaded");
+}
+
+#[test]
+fn row_3_a_huge_head_is_refused() {
+    let rig = rig();
+    let mut client = rig.connect(b"");
+    client.send(&format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(9 << 10)));
+    assert_eq!(client.answer().status, 431);
+    let mut client = rig.connect(b"");
+    client.send(&format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(100)));
+    assert_eq!(client.answer().status, 431);
+}
+
+#[test]
+fn row_45_two_lengths_or_a_length_beside_chunks_smuggle_nothing() {
+    let rig = rig();
+    let hidden = "POST /v1/auth/code HTTP/1.1\r\n";
+    for framing in [
+        "Content-Length: 2\r\nContent-Length: 40\r\n",
+        "Content-Length: 2, 40\r\n",
+        "Content-Length: +2\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+    ] {
+        let mut client = rig.connect(b"");
+        client.send(&format!(
+            "POST /v1/auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             {framing}\r\n{{}}{hidden}"
+        ));
+        let answer = client.try_answer();
+        assert!(answer.is_none_or(|answer| answer.status == 400), "{framing}");
+        assert!(client.is_closed(), "{framing}");
+    }
+    // Chunks beat a length (RFC 9112 section 6.3), and the connection ends after that request.
+    let mut client = rig.connect(b"");
+    client.send(
+        "POST /v1/auth/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n\
+         GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n",
+    );
+    let status = client.try_answer().map(|answer| answer.status);
+    assert_eq!(status, Some(400));
+}
+
+#[test]
+fn a_stop_lets_requests_end_and_closes_idle_connections() {
+    let rig = rig();
+    let mut idle = rig.connect(b"");
+    idle.send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(idle.answer().status, 404);
+    let body = json!({"phone": PHONE}).to_string();
+    let text = post_text("/v1/auth/code", &body);
+    let (head, rest) = text.split_at(text.len() - 3);
+    let mut busy = rig.connect(head.as_bytes());
+    // The service holds the request's head once it asks for the rest; a second connection's
+    // answer shows that it has run since.
+    let mut marker = rig.connect(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(marker.answer().status, 404);
+    let service = rig.service;
+    let stopping = std::thread::spawn(move || service.stop());
+    assert!(idle.is_closed());
+    busy.send(rest);
+    assert_eq!(busy.try_answer().map(|answer| answer.status), Some(202));
+    stopping.join().unwrap();
+}
