@@ -77,6 +77,11 @@ fn patient() -> ThreadLimits {
     }
 }
 
+/// Each record counts 256 bytes at least: there is room for two at a time.
+fn tight() -> ThreadLimits {
+    ThreadLimits { backlog_bytes_max: 512, submitted_bytes_max: 512, ..patient() }
+}
+
 fn rig(limits: ThreadLimits) -> Rig {
     let engine = MemoryEngine::new();
     let store = Arc::new(Tables::open(engine.clone()).unwrap());
@@ -214,8 +219,8 @@ fn records_that_are_in_the_store_already_are_skipped() {
 
     // Recovery reads the journal from its last checkpoint.
     let store = Arc::new(Tables::open(engine.clone()).unwrap());
-    let second = rig_on(engine, Arc::clone(&store) as Arc<dyn Store>, patient());
-    second.submit(41..=90);
+    let second = rig_on(engine, Arc::clone(&store) as Arc<dyn Store>, tight());
+    second.submit(1..=90);
     second.threads.handle().wait_applied(Position(90), Instant::now() + PATIENCE).unwrap();
     assert_equal(&*store, &second.model(90), 5);
     assert_eq!(second.threads.handle().backlog_bytes(), 0);
@@ -237,6 +242,17 @@ fn an_outage_holds_records_back_and_loses_none() {
     handle.wait_applied(Position(100), Instant::now() + PATIENCE).unwrap();
     assert!(!handle.is_overloaded());
     let model = rig.model(100);
+    rig.threads.stop(PATIENCE).unwrap();
+    assert_equal(&Tables::open(rig.engine.clone()).unwrap(), &model, 5);
+}
+
+#[test]
+fn records_beyond_the_byte_limit_are_held_back_until_there_is_room() {
+    let rig = rig(tight());
+    let handle = rig.threads.handle();
+    rig.submit(1..=300);
+    assert!(handle.stats().submits_held > 100, "{:?}", handle.stats());
+    let model = rig.model(300);
     rig.threads.stop(PATIENCE).unwrap();
     assert_equal(&Tables::open(rig.engine.clone()).unwrap(), &model, 5);
 }

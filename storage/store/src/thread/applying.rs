@@ -82,7 +82,10 @@ impl Applying<'_> {
                 let pushed = self.applier.push(self.started.elapsed(), position, &record);
                 match pushed.expect("the journal hands over its records in order") {
                     Pushed::Gathered => self.gathered_bytes += bytes,
-                    Pushed::AlreadyApplied => self.leave_backlog(bytes),
+                    Pushed::AlreadyApplied => {
+                        self.leave_backlog(bytes);
+                        self.shared.reads.on_room();
+                    }
                 }
             }
             Ok(Feed::Kick) | Err(RecvTimeoutError::Timeout) => {}

@@ -28,6 +28,7 @@ use crossbeam::channel::{self, Receiver, Sender};
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::image::{Accepted, MessageRow, StoreUnavailable, UserImage};
 use ringpost_shard::record::{Position, Record, SharedRecord};
+use ringpost_wire::limits::MESSAGE_BYTES_MAX;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 use smallvec::SmallVec;
 
@@ -47,6 +48,9 @@ pub struct ThreadLimits {
     /// Bytes committed and not yet applied at which [`StoreHandle::is_overloaded`] says so: new
     /// sends are to be refused. Default 64 MiB, with 256 B counted per record beside its body.
     pub backlog_bytes_max: u64,
+    /// Bytes committed and not yet applied at which `submit` blocks: what was on its way when the
+    /// server began to refuse has room between the two. Default 128 MiB.
+    pub submitted_bytes_max: u64,
     /// What is applied is persisted this often, and the journal trimmed. Default 1 s.
     pub persist_every: Duration,
     /// Threads that read. Default 2.
@@ -66,12 +70,23 @@ impl Default for ThreadLimits {
             applier: ApplierLimits::default(),
             feed_records_max: 65_536,
             backlog_bytes_max: 64 << 20,
+            submitted_bytes_max: 128 << 20,
             persist_every: Duration::from_secs(1),
             readers: 2,
             reads_max: 4_096,
             read_wait: Duration::from_secs(1),
             waiters_max: 256,
         }
+    }
+}
+
+impl ThreadLimits {
+    /// What the threads may hold in memory, bytes: records on their way, the batch that is made of
+    /// them and its rows, and queued reads.
+    pub const fn memory_bytes_max(&self) -> u64 {
+        let batch = self.applier.batch_bytes_max + MESSAGE_BYTES_MAX;
+        let reads = self.reads_max * size_of::<ReadRequest>() * 2;
+        self.submitted_bytes_max + (MESSAGE_BYTES_MAX + 2 * batch + reads) as u64
     }
 }
 
@@ -208,7 +223,7 @@ struct Counters {
     reads_refused: AtomicU64,
     reads_timed_out: AtomicU64,
     reads_failed: AtomicU64,
-    feed_full: AtomicU64,
+    submits_held: AtomicU64,
 }
 
 /// What the store threads have done so far, for metrics.
@@ -235,7 +250,7 @@ pub struct ThreadStats {
     /// Reads that the store failed.
     pub reads_failed: u64,
     /// Times that `submit` had to wait for room.
-    pub feed_full: u64,
+    pub submits_held: u64,
     /// Reads queued now.
     pub reads_queued: u64,
     /// Bytes committed and not yet applied, now.
@@ -270,6 +285,11 @@ impl StoreThreads {
         apply_sink: Box<dyn ApplySink>,
         read_sink: Arc<dyn ReadSink>,
     ) -> std::io::Result<Self> {
+        assert!(limits.readers > 0 && limits.reads_max > 0, "reads are answered by somebody");
+        assert!(
+            limits.submitted_bytes_max >= limits.backlog_bytes_max,
+            "sends are refused before the journal is held back"
+        );
         let shared = Arc::new(Shared {
             reads: reading::ReadQueue::new(store.applied()),
             store,
@@ -329,17 +349,23 @@ pub struct StoreHandle {
 }
 
 impl StoreHandle {
-    /// Hands over the next durable record. Blocks while the feed is full: that holds the journal
-    /// back, and happens only if [`StoreHandle::is_overloaded`] was not heeded.
+    /// Hands over the next durable record. Blocks while there is no room for it, in records or in
+    /// bytes: that holds the journal back, and happens only if [`StoreHandle::is_overloaded`] was
+    /// not heeded.
     ///
     /// # Errors
     /// If the applier thread has ended.
     pub fn submit(&self, position: Position, record: SharedRecord) -> Result<(), Ended> {
-        let bytes = record_bytes(&record);
-        self.shared.backlog_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.backlog_bytes() >= self.shared.limits.submitted_bytes_max {
+            self.shared.counters.submits_held.fetch_add(1, Ordering::Relaxed);
+            self.kick(Position(position.0 - 1));
+            let has_room = || self.backlog_bytes() < self.shared.limits.submitted_bytes_max;
+            self.shared.reads.wait_for(&has_room)?;
+        }
+        self.shared.backlog_bytes.fetch_add(record_bytes(&record), Ordering::Relaxed);
         let feed = match self.feed.try_send(Feed::Record(position, record)) {
             Err(channel::TrySendError::Full(feed)) => {
-                self.shared.counters.feed_full.fetch_add(1, Ordering::Relaxed);
+                self.shared.counters.submits_held.fetch_add(1, Ordering::Relaxed);
                 feed
             }
             Err(channel::TrySendError::Disconnected(_)) => return Err(Ended),
@@ -420,7 +446,7 @@ impl StoreHandle {
             reads_refused: read(&counters.reads_refused),
             reads_timed_out: read(&counters.reads_timed_out),
             reads_failed: read(&counters.reads_failed),
-            feed_full: read(&counters.feed_full),
+            submits_held: read(&counters.submits_held),
             reads_queued: self.shared.reads.len() as u64,
             backlog_bytes: self.backlog_bytes(),
         }

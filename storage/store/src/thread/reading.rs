@@ -9,7 +9,7 @@ use ringpost_shard::event::WorkerId;
 use ringpost_shard::image::StoreUnavailable;
 use ringpost_shard::record::Position;
 
-use super::{ReadAnswer, ReadRequest, ReadSink, Shared};
+use super::{Ended, ReadAnswer, ReadRequest, ReadSink, Shared};
 use crate::store::StoreError;
 
 /// A read on its way.
@@ -161,6 +161,31 @@ impl ReadQueue {
             }
             let waited = self.progress.wait_timeout(state, deadline - now);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        state.waiters -= 1;
+        outcome
+    }
+
+    /// The backlog is smaller, though nothing was applied.
+    pub(super) fn on_room(&self) {
+        if self.lock().waiters > 0 {
+            self.progress.notify_all();
+        }
+    }
+
+    /// Waits until `is_there`; looks again after [`ReadQueue::on_applied`] and
+    /// [`ReadQueue::on_room`].
+    pub(super) fn wait_for(&self, is_there: &dyn Fn() -> bool) -> Result<(), Ended> {
+        let mut state = self.lock();
+        state.waiters += 1;
+        let outcome = loop {
+            if is_there() {
+                break Ok(());
+            }
+            if state.is_final {
+                break Err(Ended);
+            }
+            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         state.waiters -= 1;
         outcome
