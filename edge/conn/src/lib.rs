@@ -4,7 +4,21 @@
 //! rings, clocks or threads: a driver does, and the tests are one.
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod connection;
+mod connections;
+pub mod counters;
+mod encode;
 pub mod http;
+pub mod letter;
+pub mod outbox;
+pub mod output;
 pub mod sniff;
 pub mod timer;
 pub mod websocket;
+pub mod worker;
+
+pub use config::ConnectionConfig;
+pub use letter::Letter;
+pub use output::{Operation, Output};
+pub use worker::{Tickets, Worker};

@@ -75,6 +75,13 @@ pub(super) enum Found {
     Message,
 }
 
+/// Shows sizes only: what a client sent is not for logs.
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("pinned_bytes", &self.pinned_bytes()).finish()
+    }
+}
+
 impl<'b> Received<'b> {
     /// Bytes of which none is read yet.
     pub fn new(bytes: &'b mut [u8]) -> Self {

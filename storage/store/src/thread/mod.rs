@@ -452,7 +452,8 @@ impl StoreHandle {
         }
     }
 
-    fn kick(&self, through: Position) {
+    /// Has the applier run up to `through` at once instead of gathering. Does not block.
+    pub fn kick(&self, through: Position) {
         self.shared.counters.kicks.fetch_add(1, Ordering::Relaxed);
         self.shared.kicked.fetch_max(through.0, Ordering::Release);
         // Full: the applier is awake, and looks at `kicked` before it sleeps. Disconnected: the

@@ -1,0 +1,76 @@
+//! Limits and deadlines of connections: each once, with unit, default and consequence.
+
+use std::time::Duration;
+
+use ringpost_wire::limits::MESSAGE_BYTES_MAX;
+
+use crate::http::Origins;
+
+/// How a worker treats its connections.
+#[derive(Clone, Debug)]
+pub struct ConnectionConfig {
+    /// Most connections of this worker, counted from accept to close. Default: what the ring's
+    /// table holds. Above it a new connection is closed at once.
+    pub connections_max: u32,
+    /// Most connections of one address that have not signed in. Default 256: a carrier's NAT
+    /// reconnecting, not a flood.
+    pub unauthenticated_per_address_max: u32,
+    /// From accept to the end of the protocol's own handshake (the whole upgrade head, or the
+    /// preamble): not per read, so that a byte every two seconds does not hold it open.
+    /// Default 5 s.
+    pub handshake_deadline: Duration,
+    /// From accept to a `hello` whose credential was taken. Default 10 s.
+    pub sign_in_deadline: Duration,
+    /// From the server's close to the end of the connection, if the client does not close.
+    /// Default 5 s.
+    pub close_deadline: Duration,
+    /// A client silent for this long is pinged; silent for as long again it is closed.
+    /// Default 120 s: below the idle time-outs of mobile carriers' NATs.
+    pub ping_interval: Duration,
+    /// How often a blocked writer must show progress. Default 20 s.
+    pub progress_interval: Duration,
+    /// Bytes that the socket must take in each such interval (or all that waits). Default 4 KiB:
+    /// a reader of one byte a second is no reader.
+    pub progress_bytes_min: usize,
+    /// Bytes that may wait in one connection's outbox; above it the connection's input is not
+    /// read. Default 256 KiB: a few of the largest messages.
+    pub outbox_bytes_max: usize,
+    /// Frames (control frames and empty ones too) that a client may send at once. Default 1,024.
+    pub frames_burst: u32,
+    /// Frames per second that a client may send for long. Default 500. A client above it is
+    /// closed with 1008.
+    pub frames_per_second: u32,
+    /// Connections that may be on their way to another worker. Default 1,024.
+    pub moves_max: usize,
+    /// How long the two halves of a moved connection may be apart. Default 5 s.
+    pub move_deadline: Duration,
+    /// How long a drain waits for clients to leave before it closes them. Default 5 s.
+    pub drain_deadline: Duration,
+    /// Largest content of one message, bytes; told in `welcome`.
+    pub message_bytes_max: u32,
+    /// Pages of browsers that may open a WebSocket. Default none.
+    pub origins: Origins,
+}
+
+impl Default for ConnectionConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 1 << 20,
+            unauthenticated_per_address_max: 256,
+            handshake_deadline: Duration::from_secs(5),
+            sign_in_deadline: Duration::from_secs(10),
+            close_deadline: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(120),
+            progress_interval: Duration::from_secs(20),
+            progress_bytes_min: 4 * 1024,
+            outbox_bytes_max: 256 * 1024,
+            frames_burst: 1024,
+            frames_per_second: 500,
+            moves_max: 1024,
+            move_deadline: Duration::from_secs(5),
+            drain_deadline: Duration::from_secs(5),
+            message_bytes_max: MESSAGE_BYTES_MAX as u32,
+            origins: Origins::default(),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! One connection: how it speaks, how far it has come, what waits to be written.
+//!
+//! ```text
+//!  accepted --> Handshake --> SignIn --> Checking --> Departing --> Moving (home) --+
+//!                  |             |          |  \                                    |
+//!                  | any other   |          |   +--------> Welcoming <--------------+
+//!                  v HTTP        |          |                  |
+//!              HandingOver       |          |                  v
+//!               (to REST)        |          |              SignedIn
+//!                                v          v                  |
+//!                            Closing <-------------------------+
+//! ```
+//!
+//! Invariants: until `SignedIn` the receive is one-shot, so that nothing is armed when the
+//! descriptor moves; in `Checking`, `Departing` and `Welcoming` nothing is received at all and
+//! what came behind the `hello` waits in `surplus`, at most one receive buffer.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ringpost_ring::Slot;
+use ringpost_shard::event::ConnectionKey;
+use ringpost_wire::CloseCode;
+use ringpost_wire::decoder::FrameDecoder;
+
+use crate::http::HeadReader;
+use crate::letter::{Identity, PendingHello};
+use crate::outbox::Outbox;
+use crate::sniff::Sniffer;
+use crate::websocket;
+
+/// How a connection speaks.
+#[derive(Debug)]
+pub enum Protocol {
+    /// The first bytes have not said yet.
+    Sniffing(Sniffer),
+    /// An HTTP request's head is coming in.
+    Http(Box<HeadReader>),
+    /// The binary protocol on the bare stream.
+    Binary(FrameDecoder),
+    /// WebSocket frames around JSON texts or binary frames, as [`Speech`] says.
+    WebSocket(websocket::Decoder),
+    /// Nothing more is decoded; what comes is discarded.
+    Deaf,
+}
+
+/// What events are encoded in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Speech {
+    /// Not decided; nothing can be said.
+    Undecided,
+    /// Frames of the binary protocol on the bare stream.
+    Binary,
+    /// `ringpost.v1.json`: text messages over WebSocket.
+    WebSocketJson,
+    /// `ringpost.v1.bin`: binary messages over WebSocket, each one or more whole frames.
+    WebSocketBinary,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub enum Phase {
+    /// Neither preamble nor upgrade is complete.
+    Handshake,
+    /// A `hello` is expected.
+    SignIn,
+    /// A credential is being checked.
+    Checking(PendingHello),
+    /// On its way to its user's home, as soon as all answers are written.
+    Departing(PendingHello, Identity),
+    /// The descriptor is on its way; nothing else may be done with it.
+    Moving(PendingHello, Identity),
+    /// The shard is about to answer the sign-in.
+    Welcoming,
+    /// The session stands.
+    SignedIn,
+    /// An ordinary HTTP request goes to REST with the bytes read so far, once installed.
+    HandingOver(Vec<u8>),
+    /// The last word is said; waiting for it to be written and for the client to close.
+    Closing {
+        /// Why.
+        code: CloseCode,
+        /// The sending direction was shut.
+        shut: bool,
+    },
+}
+
+/// What is armed on the input side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// Nothing.
+    Idle,
+    /// A receive.
+    Armed,
+    /// A receive that was asked to stop.
+    Stopping,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its descriptor.
+    pub slot: Slot,
+    /// How it speaks.
+    pub protocol: Protocol,
+    /// What it is told things in.
+    pub speech: Speech,
+    /// How far it has come.
+    pub phase: Phase,
+    /// What is armed on the input side.
+    pub input: Input,
+    /// What waits to be written; absent while nothing does.
+    pub outbox: Option<Box<Outbox>>,
+    /// Received and not yet decoded.
+    pub surplus: Vec<u8>,
+    /// When it was accepted (monotonic).
+    pub accepted_at: Duration,
+    /// When the client last said anything (monotonic).
+    pub heard_at: Duration,
+    /// When the socket last took bytes while more waited, and how many since (monotonic).
+    pub progress: Progress,
+    /// When the deadline of the present phase began: sign-in, close.
+    pub phase_since: Duration,
+    /// When the credential ends (monotonic: a jump of the wall clock ends no session).
+    pub expires_at: Duration,
+    /// When the incomplete frame or message began, if there is one (monotonic).
+    pub assembling_since: Option<Duration>,
+    /// The client's address once known.
+    pub address: Option<IpAddr>,
+    /// Frames budget: theoretical arrival time (monotonic).
+    pub frames_tat: Duration,
+    /// Who signed in: what a renewed token must name again.
+    pub identity: Option<Identity>,
+    /// The shard waits to be told that the outbox has room.
+    pub wants_writable: bool,
+    /// It stands in the list of connections to flush.
+    pub dirty: bool,
+    /// The server's ping is unanswered.
+    pub pinged: bool,
+    /// Tag of an `auth` whose token is being checked.
+    pub renewing: Option<u16>,
+}
+
+/// How a blocked writer gets on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// When the present interval began; zero while nothing waits.
+    pub since: Duration,
+    /// Bytes taken by the socket in it.
+    pub bytes: usize,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn accepted(slot: Slot, now: Duration) -> Self {
+        Self {
+            slot,
+            protocol: Protocol::Sniffing(Sniffer::new()),
+            speech: Speech::Undecided,
+            phase: Phase::Handshake,
+            input: Input::Idle,
+            outbox: None,
+            surplus: Vec::new(),
+            accepted_at: now,
+            heard_at: now,
+            progress: Progress::default(),
+            phase_since: now,
+            expires_at: Duration::MAX,
+            assembling_since: None,
+            address: None,
+            frames_tat: Duration::ZERO,
+            identity: None,
+            wants_writable: false,
+            dirty: false,
+            pinged: false,
+            renewing: None,
+        }
+    }
+
+    /// Its name for the shard and for other threads.
+    pub fn key(&self) -> ConnectionKey {
+        key(self.slot)
+    }
+
+    /// Whether the shard knows of it.
+    pub fn in_shard(&self) -> bool {
+        matches!(self.phase, Phase::Welcoming | Phase::SignedIn)
+    }
+
+    /// Whether the descriptor is being given away: until that has ended it may not be closed.
+    pub fn is_given_away(&self) -> bool {
+        matches!(self.phase, Phase::Moving(..) | Phase::HandingOver(_))
+    }
+
+    /// Whether nothing that the client says counts any more.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. } | Phase::HandingOver(_))
+    }
+
+    /// Whether it counts among those that have not proved who they are.
+    pub fn is_unauthenticated(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Handshake | Phase::SignIn | Phase::Checking(_) | Phase::HandingOver(_)
+        )
+    }
+
+    /// Whether bytes may be received and decoded now.
+    pub fn wants_input(&self) -> bool {
+        matches!(self.phase, Phase::Handshake | Phase::SignIn | Phase::SignedIn)
+    }
+
+    /// Notes whether a frame or message is incomplete; answers whether one has just begun.
+    pub fn note_assembly(&mut self, now: Duration) -> bool {
+        let idle = match &self.protocol {
+            Protocol::Binary(decoder) => decoder.is_idle(),
+            Protocol::WebSocket(decoder) => decoder.assembling_since().is_none(),
+            Protocol::Sniffing(_) | Protocol::Http(_) | Protocol::Deaf => true,
+        };
+        let begun = !idle && self.assembling_since.is_none();
+        self.assembling_since = match idle {
+            true => None,
+            false => Some(self.assembling_since.unwrap_or(now)),
+        };
+        begun
+    }
+
+    /// Bytes that wait to be written.
+    pub fn pending_bytes(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.pending_bytes())
+    }
+}
+
+/// A slot as the shard's name for a connection.
+pub fn key(slot: Slot) -> ConnectionKey {
+    ConnectionKey(u64::from(slot.generation()) << 32 | u64::from(slot.index()))
+}

@@ -1,0 +1,66 @@
+//! What a worker's connections count. Plain numbers, one writer: the driver publishes them.
+
+use ringpost_wire::CloseCode;
+
+/// Counters of one worker's connections, since boot.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionCounters {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections that came from another worker.
+    pub moved_in: u64,
+    /// Connections that went home to another worker.
+    pub moved_out: u64,
+    /// Moves that failed.
+    pub moves_failed: u64,
+    /// Handed to REST.
+    pub handed_over: u64,
+    /// Refused at accept: the table or `connections_max` is full.
+    pub refused_full: u64,
+    /// Refused at accept: too many of the address have not signed in.
+    pub refused_address: u64,
+    /// Closed without a word: garbage, TLS, or PROXY on a plain port.
+    pub refused_garbage: u64,
+    /// Upgrade requests answered with an error.
+    pub refused_upgrade: u64,
+    /// Credentials refused.
+    pub refused_credentials: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Commands decoded.
+    pub commands: u64,
+    /// Events written.
+    pub events: u64,
+    /// Commands refused as malformed or unknown.
+    pub malformed: u64,
+    /// Sends that the socket took only a part of.
+    pub short_sends: u64,
+    /// Times that input was not read because too many answers waited.
+    pub input_paused: u64,
+    /// Connections closed by the server, by code.
+    pub closed: ByCloseCode,
+    /// Connections that the client ended or lost.
+    pub lost: u64,
+}
+
+/// A number for each close code.
+#[derive(Clone, Debug, Default)]
+pub struct ByCloseCode(Vec<u64>);
+
+impl ByCloseCode {
+    /// Counts one.
+    pub fn add(&mut self, code: CloseCode) {
+        self.0.resize(CloseCode::ALL.len(), 0);
+        if let Some(place) = CloseCode::ALL.iter().position(|&known| known == code) {
+            self.0[place] += 1;
+        }
+    }
+
+    /// How many ended with `code`.
+    pub fn count(&self, code: CloseCode) -> u64 {
+        let place = CloseCode::ALL.iter().position(|&known| known == code);
+        place.and_then(|place| self.0.get(place)).copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,113 @@
+//! Letters: what other threads of the node put into a worker's mailbox, as one closed enum.
+//!
+//! Workers, the journal, the store's threads, the token checkers and REST all speak to a worker
+//! by letters and never touch its state. Batches where batches are natural: one letter carries
+//! all the mail of a peer's turn, or all the records of one group commit that concern the worker.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ringpost_shard::event::{ConnectionKey, WorkerId};
+use ringpost_shard::mail::Mail;
+use ringpost_shard::record::SharedRecord;
+use ringpost_shard::{Event, Position};
+use ringpost_wire::{DeviceId, UserId};
+
+use crate::connection::{Protocol, Speech};
+
+/// Something for a worker.
+#[derive(Debug)]
+pub enum Letter {
+    /// Mail between shards, in order.
+    Mail {
+        /// The sender.
+        from: WorkerId,
+        /// In the order in which the sender's shard emitted it.
+        mail: Vec<Mail>,
+    },
+    /// Durable records that touch users of this worker, in the journal's order.
+    Durable(Vec<(Position, SharedRecord)>),
+    /// An answer of the store, the applier's progress, a request of REST.
+    Event(Event<'static>),
+    /// A credential was checked.
+    Verified {
+        /// The connection that presented it, if it still lives.
+        connection: ConnectionKey,
+        /// Who it is, or why not.
+        answer: Result<Identity, CredentialRefused>,
+    },
+    /// A connection comes home; its descriptor follows or came before under the same token.
+    Arriving(Box<Arriving>),
+    /// The descriptor of a connection that was announced will not come.
+    MoveFailed {
+        /// The token of the announcement.
+        token: u64,
+    },
+    /// Stop accepting, say `goaway` to everybody, close within the deadline.
+    Drain,
+}
+
+/// Who a credential speaks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// When the credential was issued, wall clock ms.
+    pub issued_at_ms: u64,
+    /// When it ends, wall clock ms.
+    pub expires_at_ms: u64,
+}
+
+/// Why a credential was not taken. The client learns only that it must sign in again; the reason
+/// is for counters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CredentialRefused {
+    /// Not a credential of ours: malformed, bad signature, wrong algorithm, issuer or audience.
+    Invalid,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYet,
+    /// Too many credentials wait to be checked; not the client's fault.
+    Busy,
+}
+
+/// A signed-in connection on its way to its user's home.
+#[derive(Debug)]
+pub struct Arriving {
+    /// Pairs the letter with the descriptor.
+    pub token: u64,
+    /// The worker that accepted it.
+    pub from: WorkerId,
+    /// How it speaks, with the decoder's state.
+    pub protocol: Protocol,
+    /// What it is told things in.
+    pub speech: Speech,
+    /// Who it is.
+    pub identity: Identity,
+    /// The hello that waits for its `welcome`.
+    pub hello: PendingHello,
+    /// When it was accepted (monotonic).
+    pub accepted_at: Duration,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Bytes received and not yet decoded; at most one receive buffer.
+    pub surplus: Vec<u8>,
+}
+
+/// What of a `hello` is needed after its credential was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PendingHello {
+    /// Echoed by `welcome`.
+    pub tag: u16,
+    /// The device that the client names; must equal the credential's.
+    pub device: Option<DeviceId>,
+    /// Asked window, 0 = default.
+    pub window_pushes: u32,
+    /// Asked window in bytes, 0 = default.
+    pub window_bytes: u32,
+    /// What the client wants to be told of.
+    pub intents: u32,
+}

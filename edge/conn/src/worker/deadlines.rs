@@ -1,0 +1,135 @@
+//! Deadlines: one timer for each connection, looked at lazily.
+//!
+//! The wheel fires at or after the time that was asked for; then the connection says what its
+//! real deadline is. What happens often (bytes received) only moves a field; the timer finds out
+//! later. So an active connection never touches the wheel.
+
+use std::time::Duration;
+
+use ringpost_ring::Slot;
+use ringpost_shard::Event;
+use ringpost_shard::event::Now;
+use ringpost_wire::{CloseCode, event};
+
+use super::Worker;
+use super::arrivals::Half;
+use crate::config::ConnectionConfig;
+use crate::connection::{Connection, Phase, Progress, Protocol};
+use crate::http::Rejection;
+use crate::output::Operation;
+use crate::websocket;
+
+/// Most timers looked at in one turn: a storm of deadlines must not stand in the way of messages.
+const TIMERS_PER_TURN_MAX: usize = 4_096;
+
+/// Longest time from the first byte of a frame or message to its last, in either protocol.
+const ASSEMBLY_TIME_MAX: Duration = websocket::Limits::ASSEMBLY_TIME_MAX;
+
+impl Worker {
+    /// Puts the connection's next deadline into the wheel.
+    pub(super) fn schedule(&mut self, slot: Slot) {
+        if let Some(connection) = self.connections.find(slot) {
+            let at = deadline(connection, &self.config);
+            self.timers.schedule(slot.index(), at);
+        }
+    }
+
+    /// Acts on every deadline that has passed.
+    pub(super) fn pass_deadlines(&mut self, now: Now) {
+        for _ in 0..TIMERS_PER_TURN_MAX {
+            let Some(index) = self.timers.poll_expired(now.mono) else { break };
+            let Some(connection) = self.connections.at(index) else { continue };
+            let slot = connection.slot;
+            if deadline(connection, &self.config) <= now.mono {
+                self.deadline_passed(slot, now);
+            }
+            self.schedule(slot);
+        }
+        if self.shard.next_deadline().is_some_and(|at| at <= now.mono) {
+            self.shard_event(Event::Tick, now);
+        }
+        if self.accept_resumes_at.is_some_and(|at| at <= now.mono) {
+            self.accept_resumes_at = None;
+            if !self.drain.is_on() {
+                self.operations.push(Operation::ResumeAccept);
+            }
+        }
+        for half in self.arrivals.expired(now.mono) {
+            if let Half::Descriptor(slot) = half {
+                self.operations.push(Operation::Close(slot));
+            }
+        }
+        self.pass_drain(now);
+    }
+
+    fn deadline_passed(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        match connection.phase {
+            Phase::Handshake => {
+                if matches!(connection.protocol, Protocol::Http(_)) {
+                    return self.reject_upgrade(slot, Rejection::TooSlow, now);
+                }
+                self.close(slot, CloseCode::HandshakeTimeout, now);
+            }
+            Phase::SignIn | Phase::Checking(_) | Phase::Departing(..) | Phase::Welcoming => {
+                self.close(slot, CloseCode::HandshakeTimeout, now);
+            }
+            Phase::SignedIn => self.session_deadline(slot, now),
+            Phase::Closing { .. } => self.remove(slot, now),
+            Phase::HandingOver(_) | Phase::Moving(..) => {}
+        }
+    }
+
+    fn session_deadline(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        if connection.expires_at <= now.mono {
+            return self.close(slot, CloseCode::SignInAgain, now);
+        }
+        if connection.assembling_since.is_some_and(|at| at + ASSEMBLY_TIME_MAX <= now.mono) {
+            return self.close(slot, CloseCode::Policy, now);
+        }
+        let progress = connection.progress;
+        if progress.since != Duration::ZERO
+            && progress.since + self.config.progress_interval <= now.mono
+        {
+            if progress.bytes < self.config.progress_bytes_min {
+                // Its socket is full: no last word would arrive either.
+                self.counters.closed.add(CloseCode::NoProgress);
+                return self.remove(slot, now);
+            }
+            connection.progress = Progress { since: now.mono, bytes: 0 };
+        }
+        let silent = now.mono.saturating_sub(connection.heard_at);
+        if silent >= self.config.ping_interval * 2 {
+            self.close(slot, CloseCode::Silent, now);
+        } else if silent >= self.config.ping_interval && !connection.pinged {
+            connection.pinged = true;
+            self.say(slot, 0, &event::Event::Ping { nonce: now.wall_ms });
+        }
+    }
+}
+
+/// When the connection must be looked at next (monotonic).
+fn deadline(connection: &Connection, config: &ConnectionConfig) -> Duration {
+    match connection.phase {
+        Phase::Handshake => connection.accepted_at + config.handshake_deadline,
+        Phase::SignIn
+        | Phase::Checking(_)
+        | Phase::Departing(..)
+        | Phase::Moving(..)
+        | Phase::HandingOver(_) => connection.accepted_at + config.sign_in_deadline,
+        Phase::Welcoming => connection.phase_since + config.sign_in_deadline,
+        Phase::Closing { .. } => connection.phase_since + config.close_deadline,
+        Phase::SignedIn => {
+            let silence = config.ping_interval * if connection.pinged { 2 } else { 1 };
+            let mut at = (connection.heard_at + silence).min(connection.expires_at);
+            if let Some(since) = connection.assembling_since {
+                at = at.min(since + ASSEMBLY_TIME_MAX);
+            }
+            if connection.progress.since != Duration::ZERO {
+                at = at.min(connection.progress.since + config.progress_interval);
+            }
+            at
+        }
+    }
+}

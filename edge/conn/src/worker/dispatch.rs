@@ -1,0 +1,67 @@
+//! Commands: those of the connection are answered here, all others are the shard's.
+
+use ringpost_ring::Slot;
+use ringpost_shard::Event;
+use ringpost_shard::event::Now;
+use ringpost_wire::error::DecodeError;
+use ringpost_wire::event::Error;
+use ringpost_wire::{CloseCode, Command, ErrorCode, MessageId, event};
+
+use super::Worker;
+use crate::connection::{Phase, key};
+
+impl Worker {
+    /// One decoded command.
+    pub(super) fn command(&mut self, slot: Slot, tag: u16, command: Command<'_>, now: Now) {
+        self.counters.commands += 1;
+        let Some(connection) = self.connections.find(slot) else { return };
+        let signed_in = matches!(connection.phase, Phase::SignedIn);
+        let expected = matches!(connection.phase, Phase::SignIn);
+        match command {
+            Command::Hello(_) if !expected => self.refuse(slot, tag, ErrorCode::AlreadySignedIn),
+            Command::Hello(hello) => self.hello(slot, tag, &hello, now),
+            Command::Ping { nonce } => self.say(slot, tag, &event::Event::Pong { nonce }),
+            Command::Pong { .. } => {}
+            Command::Bye => self.close(slot, CloseCode::Normal, now),
+            _ if !signed_in => self.refuse(slot, tag, ErrorCode::NotSignedIn),
+            Command::Auth { token } => self.renew(slot, tag, &token),
+            command => {
+                let connection = key(slot);
+                self.shard_event(Event::Command { connection, tag, command }, now);
+            }
+        }
+    }
+
+    /// Bytes that are no command: refused, or the end of the connection.
+    pub(super) fn violation(
+        &mut self,
+        slot: Slot,
+        tag: u16,
+        message_id: MessageId,
+        error: &DecodeError,
+        now: Now,
+    ) {
+        self.counters.malformed += 1;
+        match error.answer(message_id) {
+            event::Event::Close { code, .. } => self.close(slot, code, now),
+            answer => self.say(slot, tag, &answer),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, slot: Slot, tag: u16, code: ErrorCode) {
+        self.say(slot, tag, &event::Event::Error(Error::new(code)));
+    }
+
+    /// Takes one frame from the client's budget; closes the connection that has none left.
+    pub(super) fn spend_frame(&mut self, slot: Slot, now: Now) -> bool {
+        let Some(connection) = self.connections.find(slot) else { return false };
+        let interval = std::time::Duration::from_secs(1) / self.config.frames_per_second;
+        let due = connection.frames_tat.max(now.mono) + interval;
+        if due.saturating_sub(now.mono) > interval * self.config.frames_burst {
+            self.close(slot, CloseCode::Policy, now);
+            return false;
+        }
+        connection.frames_tat = due;
+        true
+    }
+}

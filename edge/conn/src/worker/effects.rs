@@ -1,0 +1,98 @@
+//! Carrying out what the shard wants, in order.
+
+use ringpost_shard::Effect;
+use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
+use ringpost_shard::mail::Mail;
+use ringpost_wire::{DeviceId, UserId, event};
+
+use super::Worker;
+use crate::connection::Phase;
+use crate::output::Output;
+
+impl Worker {
+    /// Carries out all effects, also those that follow from them.
+    pub(super) fn carry_out_effects(&mut self, now: Now) {
+        while !self.effects.is_empty() {
+            let mut effects = std::mem::take(&mut self.effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect, now);
+            }
+            // Keeps the allocation unless something was emitted meanwhile.
+            if self.effects.is_empty() {
+                self.effects = effects;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, now: Now) {
+        match effect {
+            Effect::SignedIn { connection, tag, user, device, window_pushes, window_bytes } => {
+                let granted = (window_pushes, window_bytes);
+                self.welcome(connection, tag, (user, device), granted, now);
+            }
+            Effect::Deliver { connection, tag, event } => self.deliver(connection, tag, &event),
+            Effect::WantWritable { connection } => self.want_writable(connection),
+            Effect::Close { connection, code } => {
+                if let Some(connection) = self.connections.find_key(connection) {
+                    let slot = connection.slot;
+                    self.close(slot, code, now);
+                }
+            }
+            Effect::Mail { to, mail } => self.post(to, mail),
+            tier @ (Effect::Commit { .. }
+            | Effect::Load { .. }
+            | Effect::LookUpAccepted { .. }
+            | Effect::ReadMessages { .. }
+            | Effect::UserCreated { .. }) => self.outputs.push(Output::Tier(tier)),
+        }
+    }
+
+    fn want_writable(&mut self, waits: ConnectionKey) {
+        if let Some(connection) = self.connections.find_key(waits) {
+            connection.wants_writable = true;
+            let slot = connection.slot;
+            // An outbox that is idle already will report no send: look at it in this turn.
+            self.mark_dirty(slot);
+        }
+    }
+
+    /// Adds mail to the batch of this turn for `to`: one letter for each peer and turn.
+    fn post(&mut self, to: WorkerId, mail: Mail) {
+        for output in self.outputs.iter_mut().rev() {
+            if let Output::Mail { to: same, mail: batch } = output
+                && *same == to
+            {
+                return batch.push(mail);
+            }
+        }
+        self.outputs.push(Output::Mail { to, mail: vec![mail] });
+    }
+
+    fn welcome(
+        &mut self,
+        to: ConnectionKey,
+        tag: u16,
+        (user, device): (UserId, DeviceId),
+        (window_pushes, window_bytes): (u32, u32),
+        now: Now,
+    ) {
+        let Some(connection) = self.connections.find_key(to) else { return };
+        let (slot, Some(identity)) = (connection.slot, connection.identity) else { return };
+        let welcome = event::Welcome {
+            user,
+            device,
+            ticket: self.tickets.issue(&identity, now.wall_ms),
+            ticket_ttl_ms: self.tickets.ttl_ms(),
+            server_time_ms: now.wall_ms,
+            window_pushes,
+            window_bytes,
+            message_bytes_max: self.config.message_bytes_max,
+            ping_interval_ms: self.config.ping_interval.as_millis() as u32,
+        };
+        self.say(slot, tag, &event::Event::Welcome(welcome));
+        self.enter(slot, Phase::SignedIn, now);
+        self.schedule(slot);
+        self.feed_surplus(slot, now);
+        self.arm(slot);
+    }
+}

@@ -1,0 +1,354 @@
+//! The input side: bytes into commands, by how the connection speaks.
+//!
+//! A command borrows from the receive buffer and is dispatched at once; what a phase cannot take
+//! yet (bytes behind a `hello`) is kept, at most one receive buffer.
+
+use std::mem;
+use std::os::fd::OwnedFd;
+
+use ringpost_ring::{ReceiveMode, Slot};
+use ringpost_shard::event::Now;
+use ringpost_wire::decoder::FrameDecoder;
+use ringpost_wire::error::DecodeError;
+use ringpost_wire::frame::Frame;
+use ringpost_wire::limits::{
+    FRAME_BYTES_MAX, HELLO_BYTES_MAX, JSON_TEXT_BYTES_MAX, PAYLOAD_BYTES_MAX,
+};
+use ringpost_wire::{CloseCode, MessageId, binary, json};
+use smallvec::SmallVec;
+
+use super::Worker;
+use crate::connection::{Input, Phase, Protocol, Speech};
+use crate::http::{HeadReader, Rejection, Request, Subprotocol};
+use crate::output::{Operation, Output};
+use crate::sniff::{self, Verdict};
+use crate::websocket::{self, Accepts, Item, Received};
+
+impl Worker {
+    /// Bytes of the ring, lent for this call.
+    pub(super) fn received(&mut self, slot: Slot, bytes: &mut [u8], more: bool, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        if !more && connection.input == Input::Armed {
+            connection.input = Input::Idle;
+        }
+        connection.heard_at = now.mono;
+        connection.pinged = false;
+        self.counters.received_bytes += bytes.len() as u64;
+        if connection.wants_input() {
+            self.feed(slot, bytes, now);
+        }
+        self.arm(slot);
+    }
+
+    /// Decodes what waited for the `welcome`.
+    pub(super) fn feed_surplus(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let mut surplus = mem::take(&mut connection.surplus);
+        if !surplus.is_empty() {
+            self.feed(slot, &mut surplus, now);
+        }
+    }
+
+    /// Arms a receive if the connection takes input and its answers do not pile up.
+    pub(super) fn arm(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let closing = matches!(connection.phase, Phase::Closing { .. });
+        let wanted = closing
+            || connection.wants_input()
+                && connection.pending_bytes() <= self.config.outbox_bytes_max;
+        if wanted && connection.input == Input::Idle {
+            connection.input = Input::Armed;
+            let mode = match connection.phase {
+                Phase::SignedIn => ReceiveMode::Multishot,
+                _ => ReceiveMode::OneShot,
+            };
+            self.operations.push(Operation::Receive(slot, mode));
+        }
+    }
+
+    pub(super) fn receive_stopped(&mut self, slot: Slot) {
+        if let Some(connection) = self.connections.find(slot) {
+            connection.input = Input::Idle;
+            let pending = connection.pending_bytes();
+            self.balance_input(slot, pending);
+        }
+    }
+
+    /// Decodes and dispatches until the bytes are used up or the phase takes no more.
+    fn feed(&mut self, slot: Slot, bytes: &mut [u8], now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        // Taken out for the time of decoding: what a command does needs the whole worker.
+        let mut protocol = mem::replace(&mut connection.protocol, Protocol::Deaf);
+        let consumed = self.shake_hands(slot, &mut protocol, bytes, now);
+        let rest = &mut bytes[consumed..];
+        match &mut protocol {
+            Protocol::Binary(decoder) => self.feed_binary(slot, decoder, rest, now),
+            Protocol::WebSocket(decoder) => self.feed_websocket(slot, decoder, rest, now),
+            Protocol::Sniffing(_) | Protocol::Http(_) | Protocol::Deaf => {}
+        }
+        let Some(connection) = self.connections.find(slot) else { return };
+        if connection.is_ending() {
+            return;
+        }
+        connection.protocol = protocol;
+        if connection.note_assembly(now.mono) {
+            self.schedule(slot);
+        }
+    }
+
+    /// The part before the first command: which protocol, and the upgrade of a WebSocket. Answers
+    /// how many bytes it took; `protocol` is `Deaf` if the connection ends or goes to REST.
+    fn shake_hands(
+        &mut self,
+        slot: Slot,
+        protocol: &mut Protocol,
+        bytes: &[u8],
+        now: Now,
+    ) -> usize {
+        let mut held: SmallVec<[u8; 16]> = SmallVec::new();
+        let mut consumed = 0;
+        if let Protocol::Sniffing(sniffer) = protocol {
+            let Verdict::Decided { protocol: sniffed, consumed: preamble } = sniffer.feed(bytes)
+            else {
+                return bytes.len();
+            };
+            held.extend_from_slice(sniffer.held());
+            consumed = preamble;
+            *protocol = self.sniffed(slot, sniffed, now);
+        }
+        if let Protocol::Http(reader) = protocol {
+            // What the sniffer held is shorter than a head and cannot complete it.
+            let after = match self.read_head(slot, reader, &held, now) {
+                HeadRead::Incomplete => self.read_head(slot, reader, bytes, now),
+                done => done,
+            };
+            match after {
+                HeadRead::Incomplete => consumed = bytes.len(),
+                HeadRead::Upgraded { consumed: head } => {
+                    consumed = head;
+                    *protocol = Protocol::WebSocket(websocket::Decoder::new());
+                }
+                HeadRead::Ended => *protocol = Protocol::Deaf,
+            }
+        }
+        consumed
+    }
+
+    fn sniffed(&mut self, slot: Slot, sniffed: sniff::Protocol, now: Now) -> Protocol {
+        match sniffed {
+            sniff::Protocol::Binary => {
+                self.speak(slot, Speech::Binary, now);
+                Protocol::Binary(FrameDecoder::default())
+            }
+            sniff::Protocol::Http => Protocol::Http(Box::new(HeadReader::new())),
+            sniff::Protocol::Tls | sniff::Protocol::Proxy | sniff::Protocol::Unknown => {
+                self.counters.refused_garbage += 1;
+                self.remove(slot, now);
+                Protocol::Deaf
+            }
+        }
+    }
+
+    fn speak(&mut self, slot: Slot, speech: Speech, now: Now) {
+        if let Some(connection) = self.connections.find(slot) {
+            connection.speech = speech;
+            self.enter(slot, Phase::SignIn, now);
+            self.schedule(slot);
+        }
+    }
+
+    fn read_head(
+        &mut self,
+        slot: Slot,
+        reader: &mut HeadReader,
+        bytes: &[u8],
+        now: Now,
+    ) -> HeadRead {
+        let request = match reader.feed(bytes, &self.config.origins) {
+            Ok(request) => request,
+            Err(rejection) => {
+                self.reject_upgrade(slot, rejection, now);
+                return HeadRead::Ended;
+            }
+        };
+        match request {
+            Request::Incomplete => HeadRead::Incomplete,
+            Request::Upgrade { upgrade, consumed } => {
+                let speech = match upgrade.subprotocol {
+                    Subprotocol::Json => Speech::WebSocketJson,
+                    Subprotocol::Binary => Speech::WebSocketBinary,
+                };
+                self.write_raw(slot, |out| upgrade.write_response(out));
+                self.speak(slot, speech, now);
+                HeadRead::Upgraded { consumed }
+            }
+            Request::Rest { head, consumed } => {
+                let read = [head, &bytes[consumed..]].concat();
+                self.enter(slot, Phase::HandingOver(read), now);
+                self.schedule(slot);
+                self.operations.push(Operation::Install(slot));
+                HeadRead::Ended
+            }
+        }
+    }
+
+    /// Answers a first request that is refused, and closes.
+    pub(super) fn reject_upgrade(&mut self, slot: Slot, rejection: Rejection, now: Now) {
+        self.counters.refused_upgrade += 1;
+        self.write_raw(slot, |out| rejection.write_response(out));
+        self.close(slot, CloseCode::Protocol, now);
+    }
+
+    /// The descriptor is an ordinary one: REST takes it from here.
+    pub(super) fn installed(&mut self, slot: Slot, fd: OwnedFd, now: Now) {
+        let Some(connection) = self.take(slot, now) else { return };
+        if let Phase::HandingOver(read) = connection.phase {
+            self.counters.handed_over += 1;
+            self.outputs.push(Output::HandOver { fd, read, address: connection.address });
+        }
+    }
+
+    fn feed_binary(&mut self, slot: Slot, decoder: &mut FrameDecoder, bytes: &[u8], now: Now) {
+        let mut rest = bytes;
+        loop {
+            let max = match self.signed_in(slot) {
+                true => PAYLOAD_BYTES_MAX,
+                false => HELLO_BYTES_MAX,
+            };
+            let step = match decoder.decode(rest, max) {
+                Ok(step) => step,
+                Err(error) => {
+                    return self.violation(slot, 0, MessageId::default(), &error, now);
+                }
+            };
+            rest = &rest[step.consumed..];
+            let Some(frame) = step.frame else { return };
+            self.frame(slot, &frame, now);
+            if !self.takes_more(slot, rest) {
+                return;
+            }
+        }
+    }
+
+    fn feed_websocket(
+        &mut self,
+        slot: Slot,
+        decoder: &mut websocket::Decoder,
+        bytes: &mut [u8],
+        now: Now,
+    ) {
+        let mut input = Received::new(bytes);
+        loop {
+            let Some(connection) = self.connections.find(slot) else { return };
+            let limits = message_limits(connection.speech, self.signed_in(slot));
+            match decoder.decode(&mut input, &limits, now.mono) {
+                Ok(None) => return,
+                Ok(Some(item)) => self.item(slot, item, now),
+                Err(violation) => return self.close(slot, violation.close_code(), now),
+            }
+            if !self.takes_more(slot, input.rest()) {
+                return;
+            }
+        }
+    }
+
+    fn item(&mut self, slot: Slot, item: Item<'_>, now: Now) {
+        match item {
+            Item::Text(text) => self.text(slot, text, now),
+            Item::Binary(message) => self.frames(slot, message, now),
+            Item::Ping(payload) => {
+                if self.spend_frame(slot, now) {
+                    self.write_raw(slot, |out| websocket::write_pong(payload, out));
+                }
+            }
+            Item::Pong(_) => {
+                self.spend_frame(slot, now);
+            }
+            Item::Close(_) => self.close(slot, CloseCode::Normal, now),
+        }
+    }
+
+    fn text(&mut self, slot: Slot, text: &str, now: Now) {
+        if !self.spend_frame(slot, now) {
+            return;
+        }
+        match json::decode_command(text) {
+            Ok((command, tag)) => self.command(slot, tag, command, now),
+            Err(error) => self.violation(slot, 0, MessageId::default(), &error, now),
+        }
+    }
+
+    /// The frames of one WebSocket message; each must be whole.
+    fn frames(&mut self, slot: Slot, message: &[u8], now: Now) {
+        let mut decoder = FrameDecoder::default();
+        let mut rest = message;
+        while self.connections.find(slot).is_some_and(|it| !it.is_ending()) {
+            let (frame, consumed) = match decoder.decode(rest, PAYLOAD_BYTES_MAX) {
+                Ok(step) => (step.frame, step.consumed),
+                Err(error) => return self.violation(slot, 0, MessageId::default(), &error, now),
+            };
+            let Some(frame) = frame else {
+                let error = DecodeError::PartialFrame;
+                return self.violation(slot, 0, MessageId::default(), &error, now);
+            };
+            self.frame(slot, &frame, now);
+            rest = &rest[consumed..];
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn frame(&mut self, slot: Slot, frame: &Frame<'_>, now: Now) {
+        if !self.spend_frame(slot, now) {
+            return;
+        }
+        let header = frame.header;
+        match binary::decode_command(header.kind, header.flags, frame.payload) {
+            Ok(command) => self.command(slot, header.tag, command, now),
+            Err(error) => {
+                let message_id = binary::message_id_of(header.kind, frame.payload);
+                self.violation(slot, header.tag, message_id, &error, now);
+            }
+        }
+    }
+
+    fn signed_in(&mut self, slot: Slot) -> bool {
+        self.connections.find(slot).is_some_and(|it| matches!(it.phase, Phase::SignedIn))
+    }
+
+    /// Whether decoding goes on; if not, what is left is kept for later or dropped with the
+    /// connection.
+    fn takes_more(&mut self, slot: Slot, rest: &[u8]) -> bool {
+        let Some(connection) = self.connections.find(slot) else { return false };
+        let more = connection.wants_input();
+        if !more && !matches!(connection.phase, Phase::Closing { .. }) {
+            connection.surplus = rest.to_vec();
+        }
+        more
+    }
+}
+
+/// How far the head of the first request is.
+enum HeadRead {
+    /// More bytes are needed.
+    Incomplete,
+    /// A WebSocket from here on.
+    Upgraded {
+        /// Bytes of the input that belong to the head.
+        consumed: usize,
+    },
+    /// Refused, or handed to REST.
+    Ended,
+}
+
+/// Limits of the messages that a connection may send now: before it has a session, no more than
+/// a `hello` needs.
+pub(super) fn message_limits(speech: Speech, signed_in: bool) -> websocket::Limits {
+    let (accepts, bytes) = match speech {
+        Speech::WebSocketBinary => (Accepts::Binary, FRAME_BYTES_MAX),
+        _ => (Accepts::Text, JSON_TEXT_BYTES_MAX),
+    };
+    let bytes = if signed_in { bytes } else { HELLO_BYTES_MAX };
+    websocket::Limits::new(accepts, bytes as u32)
+}

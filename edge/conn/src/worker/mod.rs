@@ -1,0 +1,356 @@
+//! One worker: a shard, the connections of its users, their timers. Its turn is sans-IO.
+//!
+//! ```text
+//!   completions of the ring --+                                   +--> operations of the ring
+//!   letters of other threads -+--> Worker --> Shard --> effects --+--> outputs for other threads
+//!   the clock ----------------+      ^                     |      +--> the next deadline
+//!                                    +---- connections <---+
+//! ```
+//!
+//! A driver (io_uring today) calls, in each turn: [`Worker::letter`] for each letter,
+//! [`Worker::complete`] for each completion, [`Worker::end_turn`]; then it carries out
+//! [`Worker::operations`] and [`Worker::outputs`] in order, and sleeps until
+//! [`Worker::next_deadline`].
+//!
+//! Does not own: the ring, the mailbox, the clock, the domain. Invariants: effects are carried out
+//! in the order in which the shard emitted them; what is written to one connection in one turn
+//! leaves in one send; nothing here waits.
+
+mod arrivals;
+mod deadlines;
+mod dispatch;
+mod drain;
+mod effects;
+mod input;
+mod sign_in;
+mod write;
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use ringpost_ring::{Completion, Operation as RingOperation, Slot};
+use ringpost_shard::event::{Now, WorkerId};
+use ringpost_shard::{Effect, Event, Homes, Shard};
+use ringpost_wire::{CloseCode, UserId};
+
+use crate::config::ConnectionConfig;
+use crate::connection::{Connection, Input, Phase, Protocol, Speech, key};
+use crate::connections::Connections;
+use crate::counters::ConnectionCounters;
+use crate::letter::{CredentialRefused, Identity, Letter};
+use crate::output::{Operation, Output};
+use crate::timer::TimerWheel;
+use crate::worker::arrivals::Arrivals;
+use crate::worker::drain::Drain;
+
+/// Emptied buffers kept for the next sends of a turn; above it they are freed.
+const POOLED_BUFFERS_MAX: usize = 256;
+
+/// Largest buffer worth keeping, bytes.
+const POOLED_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long accepting pauses after it failed (no descriptors, no memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Resume tickets: pure functions over a key that the server holds.
+pub trait Tickets: Send {
+    /// A ticket for a session that was signed in with a credential issued at `now_ms`.
+    fn issue(&self, identity: &Identity, now_ms: u64) -> bytes::Bytes;
+
+    /// How long a new ticket serves, milliseconds.
+    fn ttl_ms(&self) -> u32;
+
+    /// Who a ticket speaks for.
+    ///
+    /// # Errors
+    /// If it is not ours or its time is over.
+    fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused>;
+}
+
+/// One worker's state.
+pub struct Worker {
+    id: WorkerId,
+    config: ConnectionConfig,
+    shard: Shard,
+    homes: Homes,
+    tickets: Box<dyn Tickets>,
+    connections: Connections,
+    timers: TimerWheel,
+    arrivals: Arrivals,
+    moves_under_way: usize,
+    drain: Drain,
+    accept_resumes_at: Option<Duration>,
+    effects: Vec<Effect>,
+    dirty: Vec<Slot>,
+    pool: Vec<Vec<u8>>,
+    scratch: BytesMut,
+    operations: Vec<Operation>,
+    outputs: Vec<Output>,
+    counters: ConnectionCounters,
+}
+
+impl Worker {
+    /// A worker without connections. `slots` is the size of the ring's table,
+    /// `started_at` the monotonic time of the first turn.
+    pub fn new(
+        id: WorkerId,
+        config: ConnectionConfig,
+        (shard, homes): (Shard, Homes),
+        tickets: Box<dyn Tickets>,
+        slots: u32,
+        started_at: Duration,
+    ) -> Self {
+        Self {
+            id,
+            config,
+            shard,
+            homes,
+            tickets,
+            connections: Connections::default(),
+            timers: TimerWheel::new(slots, started_at),
+            arrivals: Arrivals::default(),
+            moves_under_way: 0,
+            drain: Drain::default(),
+            accept_resumes_at: None,
+            effects: Vec::new(),
+            dirty: Vec::new(),
+            pool: Vec::new(),
+            scratch: BytesMut::new(),
+            operations: Vec::new(),
+            outputs: Vec::new(),
+            counters: ConnectionCounters::default(),
+        }
+    }
+
+    /// Takes one completion of the ring.
+    pub fn complete(&mut self, completion: Completion<'_>, now: Now) {
+        match completion {
+            Completion::Accepted { slot } => self.accepted(slot, now),
+            Completion::AcceptRefused => self.counters.refused_full += 1,
+            Completion::AcceptFailed { .. } => {
+                self.accept_resumes_at = Some(now.mono + ACCEPT_PAUSE);
+            }
+            Completion::PeerAddress { slot, address } => {
+                self.address_known(slot, address.ip(), now);
+            }
+            Completion::Received { slot, bytes, more } => self.received(slot, bytes, more, now),
+            Completion::Eof { slot } => self.eof(slot, now),
+            Completion::ReceiveStopped { slot } => self.receive_stopped(slot),
+            Completion::Readable { .. } | Completion::Woken => {}
+            Completion::Sent { slot, buffer, result } => self.sent(slot, buffer, result, now),
+            Completion::Writable { slot } => self.writable(slot, now),
+            Completion::WriteShut { .. } | Completion::Closed { .. } => {}
+            Completion::Failed { slot, operation, .. } => self.failed(slot, operation, now),
+            Completion::Installed { slot, fd } => self.installed(slot, fd, now),
+            Completion::MovedOut { slot } => self.moved_out(slot),
+            Completion::MoveFailed { slot, unannounced, .. } => {
+                self.move_failed(slot, unannounced, now);
+            }
+            Completion::MovedIn { slot, token } => self.moved_in(slot, token.value(), now),
+        }
+    }
+
+    /// Takes one letter of another thread.
+    pub fn letter(&mut self, letter: Letter, now: Now) {
+        match letter {
+            Letter::Mail { from, mail } => {
+                for mail in mail {
+                    self.shard_event(Event::Mail { from, mail }, now);
+                }
+            }
+            Letter::Durable(records) => {
+                for (position, record) in records {
+                    self.shard_event(Event::Durable { position, record }, now);
+                }
+            }
+            Letter::Event(event) => self.shard_event(event, now),
+            Letter::Verified { connection, answer } => self.verified(connection, answer, now),
+            Letter::Arriving(arriving) => self.arriving(arriving, now),
+            Letter::MoveFailed { token } => {
+                self.arrivals.forget(token);
+                self.operations.push(Operation::ReclaimUnannounced);
+            }
+            Letter::Drain => self.start_drain(now),
+        }
+    }
+
+    /// Ends the turn: deadlines, effects, and one send for every connection that was written to.
+    pub fn end_turn(&mut self, now: Now) {
+        self.pass_deadlines(now);
+        self.carry_out_effects(now);
+        self.flush(now);
+    }
+
+    /// Operations of the ring that this turn asks for; drained by the driver, in order.
+    pub fn operations(&mut self) -> std::vec::Drain<'_, Operation> {
+        self.operations.drain(..)
+    }
+
+    /// What this turn asks of other threads; drained by the driver, in order.
+    pub fn outputs(&mut self) -> std::vec::Drain<'_, Output> {
+        self.outputs.drain(..)
+    }
+
+    /// When the worker must run even if nothing happens (monotonic).
+    pub fn next_deadline(&self) -> Option<Duration> {
+        [
+            self.timers.next_deadline(),
+            self.shard.next_deadline(),
+            self.arrivals.next_deadline(),
+            self.drain.next_deadline(),
+            self.accept_resumes_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The worker's number.
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// The worker that owns all state of `user`.
+    pub fn home(&self, user: UserId) -> WorkerId {
+        self.homes.home(user)
+    }
+
+    /// Counters of the connections.
+    pub fn counters(&self) -> &ConnectionCounters {
+        &self.counters
+    }
+
+    /// The domain, to read its counters.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Connections now.
+    pub fn connections_open(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn shard_event(&mut self, event: Event<'_>, now: Now) {
+        self.shard.handle(event, now, &mut self.effects);
+    }
+
+    /// A new connection: refused at once if there are too many.
+    fn accepted(&mut self, slot: Slot, now: Now) {
+        self.counters.accepted += 1;
+        let full = self.connections.len() >= self.config.connections_max as usize;
+        if full || self.drain.is_on() {
+            self.counters.refused_full += u64::from(full);
+            self.operations.push(Operation::Close(slot));
+            return;
+        }
+        self.connections.insert(Connection::accepted(slot, now.mono));
+        self.operations.push(Operation::PeerAddress(slot));
+        self.arm(slot);
+        self.schedule(slot);
+    }
+
+    fn address_known(&mut self, slot: Slot, address: std::net::IpAddr, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        if connection.address.is_some() || !connection.is_unauthenticated() {
+            return;
+        }
+        connection.address = Some(address);
+        let count = self.connections.count_unauthenticated(address);
+        if count > self.config.unauthenticated_per_address_max {
+            self.counters.refused_address += 1;
+            self.remove(slot, now);
+        }
+    }
+
+    /// Moves a connection to another phase, keeping the count of those not signed in.
+    fn enter(&mut self, slot: Slot, phase: Phase, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let before = connection.is_unauthenticated();
+        connection.phase = phase;
+        connection.phase_since = now.mono;
+        if let (true, false, Some(address)) =
+            (before, connection.is_unauthenticated(), connection.address)
+        {
+            self.connections.uncount_unauthenticated(address);
+        }
+    }
+
+    /// Takes a connection out of the table and tells the shard; its slot is the caller's.
+    fn take(&mut self, slot: Slot, now: Now) -> Option<Box<Connection>> {
+        let connection = self.connections.remove(slot)?;
+        if let (true, Some(address)) = (connection.is_unauthenticated(), connection.address) {
+            self.connections.uncount_unauthenticated(address);
+        }
+        if connection.in_shard() {
+            self.shard_event(Event::Closed { connection: key(slot) }, now);
+        }
+        self.timers.cancel(slot.index());
+        Some(connection)
+    }
+
+    /// Ends a connection at once, without a word. One that is being given away goes on: the other
+    /// side has deadlines of its own.
+    fn remove(&mut self, slot: Slot, now: Now) {
+        if self.connections.find(slot).is_some_and(|it| it.is_given_away()) {
+            return;
+        }
+        if self.take(slot, now).is_some() {
+            self.operations.push(Operation::Close(slot));
+        }
+    }
+
+    /// The client is gone: nothing can be said to it.
+    fn eof(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        connection.input = Input::Idle;
+        if !matches!(connection.phase, Phase::Closing { .. }) {
+            self.counters.lost += 1;
+        }
+        self.remove(slot, now);
+    }
+
+    /// Says the last word and closes. What the client still sends is discarded.
+    fn close(&mut self, slot: Slot, code: CloseCode, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        if matches!(connection.phase, Phase::Closing { .. }) || connection.is_given_away() {
+            return;
+        }
+        self.counters.closed.add(code);
+        if connection.in_shard() {
+            let connection = connection.key();
+            self.shard_event(Event::Closed { connection }, now);
+        }
+        self.write_last_word(slot, code);
+        self.enter(slot, Phase::Closing { code, shut: false }, now);
+        let Some(connection) = self.connections.find(slot) else { return };
+        connection.protocol = Protocol::Deaf;
+        connection.surplus = Vec::new();
+        if connection.speech == Speech::Undecided && connection.pending_bytes() == 0 {
+            return self.remove(slot, now);
+        }
+        self.mark_dirty(slot);
+        self.arm(slot);
+        self.schedule(slot);
+    }
+
+    fn failed(&mut self, slot: Slot, operation: RingOperation, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        match operation {
+            // Without an address the limits per address do not see the connection; it is gone
+            // already (ENOTCONN), and the next receive says so.
+            RingOperation::PeerAddress | RingOperation::ShutdownWrite => {}
+            RingOperation::Receive
+            | RingOperation::PollReadable
+            | RingOperation::PollWritable
+            | RingOperation::Install => {
+                if connection.is_given_away() {
+                    // The hand-over has failed: it is ours again.
+                    connection.phase = Phase::Handshake;
+                }
+                connection.input = Input::Idle;
+                self.counters.lost += 1;
+                self.remove(slot, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! From `hello` to `welcome`: the credential, the way home, the session.
+//!
+//! A ticket is opened in the turn (a MAC); a token is checked by other threads (a signature costs
+//! as much as ten messages). Then the connection goes to its user's home worker, unless it is
+//! there, and the shard answers.
+
+use std::time::Duration;
+
+use ringpost_ring::Slot;
+use ringpost_shard::Event;
+use ringpost_shard::event::{ConnectionKey, Now, SignIn};
+use ringpost_wire::command::{Credential, Hello};
+use ringpost_wire::{CloseCode, ErrorCode};
+
+use super::Worker;
+use crate::connection::{Connection, Phase, key};
+use crate::letter::{Arriving, CredentialRefused, Identity, PendingHello};
+use crate::output::{Operation, Output};
+
+impl Worker {
+    /// A `hello` on a connection without a session.
+    pub(super) fn hello(&mut self, slot: Slot, tag: u16, hello: &Hello<'_>, now: Now) {
+        let pending = PendingHello {
+            tag,
+            device: Some(hello.device),
+            window_pushes: hello.window_pushes,
+            window_bytes: hello.window_bytes,
+            intents: hello.intents,
+        };
+        self.enter(slot, Phase::Checking(pending), now);
+        match &hello.credential {
+            Credential::Token(token) => self.outputs.push(Output::Verify {
+                connection: key(slot),
+                token: token.as_ref().to_owned(),
+            }),
+            Credential::Ticket(ticket) => {
+                let answer = self.tickets.open(ticket, now.wall_ms);
+                self.verified(key(slot), answer, now);
+            }
+        }
+    }
+
+    /// An `auth` on a connection with a session: one check at a time.
+    pub(super) fn renew(&mut self, slot: Slot, tag: u16, token: &str) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        if connection.renewing.replace(tag).is_some() {
+            return self.refuse(slot, tag, ErrorCode::RateLimited);
+        }
+        self.outputs.push(Output::Verify { connection: key(slot), token: token.to_owned() });
+    }
+
+    /// A credential was checked: of a sign-in, or of a renewal.
+    pub(super) fn verified(
+        &mut self,
+        to: ConnectionKey,
+        answer: Result<Identity, CredentialRefused>,
+        now: Now,
+    ) {
+        let Some(connection) = self.connections.find_key(to) else { return };
+        let slot = connection.slot;
+        match connection.phase {
+            Phase::Checking(pending) => self.signed(slot, pending, answer, now),
+            Phase::SignedIn => self.renewed(slot, answer, now),
+            _ => {}
+        }
+    }
+
+    fn signed(
+        &mut self,
+        slot: Slot,
+        pending: PendingHello,
+        answer: Result<Identity, CredentialRefused>,
+        now: Now,
+    ) {
+        let identity = match answer {
+            Ok(identity) if pending.device == Some(identity.device) => identity,
+            Err(CredentialRefused::Busy) => return self.close(slot, CloseCode::TryLater, now),
+            Ok(_) | Err(_) => {
+                self.counters.refused_credentials += 1;
+                return self.close(slot, CloseCode::SignInAgain, now);
+            }
+        };
+        if self.home(identity.user) == self.id {
+            return self.join_shard(slot, pending, identity, now);
+        }
+        self.enter(slot, Phase::Departing(pending, identity), now);
+        let idle = |connection: &mut Connection| connection.outbox.is_none();
+        if self.connections.find(slot).is_some_and(idle) {
+            self.depart(slot, now);
+        }
+    }
+
+    fn renewed(
+        &mut self,
+        slot: Slot,
+        answer: Result<Identity, CredentialRefused>,
+        now: Now,
+    ) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let Some(tag) = connection.renewing.take() else { return };
+        let same = |old: Identity, new: &Identity| (old.user, old.device) == (new.user, new.device);
+        match answer {
+            Ok(new) if connection.identity.is_some_and(|old| same(old, &new)) => {
+                connection.identity = Some(new);
+                connection.expires_at = expiry(&new, now);
+                self.schedule(slot);
+            }
+            Err(CredentialRefused::Busy) => self.refuse(slot, tag, ErrorCode::Overloaded),
+            Ok(_) | Err(_) => {
+                self.counters.refused_credentials += 1;
+                self.refuse(slot, tag, ErrorCode::TokenRefused);
+            }
+        }
+    }
+
+    /// The connection is at its user's home: the shard decides.
+    fn join_shard(&mut self, slot: Slot, hello: PendingHello, identity: Identity, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        connection.identity = Some(identity);
+        connection.expires_at = expiry(&identity, now);
+        let sign_in = SignIn {
+            connection: key(slot),
+            tag: hello.tag,
+            user: identity.user,
+            device: identity.device,
+            accepted_at: connection.accepted_at,
+            issued_at_ms: identity.issued_at_ms,
+            window_pushes: hello.window_pushes,
+            window_bytes: hello.window_bytes,
+            intents: hello.intents,
+            room_bytes: self.config.outbox_bytes_max as u32,
+        };
+        self.enter(slot, Phase::Welcoming, now);
+        self.shard_event(Event::SignIn(sign_in), now);
+    }
+
+    /// Sends the descriptor home. Nothing is armed and nothing waits to be written.
+    pub(super) fn depart(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let Phase::Departing(hello, identity) = connection.phase else { return };
+        if self.moves_under_way >= self.config.moves_max {
+            return self.close(slot, CloseCode::TryLater, now);
+        }
+        self.moves_under_way += 1;
+        let home = self.homes.home(identity.user);
+        connection.phase = Phase::Moving(hello, identity);
+        self.operations.push(Operation::MoveOut(slot, home, self.move_token(slot)));
+    }
+
+    /// The token of a move: which worker, which slot, which use of it. 56 bits.
+    fn move_token(&self, slot: Slot) -> u64 {
+        let place = u64::from(slot.generation()) << 20 | u64::from(slot.index());
+        u64::from(self.id.0) << 40 | place
+    }
+
+    /// The descriptor is there: the state follows.
+    pub(super) fn moved_out(&mut self, slot: Slot) {
+        self.moves_under_way -= 1;
+        let token = self.move_token(slot);
+        let Some(connection) = self.connections.remove(slot) else { return };
+        self.timers.cancel(slot.index());
+        let Phase::Moving(hello, identity) = connection.phase else { return };
+        self.counters.moved_out += 1;
+        let to = self.home(identity.user);
+        let arriving = Box::new(Arriving {
+            token,
+            from: self.id,
+            protocol: connection.protocol,
+            speech: connection.speech,
+            identity,
+            hello,
+            accepted_at: connection.accepted_at,
+            address: connection.address,
+            surplus: connection.surplus,
+        });
+        self.outputs.push(Output::Arriving { to, arriving });
+    }
+
+    /// The descriptor stayed: the target is full or gone.
+    pub(super) fn move_failed(&mut self, slot: Slot, unannounced: bool, now: Now) {
+        self.moves_under_way -= 1;
+        self.counters.moves_failed += 1;
+        let token = self.move_token(slot);
+        let Some(connection) = self.connections.find(slot) else { return };
+        if let (true, Phase::Moving(_, identity)) = (unannounced, &connection.phase) {
+            let to = self.homes.home(identity.user);
+            self.outputs.push(Output::MoveFailed { to, token });
+        }
+        if let Phase::Moving(hello, identity) = connection.phase {
+            connection.phase = Phase::Departing(hello, identity);
+        }
+        self.close(slot, CloseCode::TryLater, now);
+    }
+
+    pub(super) fn moved_in(&mut self, slot: Slot, token: u64, now: Now) {
+        let deadline = now.mono + self.config.move_deadline;
+        if let Some(state) = self.arrivals.descriptor(token, slot, deadline) {
+            self.settle(slot, *state, now);
+        }
+    }
+
+    pub(super) fn arriving(&mut self, state: Box<Arriving>, now: Now) {
+        let deadline = now.mono + self.config.move_deadline;
+        if let Some((slot, state)) = self.arrivals.state(state, deadline) {
+            self.settle(slot, *state, now);
+        }
+    }
+
+    /// Both halves are here.
+    fn settle(&mut self, slot: Slot, state: Arriving, now: Now) {
+        self.counters.moved_in += 1;
+        let mut connection = Connection::accepted(slot, now.mono);
+        connection.protocol = state.protocol;
+        connection.speech = state.speech;
+        connection.accepted_at = state.accepted_at;
+        connection.address = state.address;
+        connection.surplus = state.surplus;
+        connection.phase = Phase::Welcoming;
+        self.connections.insert(connection);
+        self.schedule(slot);
+        self.join_shard(slot, state.hello, state.identity, now);
+    }
+}
+
+/// When a credential ends, on the monotonic clock.
+fn expiry(identity: &Identity, now: Now) -> Duration {
+    now.mono + Duration::from_millis(identity.expires_at_ms.saturating_sub(now.wall_ms))
+}

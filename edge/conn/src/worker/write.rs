@@ -1,0 +1,183 @@
+//! The output side: events into outboxes, one send for each connection and turn, short sends,
+//! progress.
+
+use std::time::Duration;
+
+use ringpost_ring::{SendBuffer, Slot};
+use ringpost_shard::Event;
+use ringpost_shard::event::{ConnectionKey, Now};
+use ringpost_wire::{CloseCode, event};
+
+use super::{POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, Worker};
+use crate::connection::{Connection, Input, Phase, Progress, Speech};
+use crate::encode;
+use crate::outbox::{Outbox, Sent};
+use crate::output::Operation;
+
+impl Worker {
+    /// Writes an event to the connection that the shard means, if it still lives.
+    pub(super) fn deliver(&mut self, to: ConnectionKey, tag: u16, event: &event::Event) {
+        if let Some(connection) = self.connections.find_key(to) {
+            let slot = connection.slot;
+            self.say(slot, tag, event);
+        }
+    }
+
+    /// Writes an event to a connection.
+    pub(super) fn say(&mut self, slot: Slot, tag: u16, event: &event::Event) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        if matches!(connection.phase, Phase::Closing { .. }) {
+            return;
+        }
+        let pool = &mut self.pool;
+        let speech = connection.speech;
+        let outbox = outbox_of(connection, pool);
+        encode::event(event, tag, speech, outbox, &mut self.scratch);
+        self.counters.events += 1;
+        self.mark_dirty(slot);
+    }
+
+    /// Writes bytes that are no event: the answer to an upgrade, a WebSocket control frame.
+    pub(super) fn write_raw(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        write(outbox_of(connection, &mut self.pool).tail());
+        self.mark_dirty(slot);
+    }
+
+    pub(super) fn write_last_word(&mut self, slot: Slot, code: CloseCode) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let speech = connection.speech;
+        if speech != Speech::Undecided {
+            let outbox = outbox_of(connection, &mut self.pool);
+            encode::close(code, speech, outbox, &mut self.scratch);
+        }
+    }
+
+    pub(super) fn mark_dirty(&mut self, slot: Slot) {
+        if let Some(connection) = self.connections.find(slot)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Starts one send for every connection that was written to in this turn.
+    pub(super) fn flush(&mut self, now: Now) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            let Some(connection) = self.connections.find(slot) else { continue };
+            connection.dirty = false;
+            if let Some(buffer) = connection.outbox.as_mut().and_then(|outbox| outbox.take_send()) {
+                self.operations.push(Operation::Send(slot, buffer));
+            }
+            self.after_write(slot, now);
+        }
+        self.dirty = dirty;
+    }
+
+    /// A send is over.
+    pub(super) fn sent(
+        &mut self,
+        slot: Slot,
+        buffer: SendBuffer,
+        result: Result<usize, ringpost_ring::Errno>,
+        now: Now,
+    ) {
+        let Some(connection) = self.connections.find(slot) else {
+            return self.recycle(buffer.recycle());
+        };
+        let taken = match result {
+            Ok(bytes) => bytes,
+            Err(ringpost_ring::Errno::EAGAIN) => 0,
+            Err(_) => {
+                self.counters.lost += 1;
+                return self.remove(slot, now);
+            }
+        };
+        self.counters.sent_bytes += taken as u64;
+        connection.progress.bytes += taken;
+        let outbox = connection.outbox.as_mut().expect("a send in flight came from an outbox");
+        match outbox.sent(buffer) {
+            Sent::All(emptied) => {
+                connection.progress = Progress::default();
+                if !outbox.is_idle() {
+                    self.mark_dirty(slot);
+                }
+                self.recycle(emptied);
+            }
+            Sent::Stalled => {
+                self.counters.short_sends += 1;
+                if connection.progress.since == Duration::ZERO {
+                    connection.progress.since = now.mono;
+                    self.schedule(slot);
+                }
+                self.operations.push(Operation::PollWritable(slot));
+            }
+        }
+        self.after_write(slot, now);
+    }
+
+    /// The socket has room again.
+    pub(super) fn writable(&mut self, slot: Slot, _now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        if let Some(rest) = connection.outbox.as_mut().and_then(|outbox| outbox.resume()) {
+            self.operations.push(Operation::Send(slot, rest));
+        }
+    }
+
+    /// What an outbox that grew or shrank allows: input, more pushes, the move, the end.
+    fn after_write(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let pending = connection.pending_bytes();
+        let idle = connection.outbox.as_ref().is_none_or(|outbox| outbox.is_idle());
+        if idle {
+            connection.outbox = None;
+        }
+        let room = self.config.outbox_bytes_max as u32;
+        match connection.phase {
+            Phase::Closing { code, shut: false } if idle => {
+                connection.phase = Phase::Closing { code, shut: true };
+                self.operations.push(Operation::ShutdownWrite(slot));
+            }
+            Phase::Departing(..) if idle => self.depart(slot, now),
+            Phase::SignedIn if idle && connection.wants_writable => {
+                connection.wants_writable = false;
+                let connection = connection.key();
+                self.shard_event(Event::Writable { connection, room_bytes: room }, now);
+                self.carry_out_effects(now);
+            }
+            _ => {}
+        }
+        self.balance_input(slot, pending);
+    }
+
+    /// Stops reading a client whose answers wait, and reads it again when they have left.
+    pub(super) fn balance_input(&mut self, slot: Slot, pending: usize) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        if pending > self.config.outbox_bytes_max {
+            if connection.input == Input::Armed && connection.wants_input() {
+                connection.input = Input::Stopping;
+                self.counters.input_paused += 1;
+                self.operations.push(Operation::StopReceive(slot));
+            }
+        } else if pending <= self.config.outbox_bytes_max / 2 {
+            self.arm(slot);
+        }
+    }
+
+    fn recycle(&mut self, buffer: Option<Vec<u8>>) {
+        if let Some(buffer) = buffer
+            && self.pool.len() < POOLED_BUFFERS_MAX
+            && buffer.capacity() <= POOLED_BUFFER_BYTES_MAX
+        {
+            self.pool.push(buffer);
+        }
+    }
+}
+
+fn outbox_of<'a>(connection: &'a mut Connection, pool: &mut Vec<Vec<u8>>) -> &'a mut Outbox {
+    connection
+        .outbox
+        .get_or_insert_with(|| Box::new(Outbox::new(pool.pop().unwrap_or_default())))
+}
