@@ -137,6 +137,8 @@ pub struct Connection {
     pub dirty: bool,
     /// The server's ping is unanswered.
     pub pinged: bool,
+    /// Granted window: unacked stored pushes, and bytes of them.
+    pub window: (u32, u32),
     /// Tag of an `auth` whose token is being checked.
     pub renewing: Option<u16>,
 }
@@ -173,6 +175,7 @@ impl Connection {
             wants_writable: false,
             dirty: false,
             pinged: false,
+            window: (0, 0),
             renewing: None,
         }
     }

@@ -12,7 +12,13 @@ use crate::websocket::{self, Opcode};
 ///
 /// # Panics
 /// If the connection has not decided how it speaks.
-pub(crate) fn event(event: &Event, tag: u16, speech: Speech, outbox: &mut Outbox, scratch: &mut BytesMut) {
+pub(crate) fn event(
+    event: &Event,
+    tag: u16,
+    speech: Speech,
+    outbox: &mut Outbox,
+    scratch: &mut BytesMut,
+) {
     scratch.clear();
     match speech {
         Speech::Undecided => unreachable!("nothing is said before the protocol is known"),
@@ -47,7 +53,9 @@ pub(crate) fn event(event: &Event, tag: u16, speech: Speech, outbox: &mut Outbox
 pub(crate) fn close(code: CloseCode, speech: Speech, outbox: &mut Outbox, scratch: &mut BytesMut) {
     match speech {
         Speech::Undecided => {}
-        Speech::Binary => event(&Event::Close { code, retry_after_ms: 0 }, 0, speech, outbox, scratch),
+        Speech::Binary => {
+            event(&Event::Close { code, retry_after_ms: 0 }, 0, speech, outbox, scratch)
+        }
         Speech::WebSocketJson | Speech::WebSocketBinary => {
             websocket::write_close(Some(code.websocket()), code.name(), outbox.tail());
         }

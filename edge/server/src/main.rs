@@ -3,15 +3,11 @@
 
 use std::process::ExitCode;
 
-use ringpost_server::exit::{Failure, Kind};
 use ringpost_server::{cli, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::main(|loaded| {
-        serve::prepare(loaded)?;
-        Err(Failure::new(Kind::Internal, anyhow::anyhow!("the workers are not wired yet")))
-    })
+    cli::main(serve::serve)
 }

@@ -1,11 +1,11 @@
-//! What a server needs before it can open a door: limits, data directory, keys.
+//! The command `serve`: from settings to a running node, and from a signal to its end.
 
 use crate::auth::Keys;
 use crate::clock;
 use crate::config::{Limits, Loaded};
 use crate::data_dir::DataDir;
-use crate::exit::Failure;
-use crate::host;
+use crate::exit::{Failure, Kind};
+use crate::{host, log, node, output};
 
 /// Checked settings, an owned data directory and its keys.
 pub struct Prepared {
@@ -29,4 +29,20 @@ pub fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
     let data_dir = DataDir::open(&loaded.config.data_dir)?;
     let keys = Keys::open(data_dir.path(), clock::wall_ms())?;
     Ok(Prepared { loaded, limits, data_dir, keys })
+}
+
+/// Serves until SIGTERM or SIGINT, then leaves in order.
+///
+/// # Errors
+/// The first step that fails, or what could not be made durable at the end.
+pub fn serve(loaded: Loaded) -> Result<(), Failure> {
+    log::start(&loaded.config.log);
+    ringpost_ring::self_test().map_err(|error| Failure::new(Kind::Host, error))?;
+    let (node, summary) = node::start(prepare(loaded)?)?;
+    output::say(&summary);
+    let signal = node.wait_for_signal()?;
+    tracing::info!(signal, "stopping: clients are told to leave");
+    node.stop()?;
+    tracing::info!("stopped; everything acknowledged is durable");
+    Ok(())
 }

@@ -1,9 +1,10 @@
 //! Carrying out what the shard wants, in order.
 
+use ringpost_ring::Slot;
 use ringpost_shard::Effect;
 use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
 use ringpost_shard::mail::Mail;
-use ringpost_wire::{DeviceId, UserId, event};
+use ringpost_wire::event;
 
 use super::Worker;
 use crate::connection::Phase;
@@ -26,9 +27,8 @@ impl Worker {
 
     fn carry_out(&mut self, effect: Effect, now: Now) {
         match effect {
-            Effect::SignedIn { connection, tag, user, device, window_pushes, window_bytes } => {
-                let granted = (window_pushes, window_bytes);
-                self.welcome(connection, tag, (user, device), granted, now);
+            Effect::SignedIn { connection, tag, window_pushes, window_bytes, .. } => {
+                self.signed_in_now(connection, tag, (window_pushes, window_bytes), now);
             }
             Effect::Deliver { connection, tag, event } => self.deliver(connection, tag, &event),
             Effect::WantWritable { connection } => self.want_writable(connection),
@@ -68,19 +68,25 @@ impl Worker {
         self.outputs.push(Output::Mail { to, mail: vec![mail] });
     }
 
-    fn welcome(
-        &mut self,
-        to: ConnectionKey,
-        tag: u16,
-        (user, device): (UserId, DeviceId),
-        (window_pushes, window_bytes): (u32, u32),
-        now: Now,
-    ) {
+    fn signed_in_now(&mut self, to: ConnectionKey, tag: u16, granted: (u32, u32), now: Now) {
         let Some(connection) = self.connections.find_key(to) else { return };
-        let (slot, Some(identity)) = (connection.slot, connection.identity) else { return };
+        let slot = connection.slot;
+        connection.window = granted;
+        self.welcome(slot, tag, now);
+        self.enter(slot, Phase::SignedIn, now);
+        self.schedule(slot);
+        self.feed_surplus(slot, now);
+        self.arm(slot);
+    }
+
+    /// Says `welcome`, with a fresh ticket: to a new session, and to one whose token was renewed.
+    pub(super) fn welcome(&mut self, slot: Slot, tag: u16, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let identity = connection.identity.expect("a session has an identity");
+        let (window_pushes, window_bytes) = connection.window;
         let welcome = event::Welcome {
-            user,
-            device,
+            user: identity.user,
+            device: identity.device,
             ticket: self.tickets.issue(&identity, now.wall_ms),
             ticket_ttl_ms: self.tickets.ttl_ms(),
             server_time_ms: now.wall_ms,
@@ -90,9 +96,5 @@ impl Worker {
             ping_interval_ms: self.config.ping_interval.as_millis() as u32,
         };
         self.say(slot, tag, &event::Event::Welcome(welcome));
-        self.enter(slot, Phase::SignedIn, now);
-        self.schedule(slot);
-        self.feed_surplus(slot, now);
-        self.arm(slot);
     }
 }

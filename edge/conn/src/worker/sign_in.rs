@@ -29,10 +29,9 @@ impl Worker {
         };
         self.enter(slot, Phase::Checking(pending), now);
         match &hello.credential {
-            Credential::Token(token) => self.outputs.push(Output::Verify {
-                connection: key(slot),
-                token: token.as_ref().to_owned(),
-            }),
+            Credential::Token(token) => self
+                .outputs
+                .push(Output::Verify { connection: key(slot), token: token.as_ref().to_owned() }),
             Credential::Ticket(ticket) => {
                 let answer = self.tickets.open(ticket, now.wall_ms);
                 self.verified(key(slot), answer, now);
@@ -90,12 +89,7 @@ impl Worker {
         }
     }
 
-    fn renewed(
-        &mut self,
-        slot: Slot,
-        answer: Result<Identity, CredentialRefused>,
-        now: Now,
-    ) {
+    fn renewed(&mut self, slot: Slot, answer: Result<Identity, CredentialRefused>, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         let Some(tag) = connection.renewing.take() else { return };
         let same = |old: Identity, new: &Identity| (old.user, old.device) == (new.user, new.device);
@@ -104,6 +98,7 @@ impl Worker {
                 connection.identity = Some(new);
                 connection.expires_at = expiry(&new, now);
                 self.schedule(slot);
+                self.welcome(slot, tag, now);
             }
             Err(CredentialRefused::Busy) => self.refuse(slot, tag, ErrorCode::Overloaded),
             Ok(_) | Err(_) => {

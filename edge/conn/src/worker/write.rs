@@ -177,7 +177,5 @@ impl Worker {
 }
 
 fn outbox_of<'a>(connection: &'a mut Connection, pool: &mut Vec<Vec<u8>>) -> &'a mut Outbox {
-    connection
-        .outbox
-        .get_or_insert_with(|| Box::new(Outbox::new(pool.pop().unwrap_or_default())))
+    connection.outbox.get_or_insert_with(|| Box::new(Outbox::new(pool.pop().unwrap_or_default())))
 }

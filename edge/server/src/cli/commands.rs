@@ -1,6 +1,7 @@
 //! The small commands: each takes what it needs and returns the text to print.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -39,6 +40,23 @@ fn list_keys(loaded: &Loaded) -> String {
         let _ = writeln!(text, "{key} = {value}  # {origin}; {variable}");
     }
     text
+}
+
+/// `self-test`: what the kernel offers, found out by using it.
+pub(super) fn self_test() -> Result<String, Failure> {
+    let report = ringpost_ring::self_test().map_err(|error| Failure::new(Kind::Host, error))?;
+    Ok(format!(
+        "The kernel offers all that is needed: {} connections a ring, receives {}capped by turn.",
+        report.slots,
+        if report.caps_receives { "" } else { "not " },
+    ))
+}
+
+/// `journal inspect`: a listing for people.
+pub(super) fn inspect(directory: &Path) -> Result<String, Failure> {
+    let listing =
+        ringpost_journal::inspect(directory).map_err(|error| Failure::new(Kind::Storage, error))?;
+    Ok(listing.to_string())
 }
 
 /// `token`: an access token for development.

@@ -11,14 +11,15 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Loaded, Sources};
-use crate::exit::Failure;
-use crate::output;
+use crate::exit::{Failure, Kind};
+use crate::{node, output};
 
 const AFTER_HELP: &str = "\
 Start here:
   ringpost                              serve on 127.0.0.1:7400, data in ./ringpost-data
   ringpost check-config                 is the configuration good, and what does it allow?
   ringpost token --user UUID --device 1 an access token for development
+  ringpost self-test                    does this kernel offer what the server needs?
 
 Settings come from defaults, then the file (--config, or RINGPOST_CONFIG), then the environment
 (RINGPOST_LIMITS__MESSAGE_BYTES_MAX=32KiB), then flags (--set limits.message_bytes_max=32KiB); the
@@ -80,6 +81,27 @@ enum Command {
     /// The server must have run once in the data directory (its first start makes the key).
     /// Whoever can run this can be any user: guard the directory.
     Token(Token),
+    /// Check that the kernel offers what the server needs, by doing it
+    SelfTest,
+    /// Look into a journal, read-only
+    #[command(subcommand)]
+    Journal(Journal),
+    /// Try direct I/O in a journal's directory (a child process of `serve`)
+    #[command(name = node::PROBE_COMMAND, hide = true)]
+    JournalProbe {
+        /// The journal's directory
+        directory: PathBuf,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+enum Journal {
+    /// List segments, batches and damage of the journal in DIR (`<data_dir>/journal`)
+    Inspect {
+        /// The journal's directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -120,6 +142,18 @@ fn run(
         Command::CheckConfig { keys } => {
             output::say(&commands::check_config(&loaded, keys)?);
             Ok(())
+        }
+        Command::SelfTest => {
+            output::say(&commands::self_test()?);
+            Ok(())
+        }
+        Command::Journal(Journal::Inspect { directory }) => {
+            output::say(&commands::inspect(&directory)?);
+            Ok(())
+        }
+        Command::JournalProbe { directory } => {
+            ringpost_journal::device::probe::probe_child(&directory)
+                .map_err(|error| Failure::new(Kind::Storage, error))
         }
         Command::Token(token) => {
             config::check(&loaded)?;

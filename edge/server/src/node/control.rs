@@ -1,0 +1,76 @@
+//! What REST asks of the workers, carried by letters.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ringpost_conn::Letter;
+use ringpost_shard::{Event, Homes};
+use ringpost_wire::{DeviceId, UserId};
+use tokio::sync::oneshot;
+
+use super::mailbox::Mailbox;
+use crate::control::Control;
+
+/// Registrations that may be under way. REST answers `overloaded` above it.
+const REGISTRATIONS_MAX: usize = 4_096;
+
+/// Registrations that wait for their record to be durable.
+#[derive(Default)]
+pub(super) struct Registrations {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    by_ticket: HashMap<u64, oneshot::Sender<bool>>,
+}
+
+impl Registrations {
+    fn add(&self, sender: oneshot::Sender<bool>) -> Option<u64> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.by_ticket.len() >= REGISTRATIONS_MAX {
+            return None;
+        }
+        waiting.next += 1;
+        let ticket = waiting.next;
+        waiting.by_ticket.insert(ticket, sender);
+        Some(ticket)
+    }
+
+    /// The home of the user has decided.
+    pub(super) fn answer(&self, ticket: u64, created: bool) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = waiting.by_ticket.remove(&ticket) {
+            // REST may have given up waiting.
+            let _ = sender.send(created);
+        }
+    }
+}
+
+/// The workers, as REST sees them.
+pub(super) struct Workers {
+    pub(super) mailboxes: Vec<Arc<Mailbox>>,
+    pub(super) homes: Homes,
+    pub(super) registrations: Arc<Registrations>,
+}
+
+impl Workers {
+    fn home(&self, user: UserId) -> &Mailbox {
+        &self.mailboxes[usize::from(self.homes.home(user).0)]
+    }
+}
+
+impl Control for Workers {
+    fn revoke(&self, user: UserId, device: DeviceId, before_ms: u64) {
+        self.home(user).post(Letter::Event(Event::Revoke { user, device, before_ms }));
+    }
+
+    fn create_user(&self, user: UserId) -> oneshot::Receiver<bool> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(ticket) = self.registrations.add(sender) {
+            self.home(user).post(Letter::Event(Event::CreateUser { user, ticket }));
+        }
+        receiver
+    }
+}

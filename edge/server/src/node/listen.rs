@@ -1,0 +1,66 @@
+//! Listening sockets: one for each worker and address, sharing the port.
+//!
+//! Options set here are inherited by accepted connections: small writes leave at once, a dead
+//! peer is noticed, and the kernel holds no megabytes for a client that does not read.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen,
+    setsockopt, socket, sockopt,
+};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4_096;
+
+/// Bytes that the kernel may hold for a client that does not read (doubled by the kernel for its
+/// own bookkeeping).
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const USER_TIMEOUT_MS: u32 = 30_000;
+
+/// Opens a listening socket at `address` that others may share.
+///
+/// # Errors
+/// If the address is taken by another process, or not of this host.
+pub(super) fn open(address: SocketAddr) -> nix::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    setsockopt(&fd, sockopt::ReusePort, &true)?;
+    setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+    setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
+    setsockopt(&fd, sockopt::TcpUserTimeout, &USER_TIMEOUT_MS)?;
+    bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(address))?;
+    listen(&fd, Backlog::new(BACKLOG)?)?;
+    Ok(fd)
+}
+
+/// Addresses as bound, and for each worker its socket of each address.
+pub(super) type Listening = (Vec<SocketAddr>, Vec<Vec<OwnedFd>>);
+
+/// Opens `workers` sockets for each address; port 0 becomes one free port for all of them.
+///
+/// # Errors
+/// The address that could not be opened, and why.
+pub(super) fn open_all(
+    addresses: &[SocketAddr],
+    workers: usize,
+) -> Result<Listening, (SocketAddr, nix::Error)> {
+    let mut bound = Vec::new();
+    let mut sockets: Vec<Vec<OwnedFd>> = std::iter::repeat_with(Vec::new).take(workers).collect();
+    for &wanted in addresses {
+        // Sharing the port among workers must not mean sharing it with another server.
+        let guard = TcpListener::bind(wanted)
+            .map_err(|error| (wanted, nix::Error::from_raw(error.raw_os_error().unwrap_or(0))))?;
+        let address = guard.local_addr().map_or(wanted, |address| address);
+        drop(guard);
+        for own in &mut sockets {
+            own.push(open(address).map_err(|error| (address, error))?);
+        }
+        bound.push(address);
+    }
+    Ok((bound, sockets))
+}

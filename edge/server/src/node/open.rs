@@ -1,0 +1,443 @@
+//! Starting a node, in the order that its invariants need.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use ringpost_conn::http::Origins;
+use ringpost_conn::letter::{CredentialRefused, Identity};
+use ringpost_conn::{ConnectionConfig, Letter, Tickets, Worker};
+use ringpost_journal::JournalHandle;
+use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingSet, Rings};
+use ringpost_shard::event::{ConnectionKey, WorkerId};
+use ringpost_shard::{Event, Homes, Shard, ShardConfig, ShardLimits};
+
+use super::control::{Registrations, Workers};
+use super::driver::{Clock, Command, Driver, Neighbours, Pending};
+use super::mailbox::{Inbox, Mailbox};
+use super::sources::{StorageSource, WorkerCells, WorkerSource};
+use super::storage::Storage;
+use super::{Node, WORKER_STACK_BYTES, WorkerThread, listen};
+use crate::admin::{self, AdminParts, AdminToken};
+use crate::auth::{
+    AuthError, TicketKey, TicketSecrets, TokenRules, TokenService, TokenVerifier, Verified,
+};
+use crate::boot::{self, Boot};
+use crate::clock;
+use crate::config::{CodeSenderKind, Config, Limits, Provision};
+use crate::exit::{Failure, Kind};
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::rest::{CodeSender, LogSender, RestParts, RestService, Revoked, WebhookSender};
+use crate::serve::Prepared;
+
+/// The number of this node in the ids that it stamps. One node is all there is in embedded mode.
+const NODE: u32 = 1;
+
+/// Threads that check tokens.
+const TOKEN_THREADS: u8 = 1;
+
+/// Token checks that may wait; more sign-ins at once are told to come back.
+const TOKEN_QUEUE_MAX: u32 = 16_384;
+
+type Tokens = Arc<TokenService<(WorkerId, ConnectionKey)>>;
+
+/// A worker whose rings are open and who waits for everything else.
+struct Waiting {
+    thread: JoinHandle<()>,
+    start: Sender<Start>,
+    commands: Sender<Command>,
+    handle: RingHandle,
+    mailbox: Arc<Mailbox>,
+    slots: u32,
+}
+
+/// What a waiting worker is given to run.
+struct Start {
+    worker: Worker,
+    neighbours: Neighbours,
+    clock: Clock,
+    cells: Arc<Mutex<WorkerCells>>,
+}
+
+/// Starts a node and answers it with the boot summary.
+///
+/// # Errors
+/// The first step that fails; nothing was accepted then.
+pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
+    let Prepared { loaded, limits, data_dir, keys } = prepared;
+    let config = loaded.config;
+    let readiness = Arc::new(Readiness::starting());
+    let (listen, sockets) =
+        listen::open_all(&config.listen, limits.workers.into()).map_err(|(at, error)| {
+            Failure::new(Kind::Busy, anyhow!("cannot listen on {at}: {error}"))
+        })?;
+    let waiting: Vec<Waiting> =
+        (0..limits.workers).map(|number| open_rings(number, &limits)).collect::<Result<_, _>>()?;
+    let mailboxes: Vec<_> = waiting.iter().map(|worker| Arc::clone(&worker.mailbox)).collect();
+    let mut storage = Storage::open(&config, &readiness)?;
+    let journal = storage.start_journal(&mailboxes, &readiness)?;
+
+    let hash_seed = random_seed();
+    let registrations = Arc::new(Registrations::default());
+    let control = Workers {
+        mailboxes: mailboxes.clone(),
+        homes: Homes::new(hash_seed, limits.workers),
+        registrations: Arc::clone(&registrations),
+    };
+    let verifier = Arc::new(verifier(&config, &keys.signer)?);
+    let ticket_secrets = keys.ticket_secrets.clone();
+    let rest = Arc::new(start_rest(&config, &storage, keys.signer, &verifier, control)?);
+    let metrics = Arc::new(Metrics::default());
+    metrics.register(rest.counters());
+    let store = storage.threads.handle();
+    metrics.register(Arc::new(StorageSource { journal: journal.handle(), store }));
+    let slots = waiting.first().map_or(0, |worker| worker.slots);
+    let common = Common {
+        clock: Clock::start(),
+        hash_seed,
+        tokens: token_service(&verifier, &mailboxes)?,
+        config: &config,
+        limits: &limits,
+        storage: &storage,
+        journal: journal.handle(),
+        rest: &rest,
+        registrations: &registrations,
+        ticket_secrets: &ticket_secrets,
+    };
+    let workers = common.run(waiting, &mailboxes, &metrics);
+    let admin = start_admin(&config, &rest, &readiness, &metrics)?;
+    for (worker, sockets) in workers.iter().zip(sockets) {
+        for socket in sockets {
+            // Its receiver lives as long as the worker's thread.
+            let _ = worker.commands.send(Command::Listen(socket));
+        }
+        worker.mailbox.post(Letter::Event(Event::Tick));
+    }
+    readiness.note("driver", "io_uring: the self-test of the ring passed");
+    readiness.note("journal", storage.device.clone());
+    readiness.clear("starting");
+    let boot = Boot {
+        listen: listen.clone(),
+        admin,
+        driver: "io_uring",
+        driver_why: "the self-test of the ring passed".to_owned(),
+        rings: format!("1 ring each, {slots} connections a ring"),
+        journal_device: storage.device.clone(),
+        recovery: storage.recovery.clone(),
+    };
+    let summary = boot::summary(&boot, &config, &limits);
+    let node = Node {
+        listen,
+        admin,
+        workers,
+        rest,
+        journal,
+        store: storage.threads,
+        progress: storage.progress,
+        readiness,
+        drain_deadline: config.drain_deadline,
+        _data_dir: data_dir,
+    };
+    Ok((node, summary))
+}
+
+/// Opens the rings of a worker on its own thread, where they must be used.
+fn open_rings(number: u16, limits: &Limits) -> Result<Waiting, Failure> {
+    let (opened, rings) = mpsc::channel();
+    let (start, started) = mpsc::channel::<Start>();
+    let (commands, received) = mpsc::channel();
+    let config = RingConfig {
+        slots_max: limits.connections_per_worker_max.clamp(1, RingConfig::SLOTS_LIMIT),
+        ..RingConfig::default()
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .stack_size(WORKER_STACK_BYTES)
+        .spawn(move || run_worker(number, &config, &opened, &started, received))
+        .map_err(|error| Failure::new(Kind::Host, error))?;
+    let (handle, mailbox, slots) = rings
+        .recv()
+        .map_err(|_| Failure::new(Kind::Internal, anyhow!("a worker ended at its start")))?
+        .map_err(|error| Failure::new(Kind::Host, error))?;
+    Ok(Waiting { thread, start, commands, handle, mailbox: Arc::new(mailbox), slots })
+}
+
+/// What a worker's thread tells when its rings are open.
+type Opened = Result<(RingHandle, Mailbox, u32), OpenError>;
+
+/// The life of a worker's thread.
+fn run_worker(
+    number: u16,
+    config: &RingConfig,
+    opened: &Sender<Opened>,
+    started: &Receiver<Start>,
+    commands: Receiver<Command>,
+) {
+    pin(number);
+    let rings = match RingSet::open(config) {
+        Ok(rings) => rings,
+        Err(error) => {
+            // The owner waits for this answer.
+            let _ = opened.send(Err(error));
+            return;
+        }
+    };
+    let waker: EventWaker = rings.event_waker();
+    let (mailbox, inbox): (Mailbox, Inbox) = Mailbox::new(waker);
+    let _ = opened.send(Ok((rings.handle(), mailbox, rings.slots())));
+    // The owner gives up the start by dropping its side.
+    let Ok(Start { worker, neighbours, clock, cells }) = started.recv() else { return };
+    let pending = Pending::new(neighbours.mailboxes.len());
+    Driver { worker, rings, inbox, commands, neighbours, clock, cells, pending }.run();
+}
+
+/// Pins the calling thread to the `number`th core that the process may use. A refusal costs speed,
+/// not correctness.
+fn pin(number: u16) {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+    let this = Pid::from_raw(0);
+    let Ok(allowed) = sched_getaffinity(this) else { return };
+    let cores: Vec<usize> =
+        (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false)).collect();
+    let Some(&core) = cores.get(usize::from(number) % cores.len().max(1)) else { return };
+    let mut own = CpuSet::new();
+    let pinned = own.set(core).and_then(|()| sched_setaffinity(this, &own));
+    if let Err(error) = pinned {
+        tracing::warn!(%error, core, "a worker could not be pinned to its core");
+    }
+}
+
+/// What all workers are given.
+struct Common<'a> {
+    clock: Clock,
+    hash_seed: u64,
+    tokens: Tokens,
+    config: &'a Config,
+    limits: &'a Limits,
+    storage: &'a Storage,
+    journal: JournalHandle,
+    rest: &'a Arc<RestService>,
+    registrations: &'a Arc<Registrations>,
+    ticket_secrets: &'a TicketSecrets,
+}
+
+impl Common<'_> {
+    /// Sets the waiting workers going.
+    fn run(
+        &self,
+        waiting: Vec<Waiting>,
+        mailboxes: &[Arc<Mailbox>],
+        metrics: &Metrics,
+    ) -> Vec<WorkerThread> {
+        let handles: Vec<_> = waiting.iter().map(|worker| worker.handle.clone()).collect();
+        let mut all_cells = Vec::new();
+        let mut workers = Vec::new();
+        for (number, waits) in (0..).zip(waiting) {
+            let cells = Arc::new(Mutex::new(WorkerCells::default()));
+            all_cells.push(Arc::clone(&cells));
+            let neighbours = Neighbours {
+                mailboxes: mailboxes.to_vec(),
+                handles: handles.clone(),
+                journal: self.journal.clone(),
+                store: self.storage.threads.handle(),
+                tokens: Arc::clone(&self.tokens),
+                rest: Arc::clone(self.rest),
+                registrations: Arc::clone(self.registrations),
+            };
+            let worker = self.worker(WorkerId(number), waits.slots);
+            let start = Start { worker, neighbours, clock: self.clock, cells };
+            // The thread waits for it.
+            let _ = waits.start.send(start);
+            let position = self.storage.store.applied();
+            waits.mailbox.post(Letter::Event(Event::Applied { position }));
+            workers.push(WorkerThread {
+                thread: waits.thread,
+                mailbox: waits.mailbox,
+                commands: waits.commands,
+            });
+        }
+        metrics.register(Arc::new(WorkerSource(all_cells)));
+        workers
+    }
+
+    fn worker(&self, id: WorkerId, slots: u32) -> Worker {
+        let workers = self.limits.workers;
+        let shard = Shard::new(ShardConfig {
+            worker: id,
+            workers,
+            node: NODE,
+            hash_seed: self.hash_seed,
+            stamp_floor: self.storage.store.highest_stamp(),
+            provision: match self.config.auth.provision {
+                Provision::OnSignIn => ringpost_shard::Provision::OnSignIn,
+                Provision::Registered => ringpost_shard::Provision::RegisteredOnly,
+            },
+            plaintext_allowed: self.config.limits.plaintext,
+            limits: ShardLimits {
+                message_bytes_max: self.config.limits.message_bytes_max as u32,
+                resident_bytes_max: self.limits.resident_per_worker_bytes_max,
+                ..ShardLimits::default()
+            },
+        });
+        let homes = Homes::new(self.hash_seed, workers);
+        let tickets = OwnTickets {
+            key: TicketKey::new(self.ticket_secrets, self.config.auth.ticket_ttl),
+            ttl: self.config.auth.ticket_ttl,
+        };
+        let config = connection_config(self.config, self.limits);
+        Worker::new(id, config, (shard, homes), Box::new(tickets), slots, self.clock.now().mono)
+    }
+}
+
+fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
+    let keys = &config.limits;
+    let origins = Origins::new(keys.origins.iter().map(String::as_str))
+        .expect("the configuration was checked");
+    ConnectionConfig {
+        connections_max: limits.connections_per_worker_max,
+        unauthenticated_per_address_max: keys.unauthenticated_per_address_max,
+        handshake_deadline: keys.handshake_deadline,
+        sign_in_deadline: keys.auth_deadline,
+        ping_interval: keys.ping_interval,
+        progress_interval: keys.progress_deadline,
+        outbox_bytes_max: keys.outbox_bytes_max as usize,
+        message_bytes_max: keys.message_bytes_max as u32,
+        drain_deadline: limits.drain_deadline / 2,
+        origins,
+        ..ConnectionConfig::default()
+    }
+}
+
+/// Tickets over the server's key.
+struct OwnTickets {
+    key: TicketKey,
+    ttl: Duration,
+}
+
+impl Tickets for OwnTickets {
+    fn issue(&self, identity: &Identity, now_ms: u64) -> bytes::Bytes {
+        let Identity { user, device, issued_at_ms, expires_at_ms } = *identity;
+        self.key.issue(&Verified { user, device, issued_at_ms, expires_at_ms }, now_ms).bytes
+    }
+
+    fn ttl_ms(&self) -> u32 {
+        u32::try_from(self.ttl.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused> {
+        self.key.open(ticket, now_ms).map(identity).map_err(refused)
+    }
+}
+
+fn identity(verified: Verified) -> Identity {
+    let Verified { user, device, issued_at_ms, expires_at_ms } = verified;
+    Identity { user, device, issued_at_ms, expires_at_ms }
+}
+
+fn refused(error: AuthError) -> CredentialRefused {
+    match error {
+        AuthError::Expired => CredentialRefused::Expired,
+        AuthError::NotYet => CredentialRefused::NotYet,
+        _ => CredentialRefused::Invalid,
+    }
+}
+
+fn token_service(
+    verifier: &Arc<TokenVerifier>,
+    mailboxes: &[Arc<Mailbox>],
+) -> Result<Tokens, Failure> {
+    let mailboxes = mailboxes.to_vec();
+    let answer = move |(worker, connection): (WorkerId, ConnectionKey), answer| {
+        let answer = Result::map(answer, identity).map_err(refused);
+        mailboxes[usize::from(worker.0)].post(Letter::Verified { connection, answer });
+    };
+    let verifier = Arc::clone(verifier);
+    TokenService::start(verifier, TOKEN_THREADS, TOKEN_QUEUE_MAX, clock::wall_ms, answer)
+        .map(Arc::new)
+        .map_err(|error| Failure::new(Kind::Host, error))
+}
+
+fn verifier(config: &Config, signer: &crate::auth::TokenSigner) -> Result<TokenVerifier, Failure> {
+    let auth = &config.auth;
+    let rules = TokenRules { audience: auth.audience.clone(), clock_skew: auth.clock_skew };
+    let mut verifier = TokenVerifier::new(signer, &auth.issuer, rules);
+    if !auth.jwks_file.as_os_str().is_empty() {
+        verifier
+            .add_jwks(&auth.jwks_file, &auth.jwks_issuer)
+            .map_err(|error| Failure::new(Kind::Config, error))?;
+    }
+    Ok(verifier)
+}
+
+fn start_rest(
+    config: &Config,
+    storage: &Storage,
+    signer: crate::auth::TokenSigner,
+    verifier: &Arc<TokenVerifier>,
+    control: Workers,
+) -> Result<RestService, Failure> {
+    let accounts = Arc::clone(&storage.accounts);
+    let mut revocations = Vec::new();
+    let skew = config.auth.clock_skew;
+    let revoked =
+        Revoked::load(accounts.as_ref(), clock::wall_ms(), skew, &mut |it| revocations.push(it))
+            .map_err(|error| Failure::new(Kind::Storage, error))?;
+    for it in revocations {
+        crate::control::Control::revoke(&control, it.user, it.device, it.before_ms);
+    }
+    let code_sender: Arc<dyn CodeSender> = match config.auth.code_sender {
+        CodeSenderKind::Log => Arc::new(LogSender),
+        CodeSenderKind::Webhook => Arc::new(
+            WebhookSender::new(&config.auth.webhook_url).expect("the configuration was checked"),
+        ),
+    };
+    RestService::start(RestParts {
+        rest: config.rest.clone(),
+        auth: config.auth.clone(),
+        verifier: Arc::clone(verifier),
+        signer,
+        revoked: Arc::new(revoked),
+        accounts,
+        store: Arc::clone(&storage.store),
+        fence: Arc::clone(&storage.progress) as _,
+        control: Arc::new(control),
+        code_sender,
+    })
+    .map_err(|error| Failure::new(Kind::Host, error))
+}
+
+fn start_admin(
+    config: &Config,
+    rest: &RestService,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) -> Result<std::net::SocketAddr, Failure> {
+    let token = match config.admin.token_file.as_os_str().is_empty() {
+        true => None,
+        false => Some(
+            AdminToken::read(&config.admin.token_file)
+                .map_err(|error| Failure::new(Kind::Config, error))?,
+        ),
+    };
+    let listen = config.admin.listen;
+    let parts = AdminParts {
+        listen,
+        token,
+        readiness: Arc::clone(readiness),
+        metrics: Arc::clone(metrics),
+    };
+    admin::start(rest, parts).map_err(|error| {
+        Failure::new(Kind::Busy, anyhow!("cannot listen on {listen} (admin.listen): {error}"))
+    })
+}
+
+/// A seed that nobody outside can guess: table keys and homes of users depend on it.
+fn random_seed() -> u64 {
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    let half: [u8; 8] = bytes[8..].try_into().expect("eight of sixteen bytes");
+    u64::from_le_bytes(half)
+}

@@ -1,0 +1,194 @@
+//! Opening the storage tier: engine, journal, recovery, threads.
+//!
+//! The store is brought to the end of the journal before anything else starts: then the shards
+//! can begin empty, and no id is stamped twice.
+
+use std::process::Command as ProcessCommand;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use ringpost_journal::device::{DeviceKind, probe};
+use ringpost_journal::{JournalHandle, JournalThread, Opened};
+use ringpost_shard::Position;
+use ringpost_store::accounts::{AccountKey, AccountTables, Accounts};
+use ringpost_store::engine::{FjallEngine, FjallLimits};
+use ringpost_store::thread::{StoreThreads, ThreadLimits};
+use ringpost_store::{Store, Tables};
+
+use super::PROBE_COMMAND;
+use super::mailbox::Mailbox;
+use super::sinks::{Answers, Applied, Homes, Mailboxes, decoded};
+use crate::config::{Config, JournalDevice};
+use crate::exit::{Failure, Kind};
+use crate::readiness::Readiness;
+use crate::rest::Progress;
+
+/// How long the recovered records may take to reach the store.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(3_600);
+
+/// Records handed to the store between two looks at how far it is.
+const RECOVERY_STEP: u64 = 16_384;
+
+/// The storage tier before the workers stand.
+pub(super) struct Storage {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) accounts: Arc<dyn Accounts>,
+    pub(super) threads: StoreThreads,
+    pub(super) progress: Arc<Progress>,
+    /// Which device the journal writes to, and why.
+    pub(super) device: String,
+    /// What recovery found.
+    pub(super) recovery: String,
+    opened: Option<(Opened, DeviceKind)>,
+    mailboxes: Mailboxes,
+    journal: Arc<OnceLock<JournalHandle>>,
+    last: Position,
+}
+
+impl Storage {
+    /// Opens everything and brings the store to the end of the journal.
+    pub(super) fn open(config: &Config, readiness: &Arc<Readiness>) -> Result<Self, Failure> {
+        let directory = &config.data_dir;
+        let limits =
+            FjallLimits { cache_bytes: config.store.cache_bytes, ..FjallLimits::default() };
+        let engine = FjallEngine::open(&directory.join("store"), &limits).map_err(failed)?;
+        let key = AccountKey::open(directory).map_err(failed)?;
+        let accounts: Arc<dyn Accounts> =
+            Arc::new(AccountTables::open(engine.clone(), key).map_err(failed)?);
+        let store: Arc<dyn Store> = Arc::new(Tables::open(engine).map_err(failed)?);
+
+        let mailboxes = Mailboxes::default();
+        let journal = Arc::new(OnceLock::new());
+        let reported = Arc::new(OnceLock::new());
+        let applied = Applied {
+            mailboxes: Arc::clone(&mailboxes),
+            journal: Arc::clone(&journal),
+            progress: Arc::clone(&reported),
+            readiness: Arc::clone(readiness),
+        };
+        let answers = Arc::new(Answers { mailboxes: Arc::clone(&mailboxes) });
+        let thread_limits = ThreadLimits {
+            backlog_bytes_max: config.journal.unapplied_bytes_max,
+            ..ThreadLimits::default()
+        };
+        let threads =
+            StoreThreads::start(Arc::clone(&store), thread_limits, Box::new(applied), answers)
+                .map_err(failed)?;
+
+        let (choice, device) = choose_device(config)?;
+        let settings = ringpost_journal::Config {
+            segment_bytes: config.journal.segment_bytes,
+            disk_budget_bytes: config.journal.disk_budget_bytes,
+            inflight_bytes_max: config.journal.pending_bytes_max,
+            ..ringpost_journal::Config::default()
+        };
+        let path = directory.join("journal");
+        let opened =
+            ringpost_journal::open(&path, &settings, store.persisted().0).map_err(failed)?;
+        let (last, replayed) = replay(&opened, &threads, &store)?;
+        let handle = threads.handle();
+        let progress = Arc::new(Progress::new(last, move |position| handle.kick(position)));
+        let _ = reported.set(Arc::clone(&progress));
+        progress.on_applied(store.applied());
+        let recovery = match replayed {
+            0 => "nothing to replay".to_owned(),
+            count => format!("replayed {count} records of the journal"),
+        };
+        let opened = Some((opened, choice));
+        Ok(Self {
+            store,
+            accounts,
+            threads,
+            progress,
+            device,
+            recovery,
+            opened,
+            mailboxes,
+            journal,
+            last,
+        })
+    }
+
+    /// Starts the journal's thread; from here on the workers are told of everything.
+    ///
+    /// # Panics
+    /// If it was started before.
+    pub(super) fn start_journal(
+        &mut self,
+        mailboxes: &[Arc<Mailbox>],
+        readiness: &Arc<Readiness>,
+    ) -> Result<JournalThread, Failure> {
+        let (opened, device) = self.opened.take().expect("the journal is started once");
+        let _ = self.mailboxes.set(mailboxes.to_vec());
+        let homes = Homes {
+            mailboxes: mailboxes.to_vec(),
+            store: self.threads.handle(),
+            progress: Arc::clone(&self.progress),
+            readiness: Arc::clone(readiness),
+            batches: mailboxes.iter().map(|_| Vec::new()).collect(),
+            last: self.last,
+        };
+        let thread = JournalThread::start(opened, device, homes).map_err(failed)?;
+        let _ = self.journal.set(thread.handle());
+        Ok(thread)
+    }
+}
+
+/// Brings the store to the end of the journal; answers the last position and how many records.
+fn replay(
+    opened: &Opened,
+    threads: &StoreThreads,
+    store: &Arc<dyn Store>,
+) -> Result<(Position, u64), Failure> {
+    let deadline = Instant::now() + RECOVERY_DEADLINE;
+    let handle = threads.handle();
+    let mut last = store.applied();
+    let mut count = 0;
+    for record in opened.records_after(last.0) {
+        let record = record.map_err(failed)?;
+        last = Position(record.position);
+        handle
+            .submit(
+                last,
+                decoded(
+                    &record.payload.slice(..record.head_bytes),
+                    &record.payload.slice(record.head_bytes..),
+                ),
+            )
+            .map_err(|_| Failure::new(Kind::Storage, anyhow!("the store ended in recovery")))?;
+        count += 1;
+        if count % RECOVERY_STEP == 0 {
+            handle.wait_applied(last, deadline).map_err(failed)?;
+        }
+    }
+    handle.wait_applied(last, deadline).map_err(failed)?;
+    Ok((last, count))
+}
+
+/// Which device the journal writes to, and why, for people.
+fn choose_device(config: &Config) -> Result<(DeviceKind, String), Failure> {
+    if config.journal.device == JournalDevice::File {
+        return Ok((DeviceKind::File, "plain files (journal.device = \"file\")".to_owned()));
+    }
+    let exe = std::env::current_exe().map_err(failed)?;
+    let mut command = ProcessCommand::new(exe);
+    command.arg(PROBE_COMMAND).arg(config.data_dir.join("journal"));
+    match probe::probe(command) {
+        probe::DeviceChoice::Glommio => {
+            Ok((DeviceKind::Glommio, "direct I/O by glommio (the probe passed)".to_owned()))
+        }
+        probe::DeviceChoice::File { reason } if config.journal.device == JournalDevice::Auto => {
+            tracing::warn!(%reason, "the journal writes plain files");
+            Ok((DeviceKind::File, format!("plain files ({reason})")))
+        }
+        probe::DeviceChoice::File { reason } => Err(Failure::new(
+            Kind::Host,
+            anyhow!("journal.device = \"glommio\", but {reason}; use \"auto\" or \"file\""),
+        )),
+    }
+}
+
+fn failed(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(Kind::Storage, error)
+}
