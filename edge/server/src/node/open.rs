@@ -94,11 +94,13 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     metrics.register(rest.counters());
     let store = storage.threads.handle();
     metrics.register(Arc::new(StorageSource { journal: journal.handle(), store }));
+    let tokens = token_service(&verifier, &mailboxes)?;
+    metrics.register(tokens.counters());
     let slots = waiting.first().map_or(0, |worker| worker.slots);
     let common = Common {
         clock: Clock::start(),
         hash_seed,
-        tokens: token_service(&verifier, &mailboxes)?,
+        tokens,
         config: &config,
         limits: &limits,
         storage: &storage,
