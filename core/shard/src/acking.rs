@@ -17,7 +17,7 @@ use ringpost_wire::{DeviceId, ErrorCode, MessageId, UserId};
 use crate::cursors::Cursors;
 use crate::idempotency::Asker;
 use crate::live::What;
-use crate::queue::Queue;
+use crate::queue::{Queue, Queued};
 use crate::record::{
     AckHead, Advance, EntryKind, GapNoticeHead, Head, Position, QueueEntry, Settled, status_number,
 };
@@ -251,6 +251,27 @@ impl Shard {
         self.commit(Head::GapNotice(head), Bytes::new(), turn);
     }
 
+    /// Brings a queue in order before it is used: what an earlier run acked in part leaves whole,
+    /// and a queue that was drained is opened.
+    pub(crate) fn tidy_queue(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
+        let queue = &self.users.resident_mut(at).device(id).queue;
+        if queue.has_flagged() {
+            // The records that removed the older ones were durable, the next one was not.
+            let unheld = |queued: &&Queued| {
+                !queued.leaving
+                    && queued.flagged()
+                    && queue.is_oldest_of(queued.entry.peer, queued.position)
+            };
+            let left: Vec<_> =
+                queue.entries().filter(unheld).map(|queued| queued.position).collect();
+            for position in left {
+                self.leave(at, id, position, true);
+            }
+        }
+        self.expire(at, id, turn);
+        self.notice_gap(at, id, turn);
+    }
+
     /// Lets the entries at the head of a queue go that are older than their time to live. A gap
     /// notice has no age: without it the device would not know.
     pub(crate) fn expire(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
@@ -278,7 +299,6 @@ impl Shard {
             self.leave(at, id, position, flagged);
         }
         self.flush_acks(at, id, turn);
-        self.notice_gap(at, id, turn);
     }
 
     /// Lets the oldest receipts go where a device has more than it may.

@@ -112,9 +112,13 @@ impl Shard {
     }
 
     /// Puts an event in the line of a loading user; false if the line or the bytes are full.
+    ///
+    /// A send to a user whose load itself waits for memory is not let in: it keeps its sender
+    /// resident, and so could keep from the load what it waits for.
     pub(crate) fn wait_for_load(&mut self, slot: UserSlot, waiting: Waiting) -> bool {
         let loading = self.users.loading_mut(slot);
-        if loading.line.len() >= self.config.limits.loading_line_max as usize {
+        let stuck = !loading.requested && matches!(waiting, Waiting::Arrival(_));
+        if stuck || loading.line.len() >= self.config.limits.loading_line_max as usize {
             return false;
         }
         if let Some(bytes) = waiting.body_bytes()
@@ -184,7 +188,7 @@ impl Shard {
         let devices: Vec<_> =
             self.users.resident(slot).devices.iter().map(|device| device.id).collect();
         for device in devices {
-            self.expire(slot, device, turn);
+            self.tidy_queue(slot, device, turn);
         }
         for session in self.sessions.of_user(user).into_iter().rev() {
             self.attach(slot, session, turn);

@@ -38,6 +38,11 @@ use crate::turn::Turn;
 use crate::unknown::UnknownUsers;
 use crate::users::{Found, Users};
 
+/// Slots that an event looks at for eviction while the cap is passed: what a load looks at at
+/// once ([`ShardLimits::eviction_scan_max`](crate::limits::ShardLimits)) would be too much for
+/// each.
+const SLOTS_PER_EVENT: u32 = 8;
+
 /// The domain of one worker: all state of the users at home here.
 #[derive(Debug)]
 pub struct Shard {
@@ -138,6 +143,12 @@ impl Shard {
             Event::Tick => self.tick(turn),
         }
         self.users.settle();
+        // What grew in place is brought back under the cap a few slots at a time.
+        let bytes_max = self.config.limits.resident_bytes_max;
+        if self.users.bytes > bytes_max {
+            self.counters.evictions +=
+                self.users.evict_down_to(bytes_max, SLOTS_PER_EVENT, self.applied, now.mono);
+        }
     }
 
     /// When `Event::Tick` is wanted next (monotonic), if at all.

@@ -89,7 +89,7 @@ impl Shard {
         if let Some(device) = resident.find_device(id) {
             device.live = Some(Box::new(Live::new(slot)));
             if device.durable {
-                self.expire(at, id, turn);
+                self.tidy_queue(at, id, turn);
                 self.pump(at, id, turn);
             }
             return;

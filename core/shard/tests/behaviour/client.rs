@@ -1,0 +1,252 @@
+//! Clients that remember: what each device sent, was told and acked, checked as it is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringpost_shard::event::ConnectionKey;
+use ringpost_wire::event::{NewMessage, Receipt, Status};
+use ringpost_wire::{ErrorCode, Event as WireEvent, MessageId, ServerId, UserId};
+
+use crate::world::store::Store;
+use crate::world::{World, message_id};
+
+/// A message that a client wants to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) to: UserId,
+    pub(crate) body: Vec<u8>,
+    /// Given out once, on one connection, and never refused: its order is bound.
+    pub(crate) untroubled: bool,
+}
+
+/// One device of a user.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) user: UserId,
+    pub(crate) device: u8,
+    pub(crate) connection: Option<ConnectionKey>,
+    next_number: u64,
+    next_tag: u16,
+    /// Sends of this connection without an answer, by tag.
+    asked: BTreeMap<u16, u64>,
+    /// Not `sent` yet.
+    pub(crate) wanted: BTreeMap<u64, Wanted>,
+    pub(crate) sent: BTreeMap<u64, (ServerId, Wanted)>,
+    /// Every message ever seen here, copies too.
+    pub(crate) seen: BTreeSet<ServerId>,
+    /// Those of them that were acked.
+    pub(crate) acked: BTreeSet<ServerId>,
+    pub(crate) gaps: u32,
+    /// Pushes of this connection that are not acked: number and message (nil for other kinds).
+    pub(crate) unacked: BTreeMap<u64, (ServerId, MessageId)>,
+    last_push: u64,
+    /// The last message of each direction on this connection.
+    directions: BTreeMap<(UserId, UserId), ServerId>,
+    window: u32,
+}
+
+impl Client {
+    pub(crate) fn new(user: UserId, device: u8) -> Self {
+        Self {
+            user,
+            device,
+            connection: None,
+            next_number: 1,
+            next_tag: 1,
+            asked: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            acked: BTreeSet::new(),
+            gaps: 0,
+            unacked: BTreeMap::new(),
+            last_push: 0,
+            directions: BTreeMap::new(),
+            window: 0,
+        }
+    }
+
+    pub(crate) fn connect(&mut self, world: &mut World, window: u32) {
+        self.disconnected();
+        let change = |sign_in: &mut ringpost_shard::event::SignIn| {
+            sign_in.window_pushes = window;
+            sign_in.window_bytes = 2048;
+        };
+        let connection = world.sign_in_as(self.user, self.device, change);
+        self.window = window;
+        self.connection = Some(connection);
+    }
+
+    pub(crate) fn hang_up(&mut self, world: &mut World) {
+        if let Some(connection) = self.connection {
+            self.listen(world);
+            world.hang_up(connection);
+            self.disconnected();
+        }
+    }
+
+    pub(crate) fn disconnected(&mut self) {
+        self.connection = None;
+        self.asked.clear();
+        self.unacked.clear();
+        self.last_push = 0;
+        self.directions.clear();
+        for wanted in self.wanted.values_mut() {
+            wanted.untroubled = false;
+        }
+    }
+
+    pub(crate) fn want(&mut self, to: UserId, body: Vec<u8>) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.wanted.insert(number, Wanted { to, body, untroubled: true });
+        number
+    }
+
+    /// Gives out a send; again if it was given out before.
+    pub(crate) fn give_out(&mut self, world: &mut World, number: u64) {
+        let Some(connection) = self.connection else { return };
+        let again = self.asked.values().any(|&asked| asked == number);
+        let wanted = match self.wanted.get_mut(&number) {
+            Some(wanted) => {
+                wanted.untroubled &= !again;
+                wanted.clone()
+            }
+            None => self.sent[&number].1.clone(),
+        };
+        let tag = self.tag(number);
+        world.send(connection, tag, number, wanted.to, &wanted.body);
+        self.listen(world);
+    }
+
+    fn tag(&mut self, number: u64) -> u16 {
+        let tag = self.next_tag;
+        self.next_tag = self.next_tag.checked_add(1).expect("a run is shorter than that");
+        self.asked.insert(tag, number);
+        tag
+    }
+
+    /// Sends another content under the id of a message that was accepted.
+    pub(crate) fn contradict(&mut self, world: &mut World, number: u64) {
+        let Some(connection) = self.connection else { return };
+        let to = self.sent[&number].1.to;
+        let tag = self.tag(number);
+        world.send(connection, tag, number, to, b"something else");
+        self.listen(world);
+    }
+
+    pub(crate) fn ack(&mut self, world: &mut World, push: u64) {
+        let Some(connection) = self.connection else { return };
+        // What arrived meanwhile is not meant.
+        let kept = self.unacked.split_off(&(push + 1));
+        let acked = std::mem::replace(&mut self.unacked, kept);
+        self.acked.extend(acked.values().map(|(id, _)| *id));
+        world.ack(connection, push);
+        self.listen(world);
+    }
+
+    /// Takes everything that was told, and checks it.
+    pub(crate) fn listen(&mut self, world: &mut World) {
+        let Some(connection) = self.connection else { return };
+        for (tag, event) in world.told(connection) {
+            match event {
+                WireEvent::NewMessage(message) => self.hear_message(&message, &world.truth),
+                WireEvent::Receipt(receipt) if receipt.status == Status::Sent => {
+                    self.hear_sent(tag, receipt);
+                }
+                WireEvent::Receipt(receipt) => {
+                    self.count_push(receipt.push, Default::default());
+                    assert!(world.truth.messages.contains_key(&receipt.id));
+                }
+                WireEvent::QueueEmpty { push, gap } => {
+                    assert_eq!(gap, push > 0);
+                    if gap {
+                        self.gaps += 1;
+                        self.count_push(push, Default::default());
+                    }
+                }
+                WireEvent::Error(error) => {
+                    // Receipts and acks are asked with tag 0.
+                    if let Some(number) = self.asked.remove(&tag) {
+                        assert_eq!(error.message_id, message_id(number));
+                        self.hear_refusal(number, &error);
+                    } else {
+                        assert_eq!(tag, 0, "answered once: {error:?}");
+                    }
+                }
+                other => panic!("nobody asked for {other:?}"),
+            }
+        }
+        if world.closed(connection).is_some() {
+            self.disconnected();
+        }
+    }
+
+    fn hear_refusal(&mut self, number: u64, error: &ringpost_wire::event::Error) {
+        match error.code {
+            ErrorCode::Conflict => assert_eq!(error.id, self.sent[&number].0),
+            ErrorCode::UnknownRecipient | ErrorCode::NoRecipientDevice => {
+                // Given out twice, the other one may meet a device that was added meanwhile.
+                if !self.asked.values().any(|&asked| asked == number) {
+                    self.wanted.remove(&number);
+                }
+            }
+            ErrorCode::Quota | ErrorCode::Overloaded => {
+                assert!(error.retry_after_ms > 0);
+                if let Some(wanted) = self.wanted.get_mut(&number) {
+                    wanted.untroubled = false;
+                }
+            }
+            code => panic!("a send was refused with {code:?}"),
+        }
+    }
+
+    fn hear_sent(&mut self, tag: u16, receipt: Receipt) {
+        assert_eq!(receipt.push, 0);
+        let number = u128::from_be_bytes(receipt.message_id.0) as u64;
+        if tag != 0 {
+            assert_eq!(self.asked.remove(&tag), Some(number), "answered once");
+        }
+        if let Some(wanted) = self.wanted.remove(&number) {
+            self.sent.insert(number, (receipt.id, wanted));
+        }
+        assert_eq!(self.sent[&number].0, receipt.id, "the same answer each time");
+    }
+
+    fn hear_message(&mut self, message: &NewMessage, truth: &Store) {
+        self.count_push(message.push, (message.id, message.message_id));
+        let row = truth.messages.get(&message.id).expect("nothing is pushed before it is durable");
+        assert_eq!(row.body, message.body);
+        assert_eq!((row.head.from, row.head.to), (message.from, message.to));
+        self.seen.insert(message.id);
+        let last = self.directions.insert((message.from, message.to), message.id);
+        assert!(
+            last < Some(message.id),
+            "each direction in order, nothing twice on a connection: {message:?} after {last:?}"
+        );
+    }
+
+    fn count_push(&mut self, push: u64, what: (ServerId, MessageId)) {
+        assert_eq!(push, self.last_push + 1, "pushes are numbered without holes");
+        self.last_push = push;
+        self.unacked.insert(push, what);
+        assert!(self.unacked.len() as u32 <= self.window.max(1), "the window holds");
+    }
+
+    pub(crate) const fn last_push(&self) -> u64 {
+        self.last_push
+    }
+
+    /// Every send of the present connection was answered.
+    pub(crate) fn check_answered(&self) {
+        assert!(self.asked.is_empty(), "unanswered on {:?}: {:?}", self.connection, self.asked);
+    }
+
+    /// Sends that met no trouble were accepted in the order in which they were given out.
+    pub(crate) fn check_order(&self) {
+        let mut last: BTreeMap<UserId, ServerId> = BTreeMap::new();
+        for (id, wanted) in self.sent.values().filter(|(_, wanted)| wanted.untroubled) {
+            let before = last.insert(wanted.to, *id);
+            assert!(before < Some(*id), "accepted in the order of giving out");
+        }
+    }
+}

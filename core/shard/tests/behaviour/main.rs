@@ -1,0 +1,15 @@
+//! What a shard does, seen from outside: one file per behaviour, all in the same small world.
+
+mod client;
+mod clock;
+mod ephemeral;
+mod first_message;
+mod idempotency;
+mod queue_limits;
+mod random_world;
+mod receipts;
+mod refusals;
+mod residence;
+mod sign_in;
+mod slow_reader;
+mod world;

@@ -1,0 +1,199 @@
+//! What is refused, with which code, and that nothing is left of it.
+
+use std::time::Duration;
+
+use ringpost_shard::{Rate, ShardLimits};
+use ringpost_wire::command::{Content, SendMessage};
+use ringpost_wire::{Command, ErrorCode, Event as WireEvent, UserId};
+
+use crate::world::{World, message, message_id};
+
+#[test]
+fn a_message_over_the_limit_is_refused_and_one_at_the_limit_passes() {
+    let limits = ShardLimits { message_bytes_max: 100, ..ShardLimits::default() };
+    let mut world = World::with_limits(1, limits);
+    let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    world.send(a, 1, 1, bob, &[0; 101]);
+    world.send(a, 2, 2, bob, &[0; 100]);
+    world.settle();
+    assert_eq!(world.errors(a), [(1, ErrorCode::TooLarge)]);
+    assert_eq!(world.messages(b).len(), 1);
+    assert_eq!(world.shards[0].counters().refused(ErrorCode::TooLarge), 1);
+}
+
+#[test]
+fn plain_text_is_refused_unless_the_configuration_takes_it() {
+    for allowed in [false, true] {
+        let mut world = World::with(1, ShardLimits::default(), |config| {
+            config.plaintext_allowed = allowed;
+        });
+        let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+        let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+        world.settle();
+        let plain = SendMessage { content: Content::Plain("hello".into()), ..message(1, bob, b"") };
+        world.command(a, 1, Command::SendMessage(plain));
+        world.settle();
+        let refused: &[_] = if allowed { &[] } else { &[(1, ErrorCode::PlaintextRefused)] };
+        assert_eq!(world.errors(a), refused);
+        let told = world.messages(b);
+        assert_eq!(told.len(), usize::from(allowed));
+        assert!(told.iter().all(|message| message.plain && &message.body[..] == b"hello"));
+    }
+}
+
+#[test]
+fn an_unknown_recipient_is_refused_and_remembered_for_a_while() {
+    let mut world = World::new(2);
+    let (alice, nobody) = (world.user(0, 0), world.user(1, 0));
+    let a = world.sign_in(alice, 1);
+    world.settle();
+    for number in 1..=3 {
+        world.send(a, number as u16, number, nobody, b"x");
+        world.settle();
+    }
+    assert_eq!(world.errors(a), [1, 2, 3].map(|tag| (tag, ErrorCode::UnknownRecipient)));
+    assert_eq!(world.shards[1].counters().loads, 1, "the store is asked once");
+    // Whoever signs in is known at once.
+    let b = world.sign_in(nobody, 1);
+    world.settle();
+    world.send(a, 4, 4, nobody, b"x");
+    world.settle();
+    assert_eq!(world.messages(b).len(), 1);
+    assert_eq!(world.shards[0].gauges().in_flight, 0);
+}
+
+#[test]
+fn a_user_without_a_device_is_written_to_and_finds_it_in_history() {
+    let mut world = World::new(1);
+    let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+    world.handle(0, ringpost_shard::Event::CreateUser { user: bob, ticket: 1 });
+    let a = world.sign_in(alice, 1);
+    world.settle();
+    world.send(a, 1, 1, bob, b"x");
+    world.settle();
+    let id = world.receipts(a)[0].2;
+    assert!(world.truth.messages[&id].head.recipient_devices.is_empty());
+}
+
+#[test]
+fn a_note_to_oneself_reaches_the_other_devices_or_is_refused_where_there_is_none() {
+    let mut world = World::new(1);
+    let alice = world.user(0, 0);
+    let a = world.sign_in(alice, 1);
+    world.settle();
+    world.send(a, 1, 1, alice, b"note");
+    world.settle();
+    assert_eq!(world.errors(a), [(1, ErrorCode::NoRecipientDevice)]);
+    let other = world.sign_in(alice, 2);
+    world.settle();
+    world.told(a);
+    world.send(a, 2, 1, alice, b"note");
+    world.settle();
+    let told = world.messages(other);
+    assert_eq!((told.len(), told[0].from, told[0].to), (1, alice, alice));
+    world.ack(other, 1);
+    world.settle();
+    let statuses: Vec<_> = world.receipts(a).iter().map(|receipt| receipt.1).collect();
+    use ringpost_wire::event::Status;
+    assert_eq!(statuses, [Status::Sent, Status::Delivered]);
+    assert!(world.receipts(other).is_empty(), "who acked is not told");
+}
+
+#[test]
+fn rates_refuse_with_the_time_to_wait_and_let_go_on_after_it() {
+    let endless = ShardLimits::default().connection_bytes;
+    for per_user in [false, true] {
+        let slow = Rate { per_second: 10, burst: 2 };
+        let limits = if per_user {
+            ShardLimits { user_sends: slow, ..ShardLimits::default() }
+        } else {
+            ShardLimits {
+                connection_commands: slow,
+                connection_bytes: endless,
+                ..ShardLimits::default()
+            }
+        };
+        let mut world = World::with_limits(1, limits);
+        let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+        let a = world.sign_in(alice, 1);
+        world.sign_in(bob, 1);
+        world.settle();
+        world.told(a);
+        for number in 1..=3 {
+            world.send(a, number as u16, number, bob, b"x");
+        }
+        let told = world.told(a);
+        let [(3, WireEvent::Error(error))] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((error.code, error.retry_after_ms), (ErrorCode::RateLimited, 100));
+        assert_eq!(error.message_id, message_id(3));
+        world.pass(Duration::from_millis(100));
+        world.send(a, 4, 3, bob, b"x");
+        world.settle();
+        assert_eq!(world.receipts(a).len(), 3);
+    }
+}
+
+#[test]
+fn sends_in_flight_are_bounded_per_device_and_in_all() {
+    for limits in [
+        ShardLimits { in_flight_per_device_max: 2, ..ShardLimits::default() },
+        ShardLimits { in_flight_max: 2, ..ShardLimits::default() },
+        ShardLimits { in_flight_bytes_max: 25, ..ShardLimits::default() },
+    ] {
+        let mut world = World::with_limits(2, limits);
+        let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+        let a = world.sign_in(alice, 1);
+        world.sign_in(bob, 1);
+        world.settle();
+        for number in 1..=3 {
+            world.send(a, number as u16, number, bob, &[0; 10]);
+        }
+        assert_eq!(world.errors(a), [(3, ErrorCode::Overloaded)]);
+        world.settle();
+        world.send(a, 4, 3, bob, &[0; 10]);
+        world.settle();
+        assert_eq!(world.receipts(a).len(), 3, "the places are free again");
+    }
+}
+
+#[test]
+fn a_failed_journal_answers_everything_in_flight_and_all_that_comes() {
+    let mut world = World::new(2);
+    let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    world.send(a, 1, 1, bob, b"x");
+    world.settle();
+    world.told(a);
+    world.send(a, 2, 2, bob, b"y");
+    world.settle_without_commits();
+    world.send(a, 3, 3, bob, b"z");
+    for worker in [0, 1] {
+        world.handle(worker, ringpost_shard::Event::JournalFailed);
+        world.handle(worker, ringpost_shard::Event::JournalFailed);
+    }
+    assert_eq!(world.errors(a), [2, 3].map(|tag| (tag, ErrorCode::Unavailable)), "once each");
+    world.settle_without_commits();
+    world.send(a, 4, 4, bob, b"z");
+    world.send(a, 5, 1, bob, b"x");
+    world.ack(b, 1);
+    world.handle(0, ringpost_shard::Event::CreateUser { user: UserId([9; 16]), ticket: 3 });
+    assert_eq!(world.errors(a), [(4, ErrorCode::Unavailable)]);
+    assert_eq!(world.receipts(a).len(), 1, "what was accepted is still known");
+    assert_eq!(world.user_created, [(3, false)]);
+    assert_eq!(world.shards[0].gauges().in_flight, 0);
+}
+
+#[test]
+fn presence_is_not_offered_and_says_so() {
+    let mut world = World::new(1);
+    let alice = world.user(0, 0);
+    let a = world.sign_in(alice, 1);
+    world.settle();
+    world.command(a, 1, Command::PresenceSubscribe { users: vec![alice] });
+    world.command(a, 2, Command::PresenceUnsubscribe { users: vec![alice] });
+    world.command(a, 3, Command::ClientState { active: false });
+    assert_eq!(world.errors(a), [1, 2].map(|tag| (tag, ErrorCode::NotSupported)));
+}
