@@ -28,7 +28,7 @@ use crate::{
 
 /// Version of the format on disk that this code reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
-/// Bytes written at a time when a segment is prewritten.
+/// Bytes written and synced at a time when a segment is prewritten.
 const PREWRITE_BYTES: usize = 1 << 20;
 
 const FORMAT_FILE: &str = "format";
@@ -315,6 +315,9 @@ fn prewrite(path: &Path, bytes: u64) -> io::Result<()> {
     while left > 0 {
         let step = zeros.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         file.write_all(&zeros[..step])?;
+        // Not 64 MiB at once: the batches of the running journal wait in the same device queue.
+        // Their worst fdatasync beside a preparation took 44 ms with one sync at the end, 15 ms so.
+        file.sync_data()?;
         left -= step as u64;
     }
     file.sync_all()?;

@@ -91,16 +91,13 @@ impl Segments {
         self.live.back_mut().filter(|_| self.active)
     }
 
-    /// Bytes of records, each counted at its cost alone, that fit into what is durable now.
+    /// Bytes of records, each counted at its cost alone, that fit behind what is durable now.
     ///
-    /// At the end of each segment up to one largest record is left unused, because a record is
-    /// never split; hence the deduction.
+    /// A record is never split, so each step into a next segment may leave up to one largest
+    /// record unused in the one before; hence the deduction for each spare.
     pub(crate) fn room_bytes(&self) -> u64 {
-        let fresh = self.spare.len() as u64 * (self.segment_bytes - self.record_cost_max);
-        let active = self.active().map_or(0, |segment| {
-            (segment.bytes - segment.end).saturating_sub(self.record_cost_max)
-        });
-        active + fresh
+        let active = self.active().map_or(0, |segment| segment.bytes - segment.end);
+        active + self.spare.len() as u64 * (self.segment_bytes - self.record_cost_max)
     }
 
     /// Why there is not more room.
