@@ -254,6 +254,21 @@ fn what_was_accepted_always_fits() {
 }
 
 #[test]
+fn what_was_accepted_fits_although_segments_do_not_divide_by_it() {
+    // Three blocks for each record, alone in its batch: every segment of 16 leaves one unused.
+    let mut config = small_config();
+    config.batch_bytes_max = BLOCK;
+    config.record_bytes_max = 12_000;
+    config.spare_segments = 3;
+    let mut world = World::new(config);
+    world.settle();
+    while world.submit(&payload(7, 12_000)).is_ok() {}
+    let accepted = world.journal.next_position() - 1;
+    world.settle();
+    assert_eq!((accepted, world.journal.durable_position()), (13, 13));
+}
+
+#[test]
 fn a_full_file_system_refuses_and_is_tried_again_at_a_pace() {
     let mut world = World::new(small_config());
     let fail = |world: &mut World| {

@@ -208,3 +208,58 @@ impl BatchRoom {
         self.0.hand_over();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn gate(room: i64) -> Arc<Gate> {
+        let limits = Limits::new(&Config::default()).unwrap();
+        let gate = Arc::new(Gate::new(&limits, Arc::new(Stats::default())));
+        gate.settle(0, room);
+        gate
+    }
+
+    #[test]
+    fn room_is_neither_made_nor_lost_between_threads() {
+        let gate = gate(100_000);
+        let taken = Arc::new(AtomicI64::new(0));
+        std::thread::scope(|scope| {
+            for step in 1..=4_u64 {
+                let (gate, taken) = (Arc::clone(&gate), Arc::clone(&taken));
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let cost = 1 + (round * step) % 40_000;
+                        let Ok(room) = gate.try_reserve(cost) else { continue };
+                        let now = taken.fetch_add(cost as i64, AcqRel) + cost as i64;
+                        assert!(now <= 100_000, "{now} bytes handed out");
+                        taken.fetch_sub(cost as i64, AcqRel);
+                        if round % 3 == 0 {
+                            // As a record that becomes durable and is trimmed at once.
+                            room.hand_over();
+                            gate.settle(cost, 0);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(gate.available.load(Acquire), 100_000);
+        assert_eq!(gate.reserved.load(Acquire), 0);
+        assert!(gate.try_reserve(100_000).is_ok());
+    }
+
+    #[test]
+    fn the_reason_of_a_refusal_is_the_one_that_holds() {
+        let gate = gate(8192);
+        assert_eq!(gate.try_reserve(8193).unwrap_err(), Refused::SegmentPending);
+        gate.set_shortage(Refused::DiskBudget);
+        assert_eq!(gate.try_reserve(8193).unwrap_err(), Refused::DiskBudget);
+        assert_eq!(gate.try_reserve(u64::MAX).unwrap_err(), Refused::InFlight);
+        assert_eq!(gate.try_reserve((64 << 20) + 1).unwrap_err(), Refused::InFlight);
+        gate.close(Refused::Failed);
+        gate.close(Refused::Closed);
+        assert_eq!(gate.try_reserve(1).unwrap_err(), Refused::Failed, "the first reason stays");
+        assert_eq!(gate.stats.snapshot().refused.iter().sum::<u64>(), 5);
+    }
+}
