@@ -1,5 +1,7 @@
 //! Starting a node, in the order that its invariants need.
 
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -111,25 +113,11 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
     let admin = start_admin(&config, &rest, &readiness, &metrics)?;
-    for (worker, sockets) in workers.iter().zip(sockets) {
-        for socket in sockets {
-            // Its receiver lives as long as the worker's thread.
-            let _ = worker.commands.send(Command::Listen(socket));
-        }
-        worker.mailbox.post(Letter::Event(Event::Tick));
-    }
+    accept(&workers, sockets);
     readiness.note("driver", "io_uring: the self-test of the ring passed");
     readiness.note("journal", storage.device.clone());
     readiness.clear("starting");
-    let boot = Boot {
-        listen: listen.clone(),
-        admin,
-        driver: "io_uring",
-        driver_why: "the self-test of the ring passed".to_owned(),
-        rings: format!("1 ring each, {slots} connections a ring"),
-        journal_device: storage.device.clone(),
-        recovery: storage.recovery.clone(),
-    };
+    let boot = what_stands((&listen, admin), slots, &storage);
     let summary = boot::summary(&boot, &config, &limits);
     let node = Node {
         listen,
@@ -144,6 +132,30 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         _data_dir: data_dir,
     };
     Ok((node, summary))
+}
+
+/// The facts of the boot summary.
+fn what_stands((listen, admin): (&[SocketAddr], SocketAddr), slots: u32, it: &Storage) -> Boot {
+    Boot {
+        listen: listen.to_vec(),
+        admin,
+        driver: "io_uring",
+        driver_why: "the self-test of the ring passed".to_owned(),
+        rings: format!("1 ring each, {slots} connections a ring"),
+        journal_device: it.device.clone(),
+        recovery: it.recovery.clone(),
+    }
+}
+
+/// Hands each worker its listening sockets.
+fn accept(workers: &[WorkerThread], sockets: Vec<Vec<OwnedFd>>) {
+    for (worker, sockets) in workers.iter().zip(sockets) {
+        for socket in sockets {
+            // Its receiver lives as long as the worker's thread.
+            let _ = worker.commands.send(Command::Listen(socket));
+        }
+        worker.mailbox.post(Letter::Event(Event::Tick));
+    }
 }
 
 /// Opens the rings of a worker on its own thread, where they must be used.
@@ -417,7 +429,7 @@ fn start_admin(
     rest: &RestService,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
-) -> Result<std::net::SocketAddr, Failure> {
+) -> Result<SocketAddr, Failure> {
     let token = match config.admin.token_file.as_os_str().is_empty() {
         true => None,
         false => Some(
