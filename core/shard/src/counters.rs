@@ -54,7 +54,7 @@ pub struct Counters {
     pub rows_missing: u64,
     /// Receipts that left untold because a device had too many.
     pub receipts_trimmed: u64,
-    /// Queues marked as having a gap.
+    /// Messages that a full queue did not take, one for each such queue: it has a gap now.
     pub gaps: u64,
     /// Commands dropped because their connection ended before they could run.
     pub orphaned_commands: u64,

@@ -321,7 +321,9 @@ impl Shard {
     pub(crate) fn send_durable(&mut self, at: UserSlot, head: &MessageHead, turn: &mut Turn<'_>) {
         let (device, message_id) = (head.from_device, head.message_id);
         let Some(sending) = self.finish_send(at, device, message_id) else {
-            unreachable!("a send stays in flight until it is durable or refused");
+            // What was durable just before the journal failed was answered as outcome unknown.
+            assert!(self.journal_failed, "a send stays in flight until it is durable or refused");
+            return;
         };
         self.counters.sends_accepted += 1;
         let accepted = Accepted { id: head.id, digest: head.digest };

@@ -173,6 +173,8 @@ impl Resident {
         let at = match self.devices.binary_search_by_key(&id, |device| device.id) {
             Ok(at) => at,
             Err(at) => {
+                // Most users have one or two: not the four that a vector would begin with.
+                self.devices.reserve_exact(1);
                 self.devices.insert(at, Device::new(id, false));
                 at
             }

@@ -187,6 +187,24 @@ fn a_failed_journal_answers_everything_in_flight_and_all_that_comes() {
 }
 
 #[test]
+fn what_was_durable_before_the_failure_is_delivered_though_its_outcome_was_unknown() {
+    let mut world = World::new(1);
+    let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    world.send(a, 1, 1, bob, b"x");
+    world.step(crate::world::Step::Commit);
+    world.handle(0, ringpost_shard::Event::JournalFailed);
+    world.settle();
+    assert_eq!(world.errors(a), [(1, ErrorCode::Unavailable)]);
+    assert!(world.receipts(a).is_empty());
+    assert_eq!(world.messages(b).len(), 1);
+    world.send(a, 2, 1, bob, b"x");
+    world.settle();
+    assert_eq!(world.receipts(a).len(), 1, "repeated, it is found in the store");
+}
+
+#[test]
 fn presence_is_not_offered_and_says_so() {
     let mut world = World::new(1);
     let alice = world.user(0, 0);
