@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 
 use crate::step::{Action, Step};
-use crate::tools;
+use crate::{tools, torture};
 
 /// How long the whole gate may take on two cores, from a fresh clone, in seconds.
 const WHOLE_BUDGET_S: u64 = 25 * 60;
@@ -102,6 +102,12 @@ const STEPS: &[Step] = &[
             environment: &[("RUSTFLAGS", "--cfg loom")],
         },
         budget_s: 120,
+    },
+    Step {
+        name: "torture",
+        defends: "what is acknowledged survives the death of the server",
+        action: Action::Task { words: "kill the server 20 times, seed 1", run: torture::gate },
+        budget_s: 60,
     },
 ];
 

@@ -9,6 +9,7 @@
 mod gate;
 mod step;
 mod tools;
+mod torture;
 
 use std::path::Path;
 
@@ -26,11 +27,14 @@ struct Cli {
 enum Task {
     /// Run the whole gate: what must pass before a change lands.
     Test(gate::Args),
+    /// Kill the server under its clients, again and again, and count what it kept.
+    Torture(torture::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Test(args) => gate::run(&args, repository()),
+        Task::Torture(args) => torture::run(&args, repository()),
     }
 }
 

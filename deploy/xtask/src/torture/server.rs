@@ -1,0 +1,184 @@
+//! The server under torture: the real binary as a process, killed and started again.
+//!
+//! Owns the process, its addresses, its data directory and its log. The data and the log stay
+//! where they are when a run fails; [`Server::remove`] clears them away after a good one.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+use super::ledger::Device;
+
+/// How long a start may take, recovery included, on a machine that does other things as well.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Between two questions whether the server is ready.
+const READY_POLL: Duration = Duration::from_millis(10);
+
+/// Ports that are tried. They lie below those that the kernel gives to outgoing connections:
+/// a client that connects to such a port while nobody listens may be connected to itself.
+const PORTS: std::ops::Range<u16> = 17_400..27_400;
+
+/// Settings of the run: small segments, so that switching and trimming happen between kills.
+const SETTINGS: &[&str] = &["--set", "journal.segment_bytes=4MiB", "--log-level", "info"];
+
+/// The server, running or killed.
+pub(super) struct Server {
+    binary: PathBuf,
+    folder: PathBuf,
+    workers: u16,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// Takes free ports and a new folder below `target/torture`; starts nothing yet.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or no port is free.
+    pub(super) fn prepare(repository: &Path, workers: u16) -> anyhow::Result<Self> {
+        let folder = repository.join(format!("target/torture/{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut ports = free_ports();
+        let mut port = || ports.next().context("no port is free");
+        Ok(Self {
+            binary: repository.join("target/release/ringpost"),
+            folder,
+            workers,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port()?)),
+            admin: SocketAddr::from((Ipv4Addr::LOCALHOST, port()?)),
+            process: None,
+        })
+    }
+
+    /// Where clients connect; the same after each start.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// What the server said, of all its lives.
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Starts the server on the data that it left, and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started, ends by itself, or is not ready in time.
+    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let child = Command::new(&self.binary)
+            .args(["--listen", &self.listen.to_string()])
+            .args(["--admin-listen", &self.admin.to_string()])
+            .args(["--workers", &self.workers.to_string()])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .args(SETTINGS)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.binary.display()))?;
+        self.process = Some(child);
+        let begun = Instant::now();
+        while !self.is_ready() {
+            if let Some(status) = self.ended()? {
+                bail!("the server ended by itself while starting: {status}");
+            }
+            ensure!(begun.elapsed() < READY_DEADLINE, "not ready within {READY_DEADLINE:?}");
+            thread::sleep(READY_POLL);
+        }
+        Ok(())
+    }
+
+    /// Kills the server with SIGKILL.
+    ///
+    /// # Errors
+    /// When it was not running any more: it must live until it is killed.
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.ended()? {
+            bail!("the server ended by itself: {status}");
+        }
+        let mut child = self.process.take().context("the server was not started")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// How the process ended, if it did.
+    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(match &mut self.process {
+            Some(child) => child.try_wait()?,
+            None => None,
+        })
+    }
+
+    /// Whether the server answers `/readyz` with 200.
+    fn is_ready(&self) -> bool {
+        let ask = || -> std::io::Result<bool> {
+            let mut stream = TcpStream::connect(self.admin)?;
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+            let mut line = [0; b"HTTP/1.1 200".len()];
+            stream.read_exact(&mut line)?;
+            Ok(line == *b"HTTP/1.1 200")
+        };
+        ask().unwrap_or(false)
+    }
+
+    /// An access token, by the command of the binary; the server must have run once.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub(super) fn token(&self, device: Device) -> anyhow::Result<String> {
+        let output = Command::new(&self.binary)
+            .args(["token", "--user", &device.user.to_string()])
+            .args(["--device", &device.number.to_string()])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`ringpost token` failed: {said}");
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// Removes data and log after a good run.
+    ///
+    /// # Errors
+    /// When the folder cannot be removed.
+    pub(super) fn remove(&self) -> anyhow::Result<()> {
+        fs::remove_dir_all(&self.folder)
+            .with_context(|| format!("cannot remove {}", self.folder.display()))
+    }
+}
+
+/// However a run ends, no process stays behind.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.process {
+            // An error means that it has ended already, which is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Ports on which nobody listens, from a place that differs between two runs side by side.
+fn free_ports() -> impl Iterator<Item = u16> {
+    let span = u32::from(PORTS.end - PORTS.start);
+    let first = std::process::id().wrapping_mul(64) % span;
+    (0..span)
+        .map(move |step| PORTS.start + ((first + step) % span) as u16)
+        .filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+}
