@@ -25,3 +25,4 @@ pub mod output;
 pub mod readiness;
 pub mod rest;
 pub mod serve;
+mod try_tour;

@@ -12,10 +12,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Loaded, Sources};
 use crate::exit::{Failure, Kind};
-use crate::{node, output};
+use crate::{node, output, try_tour};
 
 const AFTER_HELP: &str = "\
 Start here:
+  ringpost try                          a tour: what it does, and that it does it
   ringpost                              serve on 127.0.0.1:7400, data in ./ringpost-data
   ringpost check-config                 is the configuration good, and what does it allow?
   ringpost token --user UUID --device 1 an access token for development
@@ -81,6 +82,10 @@ enum Command {
     /// The server must have run once in the data directory (its first start makes the key).
     /// Whoever can run this can be any user: guard the directory.
     Token(Token),
+    /// A tour: two people, every promise checked against a real server that is killed on the way
+    ///
+    /// Takes no settings: the server runs on a temporary directory and free ports.
+    Try,
     /// Check that the kernel offers what the server needs, by doing it
     SelfTest,
     /// Look into a journal, read-only
@@ -143,6 +148,7 @@ fn run(
             output::say(&commands::check_config(&loaded, keys)?);
             Ok(())
         }
+        Command::Try => try_tour::run(),
         Command::SelfTest => {
             output::say(&commands::self_test()?);
             Ok(())
