@@ -62,18 +62,28 @@ impl Worker {
         }
     }
 
-    /// Starts one send for every connection that was written to in this turn.
+    /// Starts one send for every connection that was written to in this turn. Room in one outbox
+    /// may bring pushes that write to it, or to others, again: until nobody is left.
     pub(super) fn flush(&mut self, now: Now) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for slot in dirty.drain(..) {
-            let Some(connection) = self.connections.find(slot) else { continue };
-            connection.dirty = false;
-            if let Some(buffer) = connection.outbox.as_mut().and_then(|outbox| outbox.take_send()) {
-                self.operations.push(Operation::Send(slot, buffer));
+        while !self.dirty.is_empty() {
+            let mut dirty = std::mem::take(&mut self.dirty);
+            for slot in dirty.drain(..) {
+                self.flush_one(slot, now);
             }
-            self.after_write(slot, now);
+            // Keeps the allocation unless somebody was written to meanwhile.
+            if self.dirty.is_empty() {
+                self.dirty = dirty;
+            }
         }
-        self.dirty = dirty;
+    }
+
+    fn flush_one(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        connection.dirty = false;
+        if let Some(buffer) = connection.outbox.as_mut().and_then(|outbox| outbox.take_send()) {
+            self.operations.push(Operation::Send(slot, buffer));
+        }
+        self.after_write(slot, now);
     }
 
     /// A send is over.
