@@ -28,6 +28,10 @@ const OUTSTANDING_MAX: usize = 16;
 /// New messages of one turn, at most; with turns of 5 ms this stays below the server's rates.
 const NEW_PER_TURN: u64 = 3;
 
+/// What all devices together have not been shown yet, at most, for new messages to be made: the
+/// queues are to be drained between kills, not only filled.
+const BACKLOG_MAX: u64 = 2_000;
+
 /// The window that clients ask for: small, so that it is often full.
 const WINDOW_PUSHES: u32 = 32;
 
@@ -311,7 +315,7 @@ impl Client {
     }
 
     fn make_messages(&mut self) {
-        if self.role.partners.is_empty() {
+        if self.role.partners.is_empty() || self.shared.ledger().backlog() > BACKLOG_MAX {
             return;
         }
         let room = (OUTSTANDING_MAX - self.outstanding.len()) as u64;

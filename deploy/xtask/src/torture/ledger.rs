@@ -189,10 +189,14 @@ impl Ledger {
         Err(format!("`delivered` for {id}, which no device of {peer} has acked"))
     }
 
+    /// How many times something has yet to be shown, all messages and devices together.
+    pub(super) fn backlog(&self) -> u64 {
+        self.owed.saturating_sub(self.counts.shown + self.counts.copies)
+    }
+
     /// Whether every message was answered and shown by everyone who must show it.
     pub(super) fn is_drained(&self) -> bool {
-        self.counts.acknowledged == self.counts.made
-            && self.counts.shown + self.counts.copies >= self.owed
+        self.counts.acknowledged == self.counts.made && self.backlog() == 0
     }
 
     /// Everything that is wrong with a ledger to which nothing will be added.
