@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and the help that teaches it.
 //!
 //! Owns the arguments and which layer of the configuration they become. The commands themselves
-//! stand in [`commands`]; `serve` is handed in by the binary, which alone wires all layers.
+//! stand in `commands`; `serve` is handed in by the binary, which alone wires all layers.
 
 mod commands;
 

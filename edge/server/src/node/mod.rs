@@ -6,7 +6,7 @@
 //!  stop:  goaway, connections leave -> workers -> journal (flushed) -> store (persisted)
 //! ```
 //! Invariants: no connection is accepted before the store has everything that the journal holds;
-//! a worker never waits for another thread, and every queue into a worker is a [`mailbox`].
+//! a worker never waits for another thread, and every queue into a worker is a `mailbox`.
 
 mod control;
 mod driver;
