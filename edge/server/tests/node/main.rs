@@ -1,0 +1,17 @@
+//! The real binary, on a directory and ports of its own, and clients over real sockets.
+//!
+//! Setup: a [`rig::Node`]. Action: what clients, attackers and operators do. Expectation: what
+//! PROTOCOL.md and the command line promise. Nothing here is measured in time: every wait has a
+//! generous end and goes on as soon as it can. [`rig`] starts nodes, [`peer`] speaks to them.
+#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+mod abuse;
+mod abuse_sign_in;
+mod abuse_websocket;
+mod foreign_library;
+mod kill;
+mod pairings;
+mod peer;
+mod rig;
+mod shutdown;
+mod storage_faults;

@@ -1,0 +1,243 @@
+//! Nodes: the binary as a child process, its tokens, its counters, its log.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::peer::{Encoding, Peer};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_ringpost");
+
+/// Lets the kernel choose.
+pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
+
+/// How long anything may take before the test gives up: far beyond what a loaded machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    child: Child,
+    dir: Arc<TempDir>,
+    settings: Vec<String>,
+    /// Kept open: the server may go on writing.
+    _summary: BufReader<ChildStdout>,
+}
+
+impl Node {
+    /// Starts a server on a new directory, with these `KEY=VALUE`, and waits until it is ready.
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let mut own: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        // Segments are written in advance: small ones start fast.
+        own.push("journal.segment_bytes=4MiB".to_owned());
+        Self::start_on(dir, own)
+    }
+
+    /// The same, for a test that lets writes fail by the limit on the size of files: without the
+    /// signal, which would end the process first.
+    pub(crate) fn start_without_size_signal(settings: &[&str]) -> Self {
+        let mut node = Self::start(settings);
+        node.kill();
+        let (dir, settings) = (Arc::clone(&node.dir), node.settings.clone());
+        let serve = serve_command(ANY_PORT, &node.data_dir(), &settings);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]);
+        shell.arg(serve.get_program()).args(serve.get_args());
+        Self::spawn(shell, dir, settings)
+    }
+
+    /// Starts a server on the directory of one that has ended.
+    pub(crate) fn restart(mut self) -> Self {
+        self.child.wait().unwrap();
+        Self::start_on(Arc::clone(&self.dir), std::mem::take(&mut self.settings))
+    }
+
+    fn start_on(dir: Arc<TempDir>, settings: Vec<String>) -> Self {
+        let command = serve_command(ANY_PORT, &dir.path().join("data"), &settings);
+        Self::spawn(command, dir, settings)
+    }
+
+    fn spawn(mut command: Command, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(dir.path().join("log"))
+            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut summary = BufReader::new(child.stdout.take().unwrap());
+        let (mut address, mut admin) = (None, None);
+        while address.is_none() || admin.is_none() {
+            let mut line = String::new();
+            if summary.read_line(&mut line).unwrap() == 0 {
+                let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+                panic!("no boot summary; {:?}\n{log}", child.wait());
+            }
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["clients", bound, ..] => {
+                    address = Some(bound.trim_end_matches(',').parse().unwrap());
+                }
+                ["admin", bound, ..] => {
+                    admin = Some(bound.trim_start_matches("http://").parse().unwrap());
+                }
+                _ => {}
+            }
+        }
+        let (address, admin) = (address.unwrap(), admin.unwrap());
+        let node = Self { address, admin, child, dir, settings, _summary: summary };
+        eventually("ready", || node.admin_get("/readyz").starts_with("HTTP/1.1 200"));
+        node
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it logged, over all starts.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// An access token by the command line, with further arguments.
+    pub(crate) fn token_with(&self, user: Uuid, device: u8, arguments: &[&str]) -> String {
+        let output = Command::new(BINARY)
+            .args(["token", "--user", &user.to_string(), "--device", &device.to_string()])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn token(&self, user: Uuid, device: u8) -> String {
+        self.token_with(user, device, &[])
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub(crate) fn admin_get(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        exchange(self.admin, request.as_bytes())
+    }
+
+    /// A counter or gauge by name and labels, as `/metrics` writes them.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = self.admin_get("/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Fails only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            // Beside the failure, whose output the harness captures.
+            let _ = writeln!(std::io::stderr().lock(), "{}", self.log());
+        }
+    }
+}
+
+/// The command that serves on `data_dir`.
+pub(crate) fn serve_command(listen: &str, data_dir: &Path, settings: &[String]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(["--listen", listen, "--admin-listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(data_dir).args(["--workers", "2"]);
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    command
+}
+
+/// Waits until `holds`; panics after [`PATIENCE`].
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Writes all, and reads until the other side closes.
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // It may refuse before it has read all; what it answered is read all the same.
+    let _ = stream.write_all(request);
+    rest_of(&mut stream)
+}
+
+/// Reads until the other side closes.
+pub(crate) fn rest_of(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4_096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A node under attack, and somebody who only wants to talk.
+pub(crate) struct Siege {
+    pub(crate) node: Node,
+    bystander: Peer,
+}
+
+impl Siege {
+    pub(crate) fn begin(settings: &[&str]) -> Self {
+        let node = Node::start(settings);
+        let bystander = Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1);
+        Self { node, bystander }
+    }
+
+    /// The bystander is still served, and each of these counters has come to its number.
+    pub(crate) fn end(mut self, counters: &[(&str, u64)]) {
+        self.bystander.ping();
+        for &(name, count) in counters {
+            let node = &self.node;
+            eventually(&format!("{name} at {count}"), || node.metric(name) >= count);
+        }
+        self.bystander.ping();
+    }
+}

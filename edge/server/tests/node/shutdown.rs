@@ -1,0 +1,56 @@
+//! The end by a signal, and a second server where one runs.
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::peer::{Encoding, Peer};
+use crate::rig::{ANY_PORT, Node, serve_command};
+
+#[test]
+fn clients_are_told_to_leave_and_nothing_is_lost() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut node = Node::start(&[]);
+        let (alice, bob) = (Uuid::new_v4(), Uuid::new_v4());
+        let mut peers = [Encoding::Tcp, Encoding::Json, Encoding::Bin]
+            .map(|encoding| Peer::sign_in_live(&node, encoding, Uuid::new_v4(), 1));
+        Peer::sign_in_live(&node, Encoding::Bin, bob, 1);
+        let mut a = Peer::sign_in_live(&node, Encoding::Json, alice, 1);
+        let id = a.send(bob, b"before the end");
+        node.signal(signal);
+        for peer in peers.iter_mut().chain([&mut a]) {
+            let goaway = peer.hear_kind("goaway");
+            assert_eq!((&goaway["code"], &goaway["name"]), (&json!(1001), &json!("going_away")));
+        }
+        let [first, second, third] = &mut peers;
+        // One leaves as asked; the others are closed.
+        first.say(&json!({"type": "bye"}));
+        assert_eq!(first.last_word(), Some(1000));
+        assert_eq!(second.last_word(), Some(1001));
+        assert_eq!(third.last_word(), Some(1001));
+        assert_eq!(node.wait().code(), Some(0), "{}", node.log());
+        let node = node.restart();
+        let mut b = Peer::sign_in(&node, Encoding::Tcp, bob, 1);
+        assert_eq!(b.hear_kind("new_message")["id"], id);
+    }
+}
+
+#[test]
+fn a_second_server_on_the_same_data_or_address_is_refused() {
+    let node = Node::start(&[]);
+    let output = serve_command(ANY_PORT, &node.data_dir(), &[]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{text}");
+    let owner = format!("(process {})", node.pid());
+    assert!(text.contains("another ringpost server") && text.contains(&owner), "{text}");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let listen = node.address.to_string();
+    let output = serve_command(&listen, &elsewhere.path().join("data"), &[]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{text}");
+    assert!(text.contains(&listen), "{text}");
+
+    let mut peer = Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1);
+    peer.ping();
+}
