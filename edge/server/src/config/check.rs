@@ -20,7 +20,7 @@ pub const WORKERS_MAX: u16 = 256;
 const LISTEN_MAX: usize = 16;
 
 /// Smallest and largest segment: below, recycling never stops; above, recovery reads for long.
-pub const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+pub const SEGMENT_BYTES: RangeInclusive<u64> = 4 << 20..=1 << 30;
 
 /// Segments that the disk budget must hold: one written, one applied, one prewritten, one spare.
 const SEGMENTS_MIN: u64 = 4;

@@ -1,6 +1,6 @@
 //! What the journal thread needs of a disk while it runs: write a batch, make it durable.
 //!
-//! Two implementations, told apart at run time: [`file`] (std, the page cache, `fdatasync`) and
+//! Two implementations, told apart at run time: [`mod@file`] (std, the page cache, `fdatasync`) and
 //! [`glommio`] (io_uring, direct I/O). Creating, deleting and reading segments is the same for
 //! both and is done by `directory`, beside the journal thread.
 
