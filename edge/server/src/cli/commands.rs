@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use ringpost_journal::Inspection;
 use ringpost_wire::{DeviceId, UserId};
 
 use super::Token;
@@ -52,11 +53,17 @@ pub(super) fn self_test() -> Result<String, Failure> {
     ))
 }
 
-/// `journal inspect`: a listing for people.
-pub(super) fn inspect(directory: &Path) -> Result<String, Failure> {
-    let listing =
-        ringpost_journal::inspect(directory).map_err(|error| Failure::new(Kind::Storage, error))?;
-    Ok(listing.to_string())
+/// `journal inspect`: what is in a journal.
+pub(super) fn inspect(directory: &Path) -> Result<Inspection, Failure> {
+    ringpost_journal::inspect(directory).map_err(|error| Failure::new(Kind::Storage, error))
+}
+
+/// Fails if the journal is damaged; the listing has said where.
+pub(super) fn sound(inspection: &Inspection) -> Result<(), Failure> {
+    match inspection.damage.len() {
+        0 => Ok(()),
+        _ => Err(Failure::new(Kind::Storage, anyhow!("the journal is damaged (see above)"))),
+    }
 }
 
 /// `token`: an access token for development.

@@ -102,6 +102,9 @@ enum Command {
 #[derive(Subcommand, Debug)]
 enum Journal {
     /// List segments, batches and damage of the journal in DIR (`<data_dir>/journal`)
+    ///
+    /// Exit code 74 if anything is damaged. The server may be running: what it writes meanwhile
+    /// can look unfinished.
     Inspect {
         /// The journal's directory
         #[arg(value_name = "DIR")]
@@ -154,8 +157,9 @@ fn run(
             Ok(())
         }
         Command::Journal(Journal::Inspect { directory }) => {
-            output::say(&commands::inspect(&directory)?);
-            Ok(())
+            let inspection = commands::inspect(&directory)?;
+            output::say(&inspection.to_string());
+            commands::sound(&inspection)
         }
         Command::JournalProbe { directory } => {
             ringpost_journal::device::probe::probe_child(&directory)

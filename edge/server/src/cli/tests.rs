@@ -113,6 +113,23 @@ fn token_needs_a_data_directory_and_then_signs_for_the_verifier() {
 }
 
 #[test]
+fn a_journal_is_listed_and_what_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let failure = commands::inspect(&dir.path().join("none")).unwrap_err();
+    assert_eq!(failure.kind, Kind::Storage);
+    let config = ringpost_journal::Config {
+        segment_bytes: 1 << 20,
+        batch_bytes_max: 1 << 20,
+        record_bytes_max: 128 << 10,
+        ..Default::default()
+    };
+    let path = dir.path().join("journal");
+    drop(ringpost_journal::open(&path, &config, 0).unwrap());
+    let line = parse(&["journal", "inspect", path.to_str().unwrap()]);
+    run(line, |_| panic!("served")).unwrap();
+}
+
+#[test]
 fn arguments_out_of_range_are_refused_by_the_parser() {
     for arguments in [
         ["token", "--user", "x", "--device", "1"].as_slice(),

@@ -115,8 +115,9 @@ impl Checker<'_> {
         let memory = 1 << 20..=64 << 30;
         self.size("journal.pending_bytes_max", journal.pending_bytes_max, memory.clone());
         self.size("journal.unapplied_bytes_max", journal.unapplied_bytes_max, memory.clone());
-        self.size("store.cache_bytes", config.store.cache_bytes, memory.clone());
-        self.size("store.write_buffer_bytes_max", config.store.write_buffer_bytes_max, memory);
+        self.size("store.cache_bytes", config.store.cache_bytes, memory);
+        let buffers = 20 << 20..=64 << 30;
+        self.size("store.write_buffer_bytes_max", config.store.write_buffer_bytes_max, buffers);
     }
 
     fn auth(&mut self, auth: &Auth) {
@@ -185,6 +186,13 @@ impl Checker<'_> {
         self.size("limits.outboxes_bytes_max", limits.outboxes_bytes_max, shared);
         self.size("limits.receive_buffers_bytes", limits.receive_buffers_bytes, 1 << 20..=16 << 30);
         self.size("limits.resident_bytes_max", limits.resident_bytes_max, 1 << 20..=1 << 40);
+        self.size("limits.in_flight_bytes_max", limits.in_flight_bytes_max, 1 << 20..=1 << 40);
+        let entries = limits.queue_entries_max.into();
+        self.number("limits.queue_entries_max", entries, 1..=10_000_000);
+        let queue = limits.message_bytes_max.min(*content.end())..=1 << 40;
+        self.size("limits.queue_bytes_max", limits.queue_bytes_max, queue);
+        self.duration("limits.queue_ttl", limits.queue_ttl, hour, 365 * 24 * hour);
+        self.number("limits.devices_per_user_max", limits.devices_per_user_max.into(), 1..=127);
         let bad = limits.origins.iter().find(|origin| !is_origin(origin)).cloned();
         if let Some(origin) = bad {
             let allowed = "scheme and host as browsers send them, such as \

@@ -230,8 +230,20 @@ fn try_alone(
         Err(error) => {
             let message = error.message();
             let allowed = message.split_once(", expected ").map_or(message, |(_, after)| after);
-            Err(problem(allowed.to_owned()))
+            Err(problem(plain_words(allowed).to_owned()))
         }
+    }
+}
+
+/// What serde calls a type, as an operator calls it.
+fn plain_words(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number up to 255",
+        "u16" => "a whole number up to 65535",
+        "u32" => "a whole number up to 4294967295",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        other => other,
     }
 }
 

@@ -5,8 +5,14 @@
 
 use std::time::Duration;
 
+use ringpost_journal::Config as JournalConfig;
+use ringpost_ring::RingConfig;
+use ringpost_shard::ShardLimits;
+use ringpost_store::engine::FjallLimits;
+use ringpost_store::thread::ThreadLimits;
 use ringpost_wire::limits::TOKEN_BYTES_MAX;
 
+use super::parts;
 use super::quantity::size_rounded;
 use super::sections::Config;
 use crate::host::HostMemory;
@@ -36,7 +42,7 @@ pub struct MemoryLine {
 }
 
 /// The limits of this process.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Worker threads, at least 1.
     pub workers: u16,
@@ -44,10 +50,16 @@ pub struct Limits {
     pub connections_per_worker_max: u32,
     /// Bytes of answers that may wait at one worker.
     pub outboxes_per_worker_bytes_max: u64,
-    /// Receive buffers of one worker, bytes.
-    pub receive_buffers_per_worker_bytes: u64,
-    /// Resident user state of one worker, bytes.
-    pub resident_per_worker_bytes_max: u64,
+    /// Of each worker's shard.
+    pub shard: ShardLimits,
+    /// Of each worker's ring.
+    pub ring: RingConfig,
+    /// Of the journal.
+    pub journal: JournalConfig,
+    /// Of the embedded engine.
+    pub store: FjallLimits,
+    /// Of the threads between journal and store.
+    pub store_threads: ThreadLimits,
     /// How long a drain may take.
     pub drain_deadline: Duration,
     /// The sum, line by line.
@@ -83,22 +95,27 @@ impl Limits {
     ) -> Result<Self, LimitsError> {
         let workers = if config.workers == 0 { cores } else { config.workers };
         let workers = workers.clamp(1, super::WORKERS_MAX);
-        let share = |total: u64| total.div_ceil(u64::from(workers));
         let keys = &config.limits;
         // Homes are random: leave a worker a quarter more than its even share, so that chance
         // does not refuse while others have room.
-        let even = share(keys.connections_max.into());
+        let even = parts::share(keys.connections_max.into(), workers);
         let connections = if workers == 1 { even } else { even + even / 4 };
-        let limits = Self {
+        let connections = connections.try_into().unwrap_or(u32::MAX);
+        let mut limits = Self {
             workers,
-            connections_per_worker_max: connections.try_into().unwrap_or(u32::MAX),
-            outboxes_per_worker_bytes_max: share(keys.outboxes_bytes_max),
-            receive_buffers_per_worker_bytes: share(keys.receive_buffers_bytes),
-            resident_per_worker_bytes_max: share(keys.resident_bytes_max),
+            connections_per_worker_max: connections,
+            outboxes_per_worker_bytes_max: parts::share(keys.outboxes_bytes_max, workers)
+                .max(keys.outbox_bytes_max),
+            shard: parts::shard(config, workers, connections),
+            ring: parts::ring(config, workers, connections),
+            journal: parts::journal(config),
+            store: parts::store(config),
+            store_threads: parts::store_threads(config),
             drain_deadline: config.drain_deadline,
-            memory: memory_lines(config),
+            memory: Vec::new(),
             host_memory,
         };
+        limits.memory = memory_lines(config, &limits);
         limits.fits()?;
         Ok(limits)
     }
@@ -125,62 +142,43 @@ impl Limits {
     }
 }
 
-fn memory_lines(config: &Config) -> Vec<MemoryLine> {
-    let keys = &config.limits;
-    let each = |count: u64, bytes: u64| format!("{count} x {}", size_rounded(bytes));
-    let line =
-        |what, key, bytes: u64, arithmetic: String| MemoryLine { what, bytes, key, arithmetic };
-    let plain = |what, key, bytes: u64| line(what, key, bytes, String::new());
+/// Every bound on memory, with the key that changes it.
+fn memory_lines(config: &Config, limits: &Limits) -> Vec<MemoryLine> {
+    let (keys, workers) = (&config.limits, u64::from(limits.workers));
+    let each = |what, key, count: u64, bytes: u64| {
+        let arithmetic = format!("{count} x {}", size_rounded(bytes));
+        MemoryLine { what, bytes: count * bytes, key, arithmetic }
+    };
+    let plain = |what, key, bytes| MemoryLine { what, bytes, key, arithmetic: String::new() };
     let connections = u64::from(keys.connections_max);
-    let rest_connections = u64::from(config.rest.connections_max);
+    let buffers = u64::from(limits.ring.buffers) * u64::from(limits.ring.buffer_bytes);
+    let outboxes = limits.outboxes_per_worker_bytes_max;
+    let ring = limits.ring.memory_bytes(limits.connections_per_worker_max) - buffers;
+    let resident = limits.shard.resident_bytes_max;
+    let in_flight = limits.shard.in_flight_bytes_max
+        + limits.shard.waiting_bytes_max
+        + limits.shard.recent_bytes_max;
+    let tables = limits.shard.bytes_max() - resident - in_flight;
+    let journal_waiting = config.journal.pending_bytes_max + limits.journal.batch_bytes_max;
     let rest_each = REST_CONNECTION_BYTES + config.rest.body_bytes_max;
-    let pages = crate::rest::PAGES_MAX as u64;
+    let rest = u64::from(config.rest.connections_max);
+    let (pages, page) = (crate::rest::PAGES_MAX as u64, crate::rest::PAGE_MEMORY_BYTES);
     let checks = u64::from(config.auth.verify_queue_max);
-    let mut lines = vec![
-        line(
-            "connections",
-            "limits.connections_max",
-            connections * CONNECTION_BYTES,
-            each(connections, CONNECTION_BYTES),
-        ),
-        plain(
-            "answers waiting to be written",
-            "limits.outboxes_bytes_max",
-            keys.outboxes_bytes_max,
-        ),
-        plain("receive buffers", "limits.receive_buffers_bytes", keys.receive_buffers_bytes),
-        plain("resident users", "limits.resident_bytes_max", keys.resident_bytes_max),
-        plain("journal, waiting", "journal.pending_bytes_max", config.journal.pending_bytes_max),
-        plain(
-            "journal, not yet applied",
-            "journal.unapplied_bytes_max",
-            config.journal.unapplied_bytes_max,
-        ),
-        plain("store cache", "store.cache_bytes", config.store.cache_bytes),
-        plain(
-            "store write buffers",
-            "store.write_buffer_bytes_max",
-            config.store.write_buffer_bytes_max,
-        ),
-        line(
-            "REST connections",
-            "rest.connections_max",
-            rest_connections * rest_each,
-            each(rest_connections, rest_each),
-        ),
-        line(
-            "history pages",
-            "",
-            pages * crate::rest::PAGE_MEMORY_BYTES,
-            each(pages, crate::rest::PAGE_MEMORY_BYTES),
-        ),
-        line(
-            "token checks waiting",
-            "auth.verify_queue_max",
-            checks * TOKEN_BYTES_MAX as u64,
-            each(checks, TOKEN_BYTES_MAX as u64),
-        ),
-    ];
-    lines.push(plain("process", "", BASE_BYTES));
-    lines
+    let unapplied = config.journal.unapplied_bytes_max;
+    vec![
+        each("connections", "limits.connections_max", connections, CONNECTION_BYTES),
+        each("answers to be written", "limits.outboxes_bytes_max", workers, outboxes),
+        each("receive buffers", "limits.receive_buffers_bytes", workers, buffers),
+        each("rings", "workers", workers, ring),
+        each("resident users", "limits.resident_bytes_max", workers, resident),
+        each("messages in flight", "limits.in_flight_bytes_max", workers, in_flight),
+        each("tables of the shards", "workers", workers, tables),
+        plain("journal, waiting", "journal.pending_bytes_max", journal_waiting),
+        plain("journal, not yet applied", "journal.unapplied_bytes_max", unapplied),
+        plain("store", "store.write_buffer_bytes_max", limits.store.memory_bytes_max()),
+        each("REST connections", "rest.connections_max", rest, rest_each),
+        each("history pages", "", pages, page),
+        each("token checks", "auth.verify_queue_max", checks, TOKEN_BYTES_MAX as u64),
+        plain("process", "", BASE_BYTES),
+    ]
 }

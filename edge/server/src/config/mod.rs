@@ -13,6 +13,7 @@ mod address;
 mod check;
 mod layers;
 mod limits;
+mod parts;
 mod problem;
 pub mod quantity;
 mod sections;

@@ -129,14 +129,14 @@ pub struct Store {
     /// Block cache.
     #[serde(with = "size")]
     pub cache_bytes: u64,
-    /// Write buffers of all tables together.
+    /// Write buffers of all tables together, those that wait to be flushed included.
     #[serde(with = "size")]
     pub write_buffer_bytes_max: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, write_buffer_bytes_max: 64 << 20 }
+        Self { cache_bytes: 64 << 20, write_buffer_bytes_max: 320 << 20 }
     }
 }
 
@@ -298,6 +298,19 @@ pub struct LimitKeys {
     /// Resident user state, all workers together.
     #[serde(with = "size")]
     pub resident_bytes_max: u64,
+    /// Content of messages on the way to the journal or just behind it, all workers together.
+    #[serde(with = "size")]
+    pub in_flight_bytes_max: u64,
+    /// Messages that may wait in one device's queue.
+    pub queue_entries_max: u32,
+    /// Content that may wait in one device's queue.
+    #[serde(with = "size")]
+    pub queue_bytes_max: u64,
+    /// How long an entry waits for its device.
+    #[serde(with = "duration")]
+    pub queue_ttl: Duration,
+    /// Devices of one user.
+    pub devices_per_user_max: u8,
     /// Origins from which browsers may connect; empty = only clients that send no `Origin`.
     pub origins: Vec<String>,
 }
@@ -309,14 +322,19 @@ impl Default for LimitKeys {
             unauthenticated_per_address_max: 1_000,
             handshake_deadline: Duration::from_secs(5),
             auth_deadline: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(30),
-            progress_deadline: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(120),
+            progress_deadline: Duration::from_secs(20),
             message_bytes_max: ringpost_wire::limits::MESSAGE_BYTES_MAX as u64,
             plaintext: false,
             outbox_bytes_max: 256 << 10,
-            outboxes_bytes_max: 128 << 20,
+            outboxes_bytes_max: 64 << 20,
             receive_buffers_bytes: 32 << 20,
             resident_bytes_max: 256 << 20,
+            in_flight_bytes_max: 128 << 20,
+            queue_entries_max: 10_000,
+            queue_bytes_max: 64 << 20,
+            queue_ttl: Duration::from_secs(30 * 86_400),
+            devices_per_user_max: 16,
             origins: Vec::new(),
         }
     }

@@ -154,12 +154,12 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
     expect("limits.ping_interval", "500ms", "1s to 1h");
     expect("limits.message_bytes_max", "-1", "64KiB");
     expect("limits.message_bytes_max", "1MiB", "256B to 64KiB");
-    expect("workers", "many", "u16");
+    expect("workers", "many", "a whole number up to 65535");
     expect("workers", "257", "0 to 256");
     expect("listen", "localhost:7400", "127.0.0.1:7400");
     expect("admin.listen", "7401", "ADDRESS:PORT");
     expect("journal.device", "tape", "glommio");
-    expect("limits.plaintext", "perhaps", "boolean");
+    expect("limits.plaintext", "perhaps", "true or false");
     expect("auth.provision", "never", "on_sign_in");
     expect("auth.audience", "", "1 to 256 bytes");
     expect("journal.segment_bytes", "1500KiB", "multiple of 1MiB");
@@ -230,8 +230,13 @@ fn limits_share_the_node_among_its_workers() {
     let four = Limits::compute(&config, 4, host).unwrap();
     assert_eq!(four.workers, 4);
     assert_eq!(four.connections_per_worker_max, config.limits.connections_max / 4 * 5 / 4);
-    assert_eq!(four.resident_per_worker_bytes_max, config.limits.resident_bytes_max / 4);
-    assert_eq!(one.memory_bytes(), four.memory_bytes(), "the sum is the node's");
+    assert_eq!(four.shard.resident_bytes_max, config.limits.resident_bytes_max / 4);
+    let in_flight =
+        four.shard.in_flight_bytes_max + four.shard.waiting_bytes_max + four.shard.recent_bytes_max;
+    assert_eq!(in_flight, config.limits.in_flight_bytes_max / 4);
+    // More workers cost their rings and tables, not another share of what clients may cost.
+    let more = four.memory_bytes() - one.memory_bytes();
+    assert!(more < one.memory_bytes() / 10, "{more}");
     config.workers = 3;
     assert_eq!(Limits::compute(&config, 1, host).unwrap().workers, 3);
 }
@@ -249,7 +254,32 @@ fn limits_that_allow_more_memory_than_there_is_are_refused_with_what_to_lower() 
 }
 
 #[test]
+fn what_the_parts_are_built_with_passes_their_own_checks() {
+    for workers in [1, 2, 7, 256] {
+        let mut config = Config { workers, ..Config::default() };
+        let limits = Limits::compute(&config, 1, None).unwrap();
+        limits.shard.check().unwrap();
+        ringpost_journal::Limits::new(&limits.journal).unwrap();
+        assert!(limits.ring.buffers.is_power_of_two());
+        let buffers = u64::from(limits.ring.buffers) * u64::from(limits.ring.buffer_bytes);
+        assert!(buffers <= config.limits.receive_buffers_bytes.max(64 * 4_096));
+        // The smallest of everything that the ranges allow.
+        config.journal.segment_bytes = 1 << 20;
+        config.journal.disk_budget_bytes = 4 << 20;
+        config.journal.pending_bytes_max = 1 << 20;
+        config.limits.receive_buffers_bytes = 1 << 20;
+        config.limits.in_flight_bytes_max = 1 << 20;
+        config.limits.resident_bytes_max = 1 << 20;
+        let limits = Limits::compute(&config, 1, None).unwrap();
+        limits.shard.check().unwrap();
+        ringpost_journal::Limits::new(&limits.journal).unwrap();
+    }
+}
+
+#[test]
 fn the_defaults_fit_a_host_of_two_gibibytes() {
     let host = HostMemory { bytes: 2 << 30, by_cgroup: false };
-    Limits::compute(&Config::default(), 64, Some(host)).unwrap();
+    for cores in [1, 2, 4, 8] {
+        Limits::compute(&Config::default(), cores, Some(host)).unwrap();
+    }
 }

@@ -14,7 +14,7 @@ use ringpost_conn::{ConnectionConfig, Letter, Tickets, Worker};
 use ringpost_journal::JournalHandle;
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
-use ringpost_shard::{Event, Homes, Shard, ShardConfig, ShardLimits};
+use ringpost_shard::{Event, Homes, Shard, ShardConfig};
 
 use super::control::{Registrations, Workers};
 use super::driver::{Clock, Command, Driver, Neighbours, Pending};
@@ -28,7 +28,7 @@ use crate::auth::{
 };
 use crate::boot::{self, Boot};
 use crate::clock;
-use crate::config::{CodeSenderKind, Config, Limits, Provision};
+use crate::config::{Auth, CodeSenderKind, Config, Limits};
 use crate::exit::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -37,12 +37,6 @@ use crate::serve::Prepared;
 
 /// The number of this node in the ids that it stamps. One node is all there is in embedded mode.
 const NODE: u32 = 1;
-
-/// Threads that check tokens.
-const TOKEN_THREADS: u8 = 1;
-
-/// Token checks that may wait; more sign-ins at once are told to come back.
-const TOKEN_QUEUE_MAX: u32 = 16_384;
 
 type Tokens = Arc<TokenService<(WorkerId, ConnectionKey)>>;
 
@@ -79,7 +73,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let waiting: Vec<Waiting> =
         (0..limits.workers).map(|number| open_rings(number, &limits)).collect::<Result<_, _>>()?;
     let mailboxes: Vec<_> = waiting.iter().map(|worker| Arc::clone(&worker.mailbox)).collect();
-    let mut storage = Storage::open(&config, &readiness)?;
+    let mut storage = Storage::open(&config, &limits, &readiness)?;
     let journal = storage.start_journal(&mailboxes, &readiness)?;
 
     let hash_seed = random_seed();
@@ -96,7 +90,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     metrics.register(rest.counters());
     let store = storage.threads.handle();
     metrics.register(Arc::new(StorageSource { journal: journal.handle(), store }));
-    let tokens = token_service(&verifier, &mailboxes)?;
+    let tokens = token_service(&config.auth, &verifier, &mailboxes)?;
     metrics.register(tokens.counters());
     let slots = waiting.first().map_or(0, |worker| worker.slots);
     let common = Common {
@@ -163,10 +157,7 @@ fn open_rings(number: u16, limits: &Limits) -> Result<Waiting, Failure> {
     let (opened, rings) = mpsc::channel();
     let (start, started) = mpsc::channel::<Start>();
     let (commands, received) = mpsc::channel();
-    let config = RingConfig {
-        slots_max: limits.connections_per_worker_max.clamp(1, RingConfig::SLOTS_LIMIT),
-        ..RingConfig::default()
-    };
+    let config = limits.ring.clone();
     let thread = std::thread::Builder::new()
         .name(format!("worker-{number}"))
         .stack_size(WORKER_STACK_BYTES)
@@ -286,16 +277,9 @@ impl Common<'_> {
             node: NODE,
             hash_seed: self.hash_seed,
             stamp_floor: self.storage.store.highest_stamp(),
-            provision: match self.config.auth.provision {
-                Provision::OnSignIn => ringpost_shard::Provision::OnSignIn,
-                Provision::Registered => ringpost_shard::Provision::RegisteredOnly,
-            },
+            provision: self.config.auth.provision.into(),
             plaintext_allowed: self.config.limits.plaintext,
-            limits: ShardLimits {
-                message_bytes_max: self.config.limits.message_bytes_max as u32,
-                resident_bytes_max: self.limits.resident_per_worker_bytes_max,
-                ..ShardLimits::default()
-            },
+            limits: self.limits.shard.clone(),
         });
         let homes = Homes::new(self.hash_seed, workers);
         let tickets = OwnTickets {
@@ -361,6 +345,7 @@ fn refused(error: AuthError) -> CredentialRefused {
 }
 
 fn token_service(
+    auth: &Auth,
     verifier: &Arc<TokenVerifier>,
     mailboxes: &[Arc<Mailbox>],
 ) -> Result<Tokens, Failure> {
@@ -370,7 +355,8 @@ fn token_service(
         mailboxes[usize::from(worker.0)].post(Letter::Verified { connection, answer });
     };
     let verifier = Arc::clone(verifier);
-    TokenService::start(verifier, TOKEN_THREADS, TOKEN_QUEUE_MAX, clock::wall_ms, answer)
+    let (threads, queue_max) = (auth.verify_threads, auth.verify_queue_max);
+    TokenService::start(verifier, threads, queue_max, clock::wall_ms, answer)
         .map(Arc::new)
         .map_err(|error| Failure::new(Kind::Host, error))
 }

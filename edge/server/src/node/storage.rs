@@ -12,14 +12,14 @@ use ringpost_journal::device::{DeviceKind, probe};
 use ringpost_journal::{JournalHandle, JournalThread, Opened};
 use ringpost_shard::Position;
 use ringpost_store::accounts::{AccountKey, AccountTables, Accounts};
-use ringpost_store::engine::{FjallEngine, FjallLimits};
-use ringpost_store::thread::{StoreThreads, ThreadLimits};
+use ringpost_store::engine::FjallEngine;
+use ringpost_store::thread::StoreThreads;
 use ringpost_store::{Store, Tables};
 
 use super::PROBE_COMMAND;
 use super::mailbox::Mailbox;
 use super::sinks::{Answers, Applied, Homes, Mailboxes, decoded};
-use crate::config::{Config, JournalDevice};
+use crate::config::{Config, JournalDevice, Limits};
 use crate::exit::{Failure, Kind};
 use crate::readiness::Readiness;
 use crate::rest::Progress;
@@ -48,11 +48,13 @@ pub(super) struct Storage {
 
 impl Storage {
     /// Opens everything and brings the store to the end of the journal.
-    pub(super) fn open(config: &Config, readiness: &Arc<Readiness>) -> Result<Self, Failure> {
+    pub(super) fn open(
+        config: &Config,
+        limits: &Limits,
+        readiness: &Arc<Readiness>,
+    ) -> Result<Self, Failure> {
         let directory = &config.data_dir;
-        let limits =
-            FjallLimits { cache_bytes: config.store.cache_bytes, ..FjallLimits::default() };
-        let engine = FjallEngine::open(&directory.join("store"), &limits).map_err(failed)?;
+        let engine = FjallEngine::open(&directory.join("store"), &limits.store).map_err(failed)?;
         let key = AccountKey::open(directory).map_err(failed)?;
         let accounts: Arc<dyn Accounts> =
             Arc::new(AccountTables::open(engine.clone(), key).map_err(failed)?);
@@ -68,24 +70,14 @@ impl Storage {
             readiness: Arc::clone(readiness),
         };
         let answers = Arc::new(Answers { mailboxes: Arc::clone(&mailboxes) });
-        let thread_limits = ThreadLimits {
-            backlog_bytes_max: config.journal.unapplied_bytes_max,
-            ..ThreadLimits::default()
-        };
-        let threads =
-            StoreThreads::start(Arc::clone(&store), thread_limits, Box::new(applied), answers)
-                .map_err(failed)?;
+        let (for_threads, applied) = (limits.store_threads, Box::new(applied));
+        let threads = StoreThreads::start(Arc::clone(&store), for_threads, applied, answers)
+            .map_err(failed)?;
 
         let (choice, device) = choose_device(config)?;
-        let settings = ringpost_journal::Config {
-            segment_bytes: config.journal.segment_bytes,
-            disk_budget_bytes: config.journal.disk_budget_bytes,
-            inflight_bytes_max: config.journal.pending_bytes_max,
-            ..ringpost_journal::Config::default()
-        };
         let path = directory.join("journal");
         let opened =
-            ringpost_journal::open(&path, &settings, store.persisted().0).map_err(failed)?;
+            ringpost_journal::open(&path, &limits.journal, store.persisted().0).map_err(failed)?;
         let (last, replayed) = replay(&opened, &threads, &store)?;
         let handle = threads.handle();
         let progress = Arc::new(Progress::new(last, move |position| handle.kick(position)));

@@ -1,0 +1,109 @@
+//! The settings of the parts, from the configuration of the node.
+//!
+//! Pure arithmetic: what is the node's is shared among the workers, and what an operator never
+//! needs to touch keeps the default of the part that owns it.
+
+use ringpost_journal::Config as JournalConfig;
+use ringpost_ring::RingConfig;
+use ringpost_shard::{Provision as ShardProvision, ShardLimits};
+use ringpost_store::engine::{FjallLimits, Space};
+use ringpost_store::thread::ThreadLimits;
+
+use super::sections::{Config, Provision};
+
+/// Fewest receive buffers of a worker.
+const BUFFERS_MIN: u16 = 64;
+/// Most that the kernel takes.
+const BUFFERS_MAX: u16 = 1 << 15;
+
+/// Largest record: a message of the largest content and its head, with room for heads to come.
+const RECORD_BYTES_MAX: u64 = 128 << 10;
+
+/// Least content that a worker may have in flight: a quarter of it is four of the largest messages.
+const IN_FLIGHT_BYTES_MIN: u64 = 1 << 20;
+
+/// Fewest sends that a worker may have in flight, so that many workers do not starve each other.
+const IN_FLIGHT_MIN: u32 = 4_096;
+
+impl From<Provision> for ShardProvision {
+    fn from(provision: Provision) -> Self {
+        match provision {
+            Provision::OnSignIn => Self::OnSignIn,
+            Provision::Registered => Self::RegisteredOnly,
+        }
+    }
+}
+
+/// An equal share of what is the node's.
+pub(super) fn share(total: u64, workers: u16) -> u64 {
+    total.div_ceil(u64::from(workers))
+}
+
+/// A worker's shard.
+pub(super) fn shard(config: &Config, workers: u16, sessions_max: u32) -> ShardLimits {
+    let keys = &config.limits;
+    let defaults = ShardLimits::default();
+    let in_flight = share(keys.in_flight_bytes_max, workers).max(IN_FLIGHT_BYTES_MIN);
+    ShardLimits {
+        message_bytes_max: keys.message_bytes_max.try_into().unwrap_or(u32::MAX),
+        sessions_max,
+        devices_per_user_max: keys.devices_per_user_max,
+        resident_bytes_max: share(keys.resident_bytes_max, workers),
+        // Half for what is on the way, a quarter for what waits for the store, a quarter for
+        // what was lately durable and is pushed without a look into the store.
+        in_flight_bytes_max: in_flight.div_ceil(2),
+        waiting_bytes_max: in_flight.div_ceil(4),
+        recent_bytes_max: in_flight.div_ceil(4),
+        in_flight_max: (defaults.in_flight_max / u32::from(workers)).max(IN_FLIGHT_MIN),
+        queue_entries_max: keys.queue_entries_max,
+        queue_bytes_max: keys.queue_bytes_max,
+        queue_ttl: keys.queue_ttl,
+        ..defaults
+    }
+}
+
+/// A worker's ring.
+pub(super) fn ring(config: &Config, workers: u16, slots_max: u32) -> RingConfig {
+    let defaults = RingConfig::default();
+    let buffers =
+        share(config.limits.receive_buffers_bytes, workers) / u64::from(defaults.buffer_bytes);
+    let buffers = u16::try_from(buffers).unwrap_or(BUFFERS_MAX).clamp(BUFFERS_MIN, BUFFERS_MAX);
+    // Rounded down to a power of two, so that the share is not passed.
+    let buffers = 1 << buffers.ilog2();
+    RingConfig { slots_max: slots_max.min(RingConfig::SLOTS_LIMIT), buffers, ..defaults }
+}
+
+/// The journal.
+pub(super) fn journal(config: &Config) -> JournalConfig {
+    let keys = &config.journal;
+    let defaults = JournalConfig::default();
+    let spares = keys.disk_budget_bytes / keys.segment_bytes.max(1);
+    JournalConfig {
+        segment_bytes: keys.segment_bytes,
+        disk_budget_bytes: keys.disk_budget_bytes,
+        batch_bytes_max: defaults.batch_bytes_max.min(keys.segment_bytes),
+        record_bytes_max: RECORD_BYTES_MAX,
+        inflight_bytes_max: keys.pending_bytes_max,
+        spare_segments: u64::from(defaults.spare_segments).min(spares.saturating_sub(2)) as u32,
+    }
+}
+
+/// The embedded engine.
+pub(super) fn store(config: &Config) -> FjallLimits {
+    let defaults = FjallLimits::default();
+    let unit = FjallLimits { cache_bytes: 0, memtable_bytes: 1, ..defaults };
+    let memtables = unit.memory_bytes_max().max(Space::ALL.len() as u64);
+    FjallLimits {
+        cache_bytes: config.store.cache_bytes,
+        memtable_bytes: config.store.write_buffer_bytes_max / memtables,
+        ..defaults
+    }
+}
+
+/// The threads between journal and store.
+pub(super) fn store_threads(config: &Config) -> ThreadLimits {
+    ThreadLimits {
+        backlog_bytes_max: config.journal.unapplied_bytes_max,
+        ..ThreadLimits::default()
+    }
+}
