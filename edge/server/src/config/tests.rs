@@ -162,7 +162,7 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
     expect("limits.plaintext", "perhaps", "true or false");
     expect("auth.provision", "never", "on_sign_in");
     expect("auth.audience", "", "1 to 256 bytes");
-    expect("journal.segment_bytes", "1500KiB", "multiple of 1MiB");
+    expect("journal.segment_bytes", "4500KiB", "multiple of 1MiB");
     expect("journal.disk_budget_bytes", "1MiB", "4 segments, which is 256MiB");
     expect("limits.auth_deadline", "2s", "handshake_deadline");
     expect("limits.origins", "chat.example", "https://chat.example");
