@@ -60,6 +60,9 @@ pub struct SendRequest {
     pub copy_devices: DeviceSet,
     /// The sender's other devices that are full.
     pub copy_gaps: DeviceSet,
+    /// Time of the newest id that the sender's home has stamped, 100 ns ticks: this message's id
+    /// lies above, so that an answer follows what it answers although another worker stamps it.
+    pub floor_ticks: u64,
     /// The content, copied once from the ring's buffer.
     pub body: Bytes,
 }

@@ -84,6 +84,7 @@ impl Shard {
             sender_devices: DeviceSet::EMPTY,
             copy_devices: DeviceSet::EMPTY,
             copy_gaps: DeviceSet::EMPTY,
+            floor_ticks: self.stamper.latest_ticks(),
             body,
         })
     }

@@ -39,6 +39,17 @@ impl Stamper {
         Self { last, node: [high << 2 | 0b11, low, a, b, c, d] }
     }
 
+    /// Time of the newest id, ticks.
+    pub(crate) const fn latest_ticks(&self) -> u64 {
+        self.last
+    }
+
+    /// The next id, above all that another stamper had stamped at `floor_ticks`.
+    pub(crate) fn stamp_above(&mut self, floor_ticks: u64, wall_ms: u64) -> ServerId {
+        self.last = self.last.max(floor_ticks.min(TICKS_MAX - 1));
+        self.stamp(wall_ms)
+    }
+
     /// The next id: of now, or just above the last one if the clock is behind it.
     pub(crate) fn stamp(&mut self, wall_ms: u64) -> ServerId {
         let now = wall_ms.saturating_mul(TICKS_PER_MS).saturating_add(GREGORIAN_TICKS);
@@ -100,6 +111,19 @@ mod tests {
             let id = stamper.stamp(WALL_MS + offset);
             assert!(id > last, "{id} after {last}");
             last = id;
+        }
+    }
+
+    #[test]
+    fn an_answer_lies_above_what_it_answers_although_another_worker_stamps_it() {
+        let mut one = Stamper::new(9, WorkerId(1), ServerId::default());
+        let mut other = Stamper::new(9, WorkerId(0), ServerId::default());
+        let mut last = ServerId::default();
+        for _ in 0..100 {
+            let message = one.stamp_above(other.latest_ticks(), WALL_MS);
+            let answer = other.stamp_above(one.latest_ticks(), WALL_MS);
+            assert!(message > last && answer > message, "within one millisecond");
+            last = answer;
         }
     }
 

@@ -131,6 +131,8 @@ pub struct Connection {
     pub frames_tat: Duration,
     /// Who signed in: what a renewed token must name again.
     pub identity: Option<Identity>,
+    /// Bytes handed to the outbox since the shard was last told of its room.
+    pub untold_bytes: usize,
     /// The shard waits to be told that the outbox has room.
     pub wants_writable: bool,
     /// It stands in the list of connections to flush.
@@ -172,6 +174,7 @@ impl Connection {
             address: None,
             frames_tat: Duration::ZERO,
             identity: None,
+            untold_bytes: 0,
             wants_writable: false,
             dirty: false,
             pinged: false,

@@ -14,6 +14,10 @@ use crate::encode;
 use crate::outbox::{Outbox, Sent};
 use crate::output::Operation;
 
+/// Share of the outbox that is handed over before the shard is told of its room again: telling
+/// it after every send would cost a look-up each, and its estimates may be several times too high.
+const ROOM_TOLD_SHARE: usize = 8;
+
 impl Worker {
     /// Writes an event to the connection that the shard means, if it still lives.
     pub(super) fn deliver(&mut self, to: ConnectionKey, tag: u16, event: &event::Event) {
@@ -32,7 +36,10 @@ impl Worker {
         let pool = &mut self.pool;
         let speech = connection.speech;
         let outbox = outbox_of(connection, pool);
+        let before = outbox.pending_bytes();
         encode::event(event, tag, speech, outbox, &mut self.scratch);
+        let written = outbox.pending_bytes() - before;
+        connection.untold_bytes += written;
         self.counters.events += 1;
         self.mark_dirty(slot);
     }
@@ -144,17 +151,22 @@ impl Worker {
         if idle {
             connection.outbox = None;
         }
-        let room = self.config.outbox_bytes_max as u32;
+        let max = self.config.outbox_bytes_max;
+        // The shard counts down what it delivers and must be told what has left: one that waits
+        // as soon as all has, others now and then while there is room.
+        let tells_room = connection.wants_writable && idle
+            || connection.untold_bytes >= max / ROOM_TOLD_SHARE && pending <= max / 2;
         match connection.phase {
             Phase::Closing { code, shut: false } if idle => {
                 connection.phase = Phase::Closing { code, shut: true };
                 self.operations.push(Operation::ShutdownWrite(slot));
             }
             Phase::Departing(..) if idle => self.depart(slot, now),
-            Phase::SignedIn if idle && connection.wants_writable => {
+            Phase::SignedIn if tells_room => {
                 connection.wants_writable = false;
-                let connection = connection.key();
-                self.shard_event(Event::Writable { connection, room_bytes: room }, now);
+                connection.untold_bytes = 0;
+                let (connection, room_bytes) = (connection.key(), (max - pending) as u32);
+                self.shard_event(Event::Writable { connection, room_bytes }, now);
                 self.carry_out_effects(now);
             }
             _ => {}
