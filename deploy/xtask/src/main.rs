@@ -7,6 +7,8 @@
 #![allow(clippy::print_stdout, reason = "a tool for the terminal: what it prints is its output")]
 
 mod gate;
+mod server;
+mod smoke;
 mod step;
 mod tools;
 mod torture;
@@ -27,6 +29,8 @@ struct Cli {
 enum Task {
     /// Run the whole gate: what must pass before a change lands.
     Test(gate::Args),
+    /// Measure one worker, and check what an idle connection and a message may cost.
+    Smoke(smoke::Args),
     /// Kill the server under its clients, again and again, and count what it kept.
     Torture(torture::Args),
 }
@@ -34,6 +38,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Test(args) => gate::run(&args, repository()),
+        Task::Smoke(args) => smoke::run(&args, repository()),
         Task::Torture(args) => torture::run(&args, repository()),
     }
 }

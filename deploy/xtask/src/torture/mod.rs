@@ -2,7 +2,7 @@
 //!
 //! This file owns the course of a run: gather (all devices sign in), send (while the server is
 //! killed), drain (no new messages, no kills, until everything has arrived), close the ledger.
-//! [`client`] is one device, [`ledger`] knows the promises, [`server`] is the process.
+//! [`client`] is one device, [`ledger`] knows the promises, [`Server`] is the process.
 //!
 //! A run that saw nothing proves nothing, so it fails when it counted no message, no delivery, no
 //! kill or, over [`KILLS_TELLING`] kills, no repeated message.
@@ -14,10 +14,8 @@ mod client;
 mod ledger;
 mod link;
 mod seeded;
-mod server;
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -30,7 +28,8 @@ use uuid::Builder;
 use client::{Client, Role};
 use ledger::{Counts, Device, Ledger};
 use seeded::Chance;
-use server::Server;
+
+use crate::server::{self, Server};
 
 /// Users who send, and as many to whom they send.
 const PAIRS: usize = 4;
@@ -40,6 +39,9 @@ const KILL_AFTER_MS: std::ops::Range<u64> = 100..600;
 
 /// So many kills must have cut off at least one message that was under way.
 const KILLS_TELLING: u32 = 5;
+
+/// Small segments, so that switching and trimming happen between kills.
+const SETTINGS: &[&str] = &["--set", "journal.segment_bytes=4MiB", "--log-level", "info"];
 
 /// How long a run may stand still while it gathers or drains.
 const STANDSTILL_MAX: Duration = Duration::from_secs(30);
@@ -126,13 +128,13 @@ impl Shared {
 /// When a promise was broken, the server ended by itself, or nothing was counted. The text names
 /// what, the log, and the command that does it again.
 pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
-    build(repository)?;
+    server::build(repository)?;
     let replay = format!(
         "cargo xtask torture --kills {} --seed {} --workers {}",
         args.kills, args.seed, args.workers
     );
     println!("torture: seed {}; to do it again: {replay}", args.seed);
-    let mut server = Server::prepare(repository, args.workers)?;
+    let mut server = Server::prepare(repository, "torture", args.workers, SETTINGS)?;
     let outcome = torture(args, &mut server);
     if let Err(failure) = outcome {
         bail!("{failure:#}\nserver log: {}\nto do it again: {replay}", server.log().display());
@@ -146,14 +148,6 @@ pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
 /// As [`run`].
 pub(crate) fn gate(repository: &Path) -> anyhow::Result<()> {
     run(&Args { kills: GATE_KILLS, seed: GATE_SEED, workers: 2 }, repository)
-}
-
-fn build(repository: &Path) -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let words = ["build", "--release", "--package", "ringpost-server"];
-    let status = Command::new(cargo).args(words).current_dir(repository).status()?;
-    ensure!(status.success(), "`cargo {}` ended with {status}", words.join(" "));
-    Ok(())
 }
 
 fn torture(args: &Args, server: &mut Server) -> anyhow::Result<()> {
@@ -221,8 +215,9 @@ fn connect(
     server: &Server,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let tokens = roster.iter().map(|(device, _)| server.token(*device));
-    let tokens = tokens.collect::<anyhow::Result<Vec<_>>>()?;
+    let token = |device: Device| server.tokens(&[device.user], device.number);
+    let tokens = roster.iter().map(|(device, _)| token(*device));
+    let tokens = tokens.collect::<anyhow::Result<Vec<_>>>()?.concat();
     let start = |(stream, ((device, partners), token))| {
         let role = Role { device, partners, token, address: server.address() };
         let client = Client::new(role, Arc::clone(shared), Chance::new(seed, stream));

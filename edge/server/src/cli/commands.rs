@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use ringpost_journal::Inspection;
 use ringpost_wire::{DeviceId, UserId};
+use uuid::Uuid;
 
 use super::Token;
 use crate::auth::Keys;
@@ -66,7 +67,7 @@ pub(super) fn sound(inspection: &Inspection) -> Result<(), Failure> {
     }
 }
 
-/// `token`: an access token for development.
+/// `token`: access tokens for development, one a line.
 pub(super) fn token(config: &Config, asked: &Token) -> Result<String, Failure> {
     let signer = Keys::signer_of(&config.data_dir)?.ok_or_else(|| {
         let dir = config.data_dir.display();
@@ -74,8 +75,11 @@ pub(super) fn token(config: &Config, asked: &Token) -> Result<String, Failure> {
         Failure::new(Kind::Usage, error)
     })?;
     let device = DeviceId::new(asked.device).expect("the argument parser takes 1 to 127");
-    let user = UserId::from(asked.user);
     let ttl = asked.ttl.map_or(config.auth.access_ttl, Duration::from_secs);
     let (issuer, audience) = (&config.auth.issuer, &config.auth.audience);
-    Ok(signer.sign(issuer, audience, (user, device), clock::wall_ms(), ttl).token)
+    let now_ms = clock::wall_ms();
+    let token = |user: &Uuid| {
+        signer.sign(issuer, audience, (UserId::from(*user), device), now_ms, ttl).token
+    };
+    Ok(asked.users.iter().map(token).collect::<Vec<_>>().join("\n"))
 }

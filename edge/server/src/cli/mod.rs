@@ -114,9 +114,9 @@ enum Journal {
 
 #[derive(Args, Debug)]
 struct Token {
-    /// The user
-    #[arg(long, value_name = "UUID")]
-    user: uuid::Uuid,
+    /// The user; may be given several times, for a token on a line each
+    #[arg(long = "user", value_name = "UUID", required = true)]
+    users: Vec<uuid::Uuid>,
     /// The device, 1 to 127
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=127))]
     device: u8,

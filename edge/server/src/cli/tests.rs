@@ -96,7 +96,7 @@ fn token_needs_a_data_directory_and_then_signs_for_the_verifier() {
     let mut config = config::Config { data_dir: dir.path().to_owned(), ..Default::default() };
     config.auth.audience = "chat".into();
     let user = uuid::Uuid::new_v4();
-    let asked = Token { user, device: 9, ttl: Some(60) };
+    let asked = Token { users: vec![user], device: 9, ttl: Some(60) };
     let failure = commands::token(&config, &asked).unwrap_err();
     assert_eq!(failure.kind, Kind::Usage);
 

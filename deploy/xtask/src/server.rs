@@ -1,7 +1,7 @@
-//! The server under torture: the real binary as a process, killed and started again.
+//! The real binary as a process that a task starts, kills and asks.
 //!
 //! Owns the process, its addresses, its data directory and its log. The data and the log stay
-//! where they are when a run fails; [`Server::remove`] clears them away after a good one.
+//! where they are when a task fails; [`Server::remove`] clears them away after a good one.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -12,8 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-
-use super::ledger::Device;
+use ringpost_wire::{DeviceId, UserId};
 
 /// How long a start may take, recovery included, on a machine that does other things as well.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -25,26 +24,33 @@ const READY_POLL: Duration = Duration::from_millis(10);
 /// a client that connects to such a port while nobody listens may be connected to itself.
 const PORTS: std::ops::Range<u16> = 17_400..27_400;
 
-/// Settings of the run: small segments, so that switching and trimming happen between kills.
-const SETTINGS: &[&str] = &["--set", "journal.segment_bytes=4MiB", "--log-level", "info"];
+/// Users of one call of `ringpost token`: the system bounds the length of a command line.
+const TOKENS_PER_CALL: usize = 1000;
 
 /// The server, running or killed.
-pub(super) struct Server {
+pub(crate) struct Server {
     binary: PathBuf,
     folder: PathBuf,
     workers: u16,
+    settings: &'static [&'static str],
     listen: SocketAddr,
     admin: SocketAddr,
     process: Option<Child>,
 }
 
 impl Server {
-    /// Takes free ports and a new folder below `target/torture`; starts nothing yet.
+    /// Takes free ports and a new folder below `target/TASK`; starts nothing yet. `settings` are
+    /// further words of the command line.
     ///
     /// # Errors
     /// When the folder cannot be made or no port is free.
-    pub(super) fn prepare(repository: &Path, workers: u16) -> anyhow::Result<Self> {
-        let folder = repository.join(format!("target/torture/{}", std::process::id()));
+    pub(crate) fn prepare(
+        repository: &Path,
+        task: &str,
+        workers: u16,
+        settings: &'static [&'static str],
+    ) -> anyhow::Result<Self> {
+        let folder = repository.join(format!("target/{task}/{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut ports = free_ports();
         let mut port = || ports.next().context("no port is free");
@@ -52,6 +58,7 @@ impl Server {
             binary: repository.join("target/release/ringpost"),
             folder,
             workers,
+            settings,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port()?)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, port()?)),
             process: None,
@@ -59,12 +66,12 @@ impl Server {
     }
 
     /// Where clients connect; the same after each start.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listen
     }
 
     /// What the server said, of all its lives.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("server.log")
     }
 
@@ -76,7 +83,7 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be started, ends by itself, or is not ready in time.
-    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
         let child = Command::new(&self.binary)
             .args(["--listen", &self.listen.to_string()])
@@ -84,7 +91,7 @@ impl Server {
             .args(["--workers", &self.workers.to_string()])
             .arg("--data-dir")
             .arg(self.data_dir())
-            .args(SETTINGS)
+            .args(self.settings)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -106,7 +113,7 @@ impl Server {
     ///
     /// # Errors
     /// When it was not running any more: it must live until it is killed.
-    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.ended()? {
             bail!("the server ended by itself: {status}");
         }
@@ -137,30 +144,73 @@ impl Server {
         ask().unwrap_or(false)
     }
 
-    /// An access token, by the command of the binary; the server must have run once.
+    /// Access tokens of these users, by the command of the binary; the server must have run once.
     ///
     /// # Errors
     /// When the command fails.
-    pub(super) fn token(&self, device: Device) -> anyhow::Result<String> {
-        let output = Command::new(&self.binary)
-            .args(["token", "--user", &device.user.to_string()])
-            .args(["--device", &device.number.to_string()])
-            .arg("--data-dir")
-            .arg(self.data_dir())
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`ringpost token` failed: {said}");
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    pub(crate) fn tokens(&self, users: &[UserId], device: DeviceId) -> anyhow::Result<Vec<String>> {
+        let mut tokens = Vec::with_capacity(users.len());
+        for some in users.chunks(TOKENS_PER_CALL) {
+            let mut command = Command::new(&self.binary);
+            command.args(["token", "--device", &device.to_string(), "--data-dir"]);
+            command.arg(self.data_dir());
+            for user in some {
+                command.args(["--user", &user.to_string()]);
+            }
+            let output = command.output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "`ringpost token` failed: {said}");
+            tokens.extend(String::from_utf8(output.stdout)?.lines().map(str::to_owned));
+        }
+        ensure!(tokens.len() == users.len(), "{} tokens for {} users", tokens.len(), users.len());
+        Ok(tokens)
+    }
+
+    /// The process, while it runs.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub(crate) fn process_id(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("the server was not started")?.id())
+    }
+
+    /// One counter or gauge of `/metrics`, by its name without labels.
+    ///
+    /// # Errors
+    /// When the server does not answer or has no such metric.
+    pub(crate) fn metric(&self, name: &str) -> anyhow::Result<u64> {
+        let mut stream = TcpStream::connect(self.admin)?;
+        stream.set_read_timeout(Some(READY_DEADLINE))?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .and_then(|value| value.trim().parse().ok())
+            .with_context(|| format!("the server has no metric {name}"))
     }
 
     /// Removes data and log after a good run.
     ///
     /// # Errors
     /// When the folder cannot be removed.
-    pub(super) fn remove(&self) -> anyhow::Result<()> {
+    pub(crate) fn remove(&self) -> anyhow::Result<()> {
         fs::remove_dir_all(&self.folder)
             .with_context(|| format!("cannot remove {}", self.folder.display()))
     }
+}
+
+/// Builds the binary that tasks start.
+///
+/// # Errors
+/// When Cargo fails.
+pub(crate) fn build(repository: &Path) -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let words = ["build", "--release", "--package", "ringpost-server"];
+    let status = Command::new(cargo).args(words).current_dir(repository).status()?;
+    ensure!(status.success(), "`cargo {}` ended with {status}", words.join(" "));
+    Ok(())
 }
 
 /// However a run ends, no process stays behind.
