@@ -24,7 +24,8 @@ pub(crate) const BUFFER_GROUP: u16 = 0;
 /// The kernel maps the entries by pages.
 const PAGE_BYTES: usize = 4_096;
 
-/// A block of page-aligned, zeroed memory. Large ones are not touched before they are used.
+/// A block of page-aligned, zeroed memory, resident from the start: what a worker takes is there
+/// at boot, and no page fault stands in the way of a first message.
 struct Region {
     start: NonNull<u8>,
     layout: Layout,
@@ -37,6 +38,13 @@ impl Region {
         // SAFETY: the layout has a size above zero, as `RingConfig::check` demands.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        for offset in (0..bytes).step_by(PAGE_BYTES) {
+            // SAFETY: the offset is below the size of the allocation.
+            let page = unsafe { start.as_ptr().add(offset) };
+            // SAFETY: inside the allocation, which nobody else knows yet. Volatile, because
+            // writing a zero over a zero would else be left out.
+            unsafe { page.write_volatile(0) };
+        }
         Self { start, layout }
     }
 }
