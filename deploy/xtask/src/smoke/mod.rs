@@ -29,6 +29,10 @@ const FULL_PAIRS: usize = 12;
 /// Nobody is pinged while memory is read.
 const SETTINGS: &[&str] = &["--set", "limits.ping_interval=1h", "--log-level", "warn"];
 
+/// The same on a journal that keeps nothing.
+const UNLOGGED_SETTINGS: &[&str] =
+    &["--set", "limits.ping_interval=1h", "--log-level", "warn", "--set", "journal.device=none"];
+
 /// Where README keeps the numbers.
 const README_BEGIN: &str = "<!-- smoke:begin -->\n";
 const README_END: &str = "<!-- smoke:end -->";
@@ -48,10 +52,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
     server::build(repository)?;
     let measured_with = process::measured_with(repository)?;
+    let unlogged = measure_unlogged(repository)?;
     let mut server = Server::prepare(repository, "smoke", 1, SETTINGS)?;
     server.start()?;
     let log = server.log();
-    let outcome = measure(&mut server);
+    let outcome = measure(&mut server, unlogged);
     let numbers = outcome.with_context(|| format!("server log: {}", log.display()))?;
     server.kill()?;
     server.remove()?;
@@ -64,15 +69,27 @@ pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
     numbers.check()
 }
 
+/// The full load on a server whose journal keeps nothing.
+fn measure_unlogged(repository: &Path) -> anyhow::Result<Measured> {
+    let mut server = Server::prepare(repository, "smoke-unlogged", 1, UNLOGGED_SETTINGS)?;
+    server.start()?;
+    let measured = load::run(&server, Mode::Full, FULL_PAIRS).context("load without a journal")?;
+    server.kill()?;
+    server.remove()?;
+    Ok(measured)
+}
+
 /// All that is measured.
 struct Numbers {
     plain: Measured,
     full: Measured,
+    unlogged: Measured,
     idle_bytes: f64,
 }
 
-fn measure(server: &mut Server) -> anyhow::Result<Numbers> {
+fn measure(server: &mut Server, unlogged: Measured) -> anyhow::Result<Numbers> {
     Ok(Numbers {
+        unlogged,
         plain: load::run(server, Mode::Plain, PLAIN_PAIRS).context("plain load")?,
         full: load::run(server, Mode::Full, FULL_PAIRS).context("full load")?,
         idle_bytes: idle::run(server).context("idle connections")?,
@@ -93,8 +110,9 @@ impl Numbers {
             )
         };
         let plain = load("plain", "ephemeral: in, shard, out; nothing is kept", &self.plain);
-        let what = "journal on (there is no mode without): sent, push, ack, delivered, ack";
-        let full = load("full", what, &self.full);
+        let what = "durable: sent, push, ack, delivered, ack";
+        let full = load("full", what, &self.full)
+            + &load("no log", "the same with journal.device = \"none\"", &self.unlogged);
         format!(
             "{plain}{full}idle   {:>8.0} bytes of user space per signed-in binary connection\n       \
              growth of RssAnon from {} to {} connections, users known before\n",
@@ -105,7 +123,9 @@ impl Numbers {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        for (name, measured) in [("plain", &self.plain), ("full", &self.full)] {
+        for (name, measured) in
+            [("plain", &self.plain), ("full", &self.full), ("no log", &self.unlogged)]
+        {
             let enters = measured.enters_per_message();
             ensure!(
                 enters < ENTERS_PER_MESSAGE_MAX,
@@ -141,7 +161,7 @@ mod tests {
             enters,
             processor: Duration::from_millis(5),
         };
-        Numbers { plain: measured(), full: measured(), idle_bytes }
+        Numbers { plain: measured(), full: measured(), unlogged: measured(), idle_bytes }
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub enum JournalDevice {
     Glommio,
     /// Plain files.
     File,
+    /// Nothing is kept: for measurements, and only on an empty data directory.
+    None,
 }
 
 /// The write-ahead journal.

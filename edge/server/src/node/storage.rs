@@ -74,7 +74,7 @@ impl Storage {
         let threads = StoreThreads::start(Arc::clone(&store), for_threads, applied, answers)
             .map_err(failed)?;
 
-        let (choice, device) = choose_device(config)?;
+        let (choice, device) = choose_device(config, store.as_ref())?;
         let path = directory.join("journal");
         let opened =
             ringpost_journal::open(&path, &limits.journal, store.persisted().0).map_err(failed)?;
@@ -159,7 +159,14 @@ fn replay(
 }
 
 /// Which device the journal writes to, and why, for people.
-fn choose_device(config: &Config) -> Result<(DeviceKind, String), Failure> {
+fn choose_device(config: &Config, store: &dyn Store) -> Result<(DeviceKind, String), Failure> {
+    if config.journal.device == JournalDevice::None {
+        if store.applied() > Position::default() {
+            let reason = "journal.device = \"none\" keeps nothing: only on an empty data directory";
+            return Err(Failure::new(Kind::Config, anyhow!(reason)));
+        }
+        return Ok((DeviceKind::None, "NOTHING IS KEPT (journal.device = \"none\")".to_owned()));
+    }
     if config.journal.device == JournalDevice::File {
         return Ok((DeviceKind::File, "plain files (journal.device = \"file\")".to_owned()));
     }

@@ -1,11 +1,12 @@
 //! What the journal thread needs of a disk while it runs: write a batch, make it durable.
 //!
-//! Two implementations, told apart at run time: [`mod@file`] (std, the page cache, `fdatasync`) and
-//! [`glommio`] (io_uring, direct I/O). Creating, deleting and reading segments is the same for
+//! Three implementations, told apart at run time: [`mod@file`] (std, the page cache, `fdatasync`) and
+//! [`glommio`] (io_uring, direct I/O); [`none`] keeps nothing and serves measurements. Creating, deleting and reading segments is the same for
 //! both and is done by `directory`, beside the journal thread.
 
 pub mod file;
 pub mod glommio;
+pub mod none;
 pub mod probe;
 
 use std::future::Future;
@@ -19,6 +20,8 @@ pub enum DeviceKind {
     File,
     /// [`glommio::GlommioDevice`].
     Glommio,
+    /// [`none::NoDevice`].
+    None,
 }
 
 impl DeviceKind {
@@ -28,6 +31,7 @@ impl DeviceKind {
         match self {
             DeviceKind::File => "file",
             DeviceKind::Glommio => "glommio",
+            DeviceKind::None => "none",
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::{
         DeviceKind, LogDevice,
         file::FileDevice,
         glommio::{self, GlommioDevice},
+        none::NoDevice,
     },
     directory::{Directory, DirectorySource},
     error::{DeviceError, JournalError, Operation, Refused},
@@ -102,6 +103,7 @@ impl JournalThread {
     ) -> Result<Self, DeviceError> {
         match device {
             DeviceKind::File => Self::start_with(opened, FileDevice::new, sink),
+            DeviceKind::None => Self::start_with(opened, |_| NoDevice::default(), sink),
             DeviceKind::Glommio => Self::spawn(opened, sink, run_glommio),
         }
     }
