@@ -84,11 +84,12 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         let identity = connection.identity.expect("a session has an identity");
         let (window_pushes, window_bytes) = connection.window;
+        let ticket = self.tickets.issue(&identity, now.wall_ms);
         let welcome = event::Welcome {
             user: identity.user,
             device: identity.device,
-            ticket: self.tickets.issue(&identity, now.wall_ms),
-            ticket_ttl_ms: self.tickets.ttl_ms(),
+            ticket: ticket.bytes,
+            ticket_ttl_ms: ticket.ttl_ms,
             server_time_ms: now.wall_ms,
             window_pushes,
             window_bytes,

@@ -37,8 +37,9 @@ use crate::config::ConnectionConfig;
 use crate::connection::{Connection, Input, Phase, Protocol, Speech, key};
 use crate::connections::Connections;
 use crate::counters::ConnectionCounters;
-use crate::letter::{CredentialRefused, Identity, Letter};
+use crate::letter::Letter;
 use crate::output::{Operation, Output};
+use crate::tickets::Tickets;
 use crate::timer::TimerWheel;
 use crate::worker::arrivals::Arrivals;
 use crate::worker::drain::Drain;
@@ -51,21 +52,6 @@ const POOLED_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// How long accepting pauses after it failed (no descriptors, no memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-/// Resume tickets: pure functions over a key that the server holds.
-pub trait Tickets: Send {
-    /// A ticket for a session that was signed in with a credential issued at `now_ms`.
-    fn issue(&self, identity: &Identity, now_ms: u64) -> bytes::Bytes;
-
-    /// How long a new ticket serves, milliseconds.
-    fn ttl_ms(&self) -> u32;
-
-    /// Who a ticket speaks for.
-    ///
-    /// # Errors
-    /// If it is not ours or its time is over.
-    fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused>;
-}
 
 /// One worker's state.
 pub struct Worker {

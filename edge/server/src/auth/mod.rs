@@ -22,7 +22,7 @@ use ringpost_wire::{DeviceId, UserId};
 pub use jwks::JwksError;
 pub use key_file::{KeyError, Keys};
 pub use service::{Refused, TokenCounters, TokenService, VerifyRequest};
-pub use ticket::{Ticket, TicketKey, TicketSecrets};
+pub use ticket::{TicketKey, TicketSecrets};
 pub use token::{Issued, TOKEN_LIFE_MAX, TokenRules, TokenSigner, TokenVerifier};
 
 /// A credential that was good: who it names, and its times.

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use bytes::Bytes;
+use ringpost_conn::Ticket;
 use ringpost_wire::{DeviceId, UserId};
 
 use super::{AuthError, Verified};
@@ -86,15 +86,6 @@ impl TicketSecrets {
             previous: bytes[42..74].try_into().ok()?,
         })
     }
-}
-
-/// A ticket and how long it serves.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ticket {
-    /// What the client presents.
-    pub bytes: Bytes,
-    /// Milliseconds from now, 0 if the session itself is over.
-    pub ttl_ms: u32,
 }
 
 /// Issues and opens tickets. Cheap to share, no interior state.

@@ -9,6 +9,7 @@
 //! a worker never waits for another thread, and every queue into a worker is a `mailbox`.
 
 mod control;
+mod credentials;
 mod driver;
 mod listen;
 mod mailbox;

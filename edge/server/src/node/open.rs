@@ -5,12 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use ringpost_conn::http::Origins;
-use ringpost_conn::letter::{CredentialRefused, Identity};
-use ringpost_conn::{ConnectionConfig, Letter, Tickets, Worker};
+use ringpost_conn::{ConnectionConfig, Letter, Worker};
 use ringpost_journal::JournalHandle;
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
@@ -21,11 +19,9 @@ use super::driver::{Clock, Command, Driver, Neighbours, Pending};
 use super::mailbox::{Inbox, Mailbox};
 use super::sources::{StorageSource, WorkerCells, WorkerSource};
 use super::storage::Storage;
-use super::{Node, WORKER_STACK_BYTES, WorkerThread, listen};
+use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
 use crate::admin::{self, AdminParts, AdminToken};
-use crate::auth::{
-    AuthError, TicketKey, TicketSecrets, TokenRules, TokenService, TokenVerifier, Verified,
-};
+use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenVerifier};
 use crate::boot::{self, Boot};
 use crate::clock;
 use crate::config::{Auth, CodeSenderKind, Config, Limits};
@@ -282,10 +278,7 @@ impl Common<'_> {
             limits: self.limits.shard.clone(),
         });
         let homes = Homes::new(self.hash_seed, workers);
-        let tickets = OwnTickets {
-            key: TicketKey::new(self.ticket_secrets, self.config.auth.ticket_ttl),
-            ttl: self.config.auth.ticket_ttl,
-        };
+        let tickets = TicketKey::new(self.ticket_secrets, self.config.auth.ticket_ttl);
         let config = connection_config(self.config, self.limits);
         Worker::new(id, config, (shard, homes), Box::new(tickets), slots, self.clock.now().mono)
     }
@@ -310,40 +303,6 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
     }
 }
 
-/// Tickets over the server's key.
-struct OwnTickets {
-    key: TicketKey,
-    ttl: Duration,
-}
-
-impl Tickets for OwnTickets {
-    fn issue(&self, identity: &Identity, now_ms: u64) -> bytes::Bytes {
-        let Identity { user, device, issued_at_ms, expires_at_ms } = *identity;
-        self.key.issue(&Verified { user, device, issued_at_ms, expires_at_ms }, now_ms).bytes
-    }
-
-    fn ttl_ms(&self) -> u32 {
-        u32::try_from(self.ttl.as_millis()).unwrap_or(u32::MAX)
-    }
-
-    fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused> {
-        self.key.open(ticket, now_ms).map(identity).map_err(refused)
-    }
-}
-
-fn identity(verified: Verified) -> Identity {
-    let Verified { user, device, issued_at_ms, expires_at_ms } = verified;
-    Identity { user, device, issued_at_ms, expires_at_ms }
-}
-
-fn refused(error: AuthError) -> CredentialRefused {
-    match error {
-        AuthError::Expired => CredentialRefused::Expired,
-        AuthError::NotYet => CredentialRefused::NotYet,
-        _ => CredentialRefused::Invalid,
-    }
-}
-
 fn token_service(
     auth: &Auth,
     verifier: &Arc<TokenVerifier>,
@@ -351,7 +310,7 @@ fn token_service(
 ) -> Result<Tokens, Failure> {
     let mailboxes = mailboxes.to_vec();
     let answer = move |(worker, connection): (WorkerId, ConnectionKey), answer| {
-        let answer = Result::map(answer, identity).map_err(refused);
+        let answer = credentials::checked(answer);
         mailboxes[usize::from(worker.0)].post(Letter::Verified { connection, answer });
     };
     let verifier = Arc::clone(verifier);
