@@ -21,8 +21,9 @@
 //! - Full means refuse and count, never block: a full submission queue is flushed, a full table
 //!   of slots refuses connections, a full completion queue is drained in order.
 //!
-//! `unsafe` is allowed in three modules: `uring` (set-up and `io_uring_enter`), `buffers`
-//! (the memory shared with the kernel) and `kernel` (operations that lend memory to it).
+//! `unsafe` is allowed in four modules: `uring` (set-up and `io_uring_enter`), `buffers`
+//! (the memory shared with the kernel), `kernel` (operations that lend memory to it) and `socket`
+//! (an option of listening sockets for which no safe call exists).
 //!
 //! Needs Linux 6.8 (`FIXED_FD_INSTALL`); developed and measured on 6.18.
 
@@ -41,6 +42,8 @@ mod self_test;
 mod send_buffer;
 mod sleep;
 mod slots;
+#[expect(unsafe_code, reason = "setsockopt is a system call")]
+mod socket;
 mod stats;
 mod token;
 #[expect(unsafe_code, reason = "ring set-up and io_uring_enter are system calls")]
@@ -55,4 +58,5 @@ pub use self::rings::{Completion, MoveToken, Operation, ReceiveMode, Rings, Slot
 pub use self::self_test::{Report, SelfTestError, self_test};
 pub use self::send_buffer::SendBuffer;
 pub use self::sleep::{SleepFlag, WakeOnce};
+pub use self::socket::set_unsent_bytes_max;
 pub use self::stats::RingStats;

@@ -2,7 +2,9 @@
 //!
 //! A client does what `PROTOCOL.md` asks of a good one: it keeps the exact bytes of a message
 //! until `sent`, sends them again after a reconnect, in order, and remembers the ids of what it
-//! was shown. Whatever it learns goes into the ledger of the run. It does not pause between
+//! was shown. Now and then it forgets an answer and sends an old message again, sometimes with
+//! another content: the first must get the same answer, the second a conflict. Whatever it learns
+//! goes into the ledger of the run. It does not pause between
 //! reconnects as a client in the field must: the server is to be met while it recovers.
 
 use std::borrow::Cow;
@@ -32,6 +34,9 @@ const NEW_PER_TURN: u64 = 3;
 /// queues are to be drained between kills, not only filled.
 const BACKLOG_MAX: u64 = 2_000;
 
+/// Answered messages of one device that it may send again as if it had forgotten the answer.
+const ANSWERED_MAX: usize = 64;
+
 /// The window that clients ask for: small, so that it is often full.
 const WINDOW_PUSHES: u32 = 32;
 
@@ -58,6 +63,7 @@ pub(super) struct Client {
     ticket: Option<Vec<u8>>,
     session: Option<Session>,
     outstanding: VecDeque<Pending>,
+    answered: VecDeque<Pending>,
     trail: VecDeque<String>,
     has_gathered: bool,
 }
@@ -71,6 +77,21 @@ struct Pending {
     is_told: bool,
     attempts: u32,
     not_before: Instant,
+}
+
+impl Pending {
+    /// The command that sends it with this content, which is its own unless the client has a bug.
+    fn command<'a>(&self, content: &'a [u8]) -> Command<'a> {
+        let clock = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Command::SendMessage(SendMessage {
+            message_id: self.message_id,
+            to: self.to,
+            reply_to: None,
+            client_timestamp_ms: clock.as_millis() as u64,
+            ephemeral: false,
+            content: Content::Encrypted(Cow::Borrowed(content)),
+        })
+    }
 }
 
 /// A connection and what belongs to it alone.
@@ -98,6 +119,7 @@ impl Client {
             ticket: None,
             session: None,
             outstanding: VecDeque::new(),
+            answered: VecDeque::new(),
             trail: VecDeque::new(),
             has_gathered: false,
         }
@@ -136,6 +158,7 @@ impl Client {
             self.ack_if_due(&mut session);
             if self.shared.stage() == Stage::Send {
                 self.make_messages();
+                self.doubt(&mut session);
             }
             self.send(&mut session);
         }
@@ -250,7 +273,8 @@ impl Client {
                 let key = self.key(receipt.message_id);
                 let mut ledger = self.shared.ledger();
                 ledger.on_sent(key, receipt.peer, receipt.id).map_err(End::Broken)?;
-                self.outstanding.retain(|message| message.message_id != receipt.message_id);
+                drop(ledger);
+                self.settle(receipt.message_id);
                 Ok(())
             }
             Status::Delivered => {
@@ -263,22 +287,54 @@ impl Client {
         }
     }
 
+    /// Moves a message from those that wait for an answer to those that have one.
+    fn settle(&mut self, message_id: MessageId) {
+        let waits = |message: &Pending| message.message_id == message_id;
+        if let Some(message) = self.outstanding.iter().position(waits) {
+            if self.answered.len() == ANSWERED_MAX {
+                self.answered.pop_front();
+            }
+            self.answered.extend(self.outstanding.remove(message));
+        }
+    }
+
+    /// Sends an answered message again, as after a crash of the client that forgot the answer;
+    /// sometimes with another content, as after a bug of the client.
+    fn doubt(&mut self, session: &mut Session) {
+        if self.answered.is_empty() || !self.chance.once_in(8) {
+            return;
+        }
+        let message = &self.answered[self.chance.within(0..self.answered.len() as u64) as usize];
+        let key = (self.role.device, message.message_id);
+        if self.chance.once_in(4) {
+            self.shared.ledger().on_altered(key);
+            session.link.put(&message.command(&[&message.content[..], b"!"].concat()));
+        } else {
+            session.link.put(&message.command(&message.content));
+        }
+        self.shared.ledger().counts.repeats += 1;
+    }
+
     /// Refusals that a client repeats are part of the game; others are a fault of the server,
     /// because nothing wrong was asked.
     fn on_error(&mut self, error: &event::Error) -> Result<(), End> {
         match error.code {
+            ErrorCode::Conflict => {
+                let key = self.key(error.message_id);
+                self.shared.ledger().on_conflict(key, error.id).map_err(End::Broken)
+            }
             ErrorCode::RateLimited
             | ErrorCode::Quota
             | ErrorCode::Overloaded
             | ErrorCode::Unavailable => {
                 let key = self.key(error.message_id);
-                self.shared.ledger().on_refused(key);
                 let wait = Duration::from_millis(u64::from(error.retry_after_ms));
-                for message in &mut self.outstanding {
-                    if message.message_id == error.message_id {
-                        message.is_told = false;
-                        message.not_before = Instant::now() + wait;
-                    }
+                // What has its answer already is not owed another one.
+                let waits = |message: &&mut Pending| message.message_id == error.message_id;
+                if let Some(message) = self.outstanding.iter_mut().find(waits) {
+                    message.is_told = false;
+                    message.not_before = Instant::now() + wait;
+                    self.shared.ledger().on_refused(key);
                 }
                 Ok(())
             }
@@ -340,20 +396,12 @@ impl Client {
     /// Sends what this connection was not told yet, oldest first.
     fn send(&mut self, session: &mut Session) {
         let now = Instant::now();
-        let clock = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let mut repeats = 0;
         for message in &mut self.outstanding {
             if message.is_told || now < message.not_before {
                 continue;
             }
-            session.link.put(&Command::SendMessage(SendMessage {
-                message_id: message.message_id,
-                to: message.to,
-                reply_to: None,
-                client_timestamp_ms: clock.as_millis() as u64,
-                ephemeral: false,
-                content: Content::Encrypted(Cow::Borrowed(&message.content)),
-            }));
+            session.link.put(&message.command(&message.content));
             message.is_told = true;
             repeats += u64::from(message.attempts > 0);
             message.attempts += 1;

@@ -6,7 +6,8 @@
 //!
 //! - each message that was answered `sent` reaches every device of the recipient, and the other
 //!   devices of the sender;
-//! - however often it is sent, it has one id, and under that id one content;
+//! - however often it is sent, it has one id, and under that id one content; with another content
+//!   it is a conflict, which names that id;
 //! - a client that remembers ids is never shown it twice;
 //! - per sending device and recipient it arrives in the order of acceptance, which is the order
 //!   of sending where nothing was refused;
@@ -46,6 +47,8 @@ pub(super) struct Counts {
     pub(super) acknowledged_again: u64,
     /// Messages sent again.
     pub(super) repeats: u64,
+    /// Messages sent again with another content, and answered with a conflict.
+    pub(super) conflicts: u64,
     /// Refusals to be repeated later.
     pub(super) refusals: u64,
     /// Messages shown by devices of their recipients.
@@ -85,6 +88,8 @@ pub(super) struct Ledger {
     newest: HashMap<(Device, Device, UserId), ServerId>,
     /// By recipient: what a device of theirs acked, or was about to.
     acked: HashSet<(UserId, ServerId)>,
+    /// Messages that were sent again with another content.
+    altered: HashSet<Key>,
     /// Sending device and recipient between which something was refused.
     refused: HashSet<(Device, UserId)>,
     /// How many times something must be shown, all messages and devices together.
@@ -139,6 +144,24 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Notes that an answered message is sent again with another content.
+    pub(super) fn on_altered(&mut self, key: Key) {
+        self.altered.insert(key);
+    }
+
+    /// Checks a `conflict`, which names what was accepted.
+    pub(super) fn on_conflict(&mut self, key: Key, id: ServerId) -> Result<(), String> {
+        self.counts.conflicts += 1;
+        let accepted = self.entries.get(&key).and_then(|entry| entry.id);
+        match accepted {
+            _ if !self.altered.contains(&key) => {
+                Err(format!("{} is refused as a conflict and had one content", key.1))
+            }
+            Some(accepted) if accepted == id => Ok(()),
+            _ => Err(format!("the conflict of {} names {id}, accepted: {accepted:?}", key.1)),
+        }
     }
 
     /// Checks a push, new or not.

@@ -4,8 +4,8 @@
 //! killed), drain (no new messages, no kills, until everything has arrived), close the ledger.
 //! [`client`] is one device, [`ledger`] knows the promises, [`Server`] is the process.
 //!
-//! A run that saw nothing proves nothing, so it fails when it counted no message, no delivery, no
-//! kill or, over [`KILLS_TELLING`] kills, no repeated message.
+//! A run that saw nothing proves nothing, so it fails when it counted no message, no delivery or,
+//! over [`KILLS_TELLING`] kills, no repeated message, no second answer or no conflict.
 //!
 //! SIGKILL leaves the page cache alone: this shows that what is acknowledged survives the
 //! process, not that it survives the machine. For that the journal's own tests cut its files.
@@ -280,6 +280,7 @@ fn report(counts: &Counts, args: &Args, devices: usize, took: Duration) {
         ("acknowledged", counts.acknowledged),
         ("sent again", counts.repeats),
         ("acknowledged again", counts.acknowledged_again),
+        ("conflicts", counts.conflicts),
         ("refused for a while", counts.refusals),
         ("shown to recipients' devices", counts.shown),
         ("copies shown", counts.copies),
@@ -299,8 +300,12 @@ fn check_counted(counts: &Counts, kills: u32) -> anyhow::Result<()> {
     ensure!(counts.acknowledged > 0, "no message was acknowledged: nothing was shown by this run");
     ensure!(counts.shown > 0, "no message was delivered: nothing was shown by this run");
     ensure!(counts.delivered > 0, "no receipt came: nothing was shown by this run");
-    let cut_off = counts.repeats + counts.redeliveries;
-    ensure!(cut_off > 0 || kills < KILLS_TELLING, "no kill cut anything off: they came too late");
+    if kills >= KILLS_TELLING {
+        let cut_off = counts.repeats + counts.redeliveries;
+        ensure!(cut_off > 0, "no kill cut anything off: they came too late");
+        ensure!(counts.acknowledged_again > 0, "no message was answered again when sent again");
+        ensure!(counts.conflicts > 0, "no other content under a known id was refused");
+    }
     Ok(())
 }
 
@@ -310,14 +315,23 @@ mod tests {
 
     #[test]
     fn a_run_that_counted_nothing_fails() {
-        let counted =
-            Counts { acknowledged: 1, shown: 1, delivered: 1, repeats: 1, ..Counts::default() };
+        let counted = Counts {
+            acknowledged: 1,
+            shown: 1,
+            delivered: 1,
+            repeats: 1,
+            acknowledged_again: 1,
+            conflicts: 1,
+            ..Counts::default()
+        };
         check_counted(&counted, KILLS_TELLING).unwrap();
         for empty in [
             Counts { acknowledged: 0, ..counted },
             Counts { shown: 0, ..counted },
             Counts { delivered: 0, ..counted },
             Counts { repeats: 0, ..counted },
+            Counts { acknowledged_again: 0, ..counted },
+            Counts { conflicts: 0, ..counted },
         ] {
             check_counted(&empty, KILLS_TELLING).unwrap_err();
         }

@@ -141,16 +141,24 @@ fn run(
     line: CommandLine,
     serve: impl FnOnce(Loaded) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let loaded = config::load(&line.settings.sources(std::env::vars_os()))?;
+    let load = || config::load(&line.settings.sources(std::env::vars_os()));
     match line.command.unwrap_or(Command::Serve) {
         Command::Serve => {
+            let loaded = load()?;
             config::check(&loaded)?;
             serve(loaded)
         }
         Command::CheckConfig { keys } => {
-            output::say(&commands::check_config(&loaded, keys)?);
+            output::say(&commands::check_config(&load()?, keys)?);
             Ok(())
         }
+        Command::Token(token) => {
+            let loaded = load()?;
+            config::check(&loaded)?;
+            output::say(&commands::token(&loaded.config, &token)?);
+            Ok(())
+        }
+        // The rest must work where the configuration is broken: it takes nothing from it.
         Command::Try => try_tour::run(),
         Command::SelfTest => {
             output::say(&commands::self_test()?);
@@ -164,11 +172,6 @@ fn run(
         Command::JournalProbe { directory } => {
             ringpost_journal::device::probe::probe_child(&directory)
                 .map_err(|error| Failure::new(Kind::Storage, error))
-        }
-        Command::Token(token) => {
-            config::check(&loaded)?;
-            output::say(&commands::token(&loaded.config, &token)?);
-            Ok(())
         }
     }
 }

@@ -76,6 +76,12 @@ fn a_bad_configuration_never_serves() {
 }
 
 #[test]
+fn a_bad_configuration_does_not_keep_a_journal_from_being_looked_at() {
+    let line = parse(&["--set", "workers=many", "journal", "inspect", "/nowhere"]);
+    assert_eq!(run(line, |_| panic!("served")).unwrap_err().kind, Kind::Storage);
+}
+
+#[test]
 fn check_config_says_what_the_settings_allow() {
     let text = commands::check_config(&load(&["--workers", "2"]), true).unwrap();
     for expected in [

@@ -4,7 +4,7 @@
 //! peer is noticed, and the kernel holds no megabytes for a client that does not read.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen,
@@ -17,6 +17,9 @@ const BACKLOG: i32 = 4_096;
 /// Bytes that the kernel may hold for a client that does not read (doubled by the kernel for its
 /// own bookkeeping).
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Bytes not yet sent above which a connection does not count as writable again.
+const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 const USER_TIMEOUT_MS: u32 = 30_000;
@@ -33,6 +36,7 @@ pub(super) fn open(address: SocketAddr) -> nix::Result<OwnedFd> {
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
     setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
     setsockopt(&fd, sockopt::TcpUserTimeout, &USER_TIMEOUT_MS)?;
+    ringpost_ring::set_unsent_bytes_max(fd.as_fd(), UNSENT_BYTES_MAX)?;
     bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(address))?;
     listen(&fd, Backlog::new(BACKLOG)?)?;
     Ok(fd)
@@ -52,7 +56,8 @@ pub(super) fn open_all(
     let mut bound = Vec::new();
     let mut sockets: Vec<Vec<OwnedFd>> = std::iter::repeat_with(Vec::new).take(workers).collect();
     for &wanted in addresses {
-        // Sharing the port among workers must not mean sharing it with another server.
+        // Sharing the port among workers must not mean sharing it with another server. (One that
+        // starts in the instant between this look and the sockets below is not seen.)
         let guard = TcpListener::bind(wanted)
             .map_err(|error| (wanted, nix::Error::from_raw(error.raw_os_error().unwrap_or(0))))?;
         let address = guard.local_addr().map_or(wanted, |address| address);

@@ -134,3 +134,12 @@ fn other_bytes_than_were_sent_are_refused() {
 fn a_message_for_others_is_refused() {
     ledger().on_push(device(ALICE, 1), &push(1, 1)).unwrap_err();
 }
+
+#[test]
+fn a_conflict_names_what_was_accepted_and_needs_another_content() {
+    let mut ledger = ledger();
+    ledger.on_conflict(key(1), id(1)).unwrap_err();
+    ledger.on_altered(key(1));
+    ledger.on_conflict(key(1), id(1)).unwrap();
+    ledger.on_conflict(key(1), id(2)).unwrap_err();
+}
