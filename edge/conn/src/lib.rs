@@ -12,6 +12,7 @@ mod encode;
 pub mod http;
 pub mod letter;
 pub mod outbox;
+pub mod outgoing;
 pub mod output;
 pub mod sniff;
 pub mod tickets;
@@ -21,6 +22,7 @@ pub mod worker;
 
 pub use config::ConnectionConfig;
 pub use letter::Letter;
+pub use outgoing::Outgoing;
 pub use output::{Operation, Output};
 pub use tickets::{Ticket, Tickets};
 pub use worker::Worker;

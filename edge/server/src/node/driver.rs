@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringpost_conn::letter::CredentialRefused;
-use ringpost_conn::{Letter, Operation, Output, Worker};
+use ringpost_conn::{Letter, Operation, Outgoing, Output, Worker};
 use ringpost_journal::{Batch, JournalHandle, Record, Refused};
 use ringpost_ring::{RingHandle, RingSet, Rings, Wait};
 use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
@@ -101,7 +101,7 @@ pub(super) struct Driver {
 #[derive(Default)]
 pub(super) struct Pending {
     commits: VecDeque<SharedRecord>,
-    letters: Vec<VecDeque<Letter>>,
+    letters: Outgoing,
     journal_failed: bool,
     stop_at: Option<Instant>,
     published_at: Duration,
@@ -110,14 +110,11 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn new(workers: usize) -> Self {
-        Self {
-            letters: std::iter::repeat_with(VecDeque::new).take(workers).collect(),
-            ..Self::default()
-        }
+        Self { letters: Outgoing::new(workers), ..Self::default() }
     }
 
     fn is_empty(&self) -> bool {
-        self.commits.is_empty() && self.letters.iter().all(VecDeque::is_empty)
+        self.commits.is_empty() && self.letters.is_empty()
     }
 }
 
@@ -212,10 +209,14 @@ impl Driver {
             Output::Tier(effect) => self.tier(effect, now),
             Output::Mail { to, mail } => {
                 let from = self.worker.id();
-                self.queue(to, Letter::Mail { from, mail });
+                self.pending.letters.push(to, Letter::Mail { from, mail });
             }
-            Output::Arriving { to, arriving } => self.queue(to, Letter::Arriving(arriving)),
-            Output::MoveFailed { to, token } => self.queue(to, Letter::MoveFailed { token }),
+            Output::Arriving { to, arriving } => {
+                self.pending.letters.push(to, Letter::Arriving(arriving))
+            }
+            Output::MoveFailed { to, token } => {
+                self.pending.letters.push(to, Letter::MoveFailed { token })
+            }
             Output::Verify { connection, token } => self.verify(connection, token, now),
             Output::HandOver { fd, read, address } => {
                 let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -256,27 +257,14 @@ impl Driver {
         }
     }
 
-    fn queue(&mut self, to: WorkerId, letter: Letter) {
-        self.pending.letters[usize::from(to.0)].push_back(letter);
-    }
-
     /// Hands letters to the peers: one wake for each peer that sleeps, by its ring.
     fn deliver(&mut self) {
-        for (peer, letters) in self.pending.letters.iter_mut().enumerate() {
-            let mut must_wake = false;
-            while let Some(letter) = letters.pop_front() {
-                match self.neighbours.mailboxes[peer].try_post(letter) {
-                    Ok(wake) => must_wake |= wake,
-                    Err(letter) => {
-                        letters.push_front(letter);
-                        break;
-                    }
-                }
-            }
-            if must_wake {
-                self.rings.wake(&self.neighbours.handles[peer]);
-            }
-        }
+        let Self { pending, rings, neighbours, .. } = self;
+        let at = |peer: WorkerId| usize::from(peer.0);
+        pending.letters.deliver(
+            |peer, letter| neighbours.mailboxes[at(peer)].try_post(letter),
+            |peer| rings.wake(&neighbours.handles[at(peer)]),
+        );
     }
 
     /// Hands records to the journal, in order, as far as it has room; the rest waits, bounded by
