@@ -90,7 +90,8 @@ impl FrameDecoder {
 
     /// Takes from `input` up to the end of the next frame. Call it again with what is left (if
     /// only nothing) until it hands out no frame: the buffer of an assembled frame is released by
-    /// the call after the one that handed it out.
+    /// the call after the one that handed it out. An owner that stops before that calls
+    /// [`Self::release`].
     ///
     /// # Errors
     /// [`DecodeError::FrameTooBig`] if a header announces more than `payload_bytes_max`; the
@@ -107,8 +108,8 @@ impl FrameDecoder {
         }
     }
 
-    /// Drops a frame that was handed out.
-    fn release(&mut self) {
+    /// Drops a frame that was handed out: the decoder owns nothing and is between two frames.
+    pub fn release(&mut self) {
         if let State::Payload(assembly) = &self.0
             && assembly.is_whole()
         {

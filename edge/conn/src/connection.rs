@@ -6,13 +6,13 @@
 //!                  | any other   |          |   +--------> Welcoming <--------------+
 //!                  v HTTP        |          |                  |
 //!              HandingOver       |          |                  v
-//!               (to REST)        |          |              SignedIn
-//!                                v          v                  |
-//!                            Closing <-------------------------+
+//!                  v             |          |              SignedIn
+//!              Installing        v          v                  |
+//!               (to REST)    Closing <-------------------------+
 //! ```
 //!
 //! Invariants: until `SignedIn` the receive is one-shot, so that nothing is armed when the
-//! descriptor moves; in `Checking`, `Departing` and `Welcoming` nothing is received at all and
+//! descriptor leaves; `Departing` and `HandingOver` wait until the ring owes no answer; in `Checking`, `Departing` and `Welcoming` nothing is received at all and
 //! what came behind the `hello` waits in `surplus`, at most one receive buffer.
 
 use std::net::IpAddr;
@@ -66,7 +66,7 @@ pub enum Phase {
     SignIn,
     /// A credential is being checked.
     Checking(PendingHello),
-    /// On its way to its user's home, as soon as all answers are written.
+    /// On its way to its user's home, as soon as all answers are written and the ring is quiet.
     Departing(PendingHello, Identity),
     /// The descriptor is on its way; nothing else may be done with it.
     Moving(PendingHello, Identity),
@@ -74,8 +74,11 @@ pub enum Phase {
     Welcoming,
     /// The session stands.
     SignedIn,
-    /// An ordinary HTTP request goes to REST with the bytes read so far, once installed.
+    /// An ordinary HTTP request goes to REST with the bytes read so far, as soon as the ring is
+    /// quiet.
     HandingOver(Vec<u8>),
+    /// The descriptor is becoming an ordinary one; nothing else may be done with it.
+    Installing(Vec<u8>),
     /// The last word is said; waiting for it to be written and for the client to close.
     Closing {
         /// Why.
@@ -94,6 +97,8 @@ pub enum Input {
     Armed,
     /// A receive that was asked to stop.
     Stopping,
+    /// Nothing, ever again: the client has ended its direction.
+    Ended,
 }
 
 /// One connection.
@@ -127,6 +132,10 @@ pub struct Connection {
     pub assembling_since: Option<Duration>,
     /// The client's address once known.
     pub address: Option<IpAddr>,
+    /// The ring was asked for the address and has not answered.
+    pub asking_address: bool,
+    /// It counts among the connections of its address that have not signed in.
+    pub counted: bool,
     /// Frames budget: theoretical arrival time (monotonic).
     pub frames_tat: Duration,
     /// Who signed in: what a renewed token must name again.
@@ -172,6 +181,8 @@ impl Connection {
             expires_at: Duration::MAX,
             assembling_since: None,
             address: None,
+            asking_address: false,
+            counted: false,
             frames_tat: Duration::ZERO,
             identity: None,
             untold_bytes: 0,
@@ -195,20 +206,24 @@ impl Connection {
 
     /// Whether the descriptor is being given away: until that has ended it may not be closed.
     pub fn is_given_away(&self) -> bool {
-        matches!(self.phase, Phase::Moving(..) | Phase::HandingOver(_))
+        matches!(self.phase, Phase::Moving(..) | Phase::Installing(_))
     }
 
     /// Whether nothing that the client says counts any more.
     pub fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Closing { .. } | Phase::HandingOver(_))
+        let handed = matches!(self.phase, Phase::HandingOver(_) | Phase::Installing(_));
+        handed || matches!(self.phase, Phase::Closing { .. })
     }
 
-    /// Whether it counts among those that have not proved who they are.
-    pub fn is_unauthenticated(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Handshake | Phase::SignIn | Phase::Checking(_) | Phase::HandingOver(_)
-        )
+    /// Whether its credential was taken.
+    pub fn has_proved_itself(&self) -> bool {
+        let departs = matches!(self.phase, Phase::Departing(..) | Phase::Moving(..));
+        departs || self.in_shard()
+    }
+
+    /// Whether the ring owes it no answer and has nothing to write: its descriptor may leave.
+    pub fn is_quiet(&self) -> bool {
+        self.outbox.is_none() && self.input == Input::Idle && !self.asking_address
     }
 
     /// Whether bytes may be received and decoded now.

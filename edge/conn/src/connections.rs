@@ -28,6 +28,11 @@ impl Connections {
         self.len
     }
 
+    /// Addresses with connections that have not signed in.
+    pub(crate) fn addresses(&self) -> usize {
+        self.unauthenticated.len()
+    }
+
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0

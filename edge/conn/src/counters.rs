@@ -13,6 +13,8 @@ pub struct ConnectionCounters {
     pub moved_out: u64,
     /// Moves that failed.
     pub moves_failed: u64,
+    /// Halves of moved connections that were dropped because the other half did not come in time.
+    pub moves_expired: u64,
     /// Handed to REST.
     pub handed_over: u64,
     /// Refused at accept: the table or `connections_max` is full.
@@ -43,6 +45,19 @@ pub struct ConnectionCounters {
     pub closed: ByCloseCode,
     /// Connections that the client ended or lost.
     pub lost: u64,
+}
+
+/// What a worker's connections hold now. All zero once every client is gone and every move is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ConnectionGauges {
+    /// Open connections, those that are ending included.
+    pub open: usize,
+    /// Addresses with connections that have not signed in.
+    pub addresses: usize,
+    /// Connections that are on their way to another worker.
+    pub moving: usize,
+    /// Halves of connections from other workers whose other half has not come.
+    pub arriving: usize,
 }
 
 /// A number for each close code.

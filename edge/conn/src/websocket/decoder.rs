@@ -142,7 +142,8 @@ impl Decoder {
     /// `now` is monotonic time since any fixed start, the same for all calls.
     ///
     /// After [`Item::Close`] input is discarded. An owner that stops before `None` goes on later
-    /// with the rest of the input; the memory of the last item is kept until then.
+    /// with the rest of the input; the memory of the last item is kept until then, or until
+    /// [`Self::release`].
     ///
     /// # Errors
     /// The violation, at the first byte that shows it; the same one in every later call.
@@ -161,13 +162,18 @@ impl Decoder {
             }
             Phase::Failed(violation) => return Err(violation),
         }
-        if self.assembly.as_ref().is_some_and(|assembly| assembly.spent()) {
-            self.assembly = None;
-        }
+        self.release();
         match self.advance(input, limits, now) {
             Ok(None) => Ok(None),
             Ok(Some(found)) => self.hand_out(found, input).map(Some),
             Err(violation) => Err(self.fail(violation)),
+        }
+    }
+
+    /// Drops an item that was handed out.
+    pub fn release(&mut self) {
+        if self.assembly.as_ref().is_some_and(|assembly| assembly.spent()) {
+            self.assembly = None;
         }
     }
 

@@ -63,6 +63,11 @@ impl Arrivals {
         self.waiting.remove(&token);
     }
 
+    /// How many halves wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When the first half must be dropped.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.waiting.values().map(|(deadline, _)| *deadline).min()

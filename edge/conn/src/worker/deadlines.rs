@@ -55,6 +55,7 @@ impl Worker {
             }
         }
         for half in self.arrivals.expired(now.mono) {
+            self.counters.moves_expired += 1;
             if let Half::Descriptor(slot) = half {
                 self.operations.push(Operation::Close(slot));
             }
@@ -75,8 +76,8 @@ impl Worker {
                 self.close(slot, CloseCode::HandshakeTimeout, now);
             }
             Phase::SignedIn => self.session_deadline(slot, now),
-            Phase::Closing { .. } => self.remove(slot, now),
-            Phase::HandingOver(_) | Phase::Moving(..) => {}
+            Phase::Closing { .. } | Phase::HandingOver(_) => self.remove(slot, now),
+            Phase::Installing(_) | Phase::Moving(..) => {}
         }
     }
 
@@ -117,7 +118,8 @@ fn deadline(connection: &Connection, config: &ConnectionConfig) -> Duration {
         | Phase::Checking(_)
         | Phase::Departing(..)
         | Phase::Moving(..)
-        | Phase::HandingOver(_) => connection.accepted_at + config.sign_in_deadline,
+        | Phase::HandingOver(_)
+        | Phase::Installing(_) => connection.accepted_at + config.sign_in_deadline,
         Phase::Welcoming => connection.phase_since + config.sign_in_deadline,
         Phase::Closing { .. } => connection.phase_since + config.close_deadline,
         Phase::SignedIn => {

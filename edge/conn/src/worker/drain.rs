@@ -74,8 +74,8 @@ impl Worker {
         }
     }
 
-    /// The drain is over: no connection is left.
+    /// The drain is over: no connection is left, nor half of one.
     pub fn is_drained(&self) -> bool {
-        self.drain.is_on() && self.connections.is_empty()
+        self.drain.is_on() && self.connections.is_empty() && self.arrivals.len() == 0
     }
 }

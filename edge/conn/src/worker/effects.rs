@@ -69,7 +69,12 @@ impl Worker {
     }
 
     fn signed_in_now(&mut self, to: ConnectionKey, tag: u16, granted: (u32, u32), now: Now) {
-        let Some(connection) = self.connections.find_key(to) else { return };
+        // It may have been closed since the shard took it in, in the same turn.
+        let Some(connection) =
+            self.connections.find_key(to).filter(|it| matches!(it.phase, Phase::Welcoming))
+        else {
+            return;
+        };
         let slot = connection.slot;
         connection.window = granted;
         self.welcome(slot, tag, now);

@@ -66,11 +66,14 @@ impl Worker {
         }
     }
 
-    pub(super) fn receive_stopped(&mut self, slot: Slot) {
+    pub(super) fn receive_stopped(&mut self, slot: Slot, now: Now) {
         if let Some(connection) = self.connections.find(slot) {
-            connection.input = Input::Idle;
+            if connection.input == Input::Stopping {
+                connection.input = Input::Idle;
+            }
             let pending = connection.pending_bytes();
             self.balance_input(slot, pending);
+            self.leave_if_quiet(slot, now);
         }
     }
 
@@ -186,7 +189,7 @@ impl Worker {
                 let read = [head, &bytes[consumed..]].concat();
                 self.enter(slot, Phase::HandingOver(read), now);
                 self.schedule(slot);
-                self.operations.push(Operation::Install(slot));
+                self.leave_if_quiet(slot, now);
                 HeadRead::Ended
             }
         }
@@ -202,7 +205,7 @@ impl Worker {
     /// The descriptor is an ordinary one: REST takes it from here.
     pub(super) fn installed(&mut self, slot: Slot, fd: OwnedFd, now: Now) {
         let Some(connection) = self.take(slot, now) else { return };
-        if let Phase::HandingOver(read) = connection.phase {
+        if let Phase::Installing(read) = connection.phase {
             self.counters.handed_over += 1;
             self.outputs.push(Output::HandOver { fd, read, address: connection.address });
         }
@@ -225,7 +228,8 @@ impl Worker {
             let Some(frame) = step.frame else { return };
             self.frame(slot, &frame, now);
             if !self.takes_more(slot, rest) {
-                return;
+                // The next byte may be long in coming: the frame is done with now.
+                return decoder.release();
             }
         }
     }
@@ -247,7 +251,7 @@ impl Worker {
                 Err(violation) => return self.close(slot, violation.close_code(), now),
             }
             if !self.takes_more(slot, input.rest()) {
-                return;
+                return decoder.release();
             }
         }
     }

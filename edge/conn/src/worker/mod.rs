@@ -25,6 +25,8 @@ mod input;
 mod sign_in;
 mod write;
 
+use std::mem;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -36,7 +38,7 @@ use ringpost_wire::{CloseCode, UserId};
 use crate::config::ConnectionConfig;
 use crate::connection::{Connection, Input, Phase, Protocol, Speech, key};
 use crate::connections::Connections;
-use crate::counters::ConnectionCounters;
+use crate::counters::{ConnectionCounters, ConnectionGauges};
 use crate::letter::Letter;
 use crate::output::{Operation, Output};
 use crate::tickets::Tickets;
@@ -117,11 +119,11 @@ impl Worker {
                 self.accept_resumes_at = Some(now.mono + ACCEPT_PAUSE);
             }
             Completion::PeerAddress { slot, address } => {
-                self.address_known(slot, address.ip(), now);
+                self.address_known(slot, Some(address.ip()), now);
             }
             Completion::Received { slot, bytes, more } => self.received(slot, bytes, more, now),
             Completion::Eof { slot } => self.eof(slot, now),
-            Completion::ReceiveStopped { slot } => self.receive_stopped(slot),
+            Completion::ReceiveStopped { slot } => self.receive_stopped(slot, now),
             Completion::Readable { .. } | Completion::Woken => {}
             Completion::Sent { slot, buffer, result } => self.sent(slot, buffer, result, now),
             Completion::Writable { slot } => self.writable(slot, now),
@@ -211,9 +213,14 @@ impl Worker {
         &self.shard
     }
 
-    /// Connections now.
-    pub fn connections_open(&self) -> usize {
-        self.connections.len()
+    /// What the connections hold now.
+    pub fn gauges(&self) -> ConnectionGauges {
+        ConnectionGauges {
+            open: self.connections.len(),
+            addresses: self.connections.addresses(),
+            moving: self.moves_under_way,
+            arriving: self.arrivals.len(),
+        }
     }
 
     fn shard_event(&mut self, event: Event<'_>, now: Now) {
@@ -229,33 +236,37 @@ impl Worker {
             self.operations.push(Operation::Close(slot));
             return;
         }
-        self.connections.insert(Connection::accepted(slot, now.mono));
+        let mut connection = Connection::accepted(slot, now.mono);
+        connection.asking_address = true;
+        self.connections.insert(connection);
         self.operations.push(Operation::PeerAddress(slot));
         self.arm(slot);
         self.schedule(slot);
     }
 
-    fn address_known(&mut self, slot: Slot, address: std::net::IpAddr, now: Now) {
+    /// The ring has answered: the address, or none.
+    fn address_known(&mut self, slot: Slot, address: Option<IpAddr>, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
-        if connection.address.is_some() || !connection.is_unauthenticated() {
-            return;
+        connection.asking_address = false;
+        connection.address = address;
+        if let Some(address) = address.filter(|_| !connection.has_proved_itself()) {
+            connection.counted = true;
+            let count = self.connections.count_unauthenticated(address);
+            if count > self.config.unauthenticated_per_address_max {
+                self.counters.refused_address += 1;
+                return self.remove(slot, now);
+            }
         }
-        connection.address = Some(address);
-        let count = self.connections.count_unauthenticated(address);
-        if count > self.config.unauthenticated_per_address_max {
-            self.counters.refused_address += 1;
-            self.remove(slot, now);
-        }
+        self.leave_if_quiet(slot, now);
     }
 
     /// Moves a connection to another phase, keeping the count of those not signed in.
     fn enter(&mut self, slot: Slot, phase: Phase, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
-        let before = connection.is_unauthenticated();
         connection.phase = phase;
         connection.phase_since = now.mono;
-        if let (true, false, Some(address)) =
-            (before, connection.is_unauthenticated(), connection.address)
+        if connection.has_proved_itself()
+            && let (true, Some(address)) = (mem::take(&mut connection.counted), connection.address)
         {
             self.connections.uncount_unauthenticated(address);
         }
@@ -264,7 +275,7 @@ impl Worker {
     /// Takes a connection out of the table and tells the shard; its slot is the caller's.
     fn take(&mut self, slot: Slot, now: Now) -> Option<Box<Connection>> {
         let connection = self.connections.remove(slot)?;
-        if let (true, Some(address)) = (connection.is_unauthenticated(), connection.address) {
+        if let (true, Some(address)) = (connection.counted, connection.address) {
             self.connections.uncount_unauthenticated(address);
         }
         if connection.in_shard() {
@@ -272,6 +283,21 @@ impl Worker {
         }
         self.timers.cancel(slot.index());
         Some(connection)
+    }
+
+    /// Lets the descriptor of a connection that is to leave go, once nothing is under way for it.
+    fn leave_if_quiet(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot).filter(|it| it.is_quiet()) else {
+            return;
+        };
+        match &mut connection.phase {
+            Phase::Departing(..) => self.depart(slot, now),
+            Phase::HandingOver(read) => {
+                connection.phase = Phase::Installing(mem::take(read));
+                self.operations.push(Operation::Install(slot));
+            }
+            _ => {}
+        }
     }
 
     /// Ends a connection at once, without a word. One that is being given away goes on: the other
@@ -285,12 +311,14 @@ impl Worker {
         }
     }
 
-    /// The client is gone: nothing can be said to it.
+    /// The client says no more. Its session is over; a last word is still written.
     fn eof(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
-        connection.input = Input::Idle;
+        connection.input = Input::Ended;
         if !matches!(connection.phase, Phase::Closing { .. }) {
             self.counters.lost += 1;
+        } else if connection.outbox.is_some() {
+            return;
         }
         self.remove(slot, now);
     }
@@ -324,7 +352,8 @@ impl Worker {
         match operation {
             // Without an address the limits per address do not see the connection; it is gone
             // already (ENOTCONN), and the next receive says so.
-            RingOperation::PeerAddress | RingOperation::ShutdownWrite => {}
+            RingOperation::PeerAddress => self.address_known(slot, None, now),
+            RingOperation::ShutdownWrite => {}
             RingOperation::Receive
             | RingOperation::PollReadable
             | RingOperation::PollWritable

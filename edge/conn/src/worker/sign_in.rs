@@ -83,10 +83,7 @@ impl Worker {
             return self.join_shard(slot, pending, identity, now);
         }
         self.enter(slot, Phase::Departing(pending, identity), now);
-        let idle = |connection: &mut Connection| connection.outbox.is_none();
-        if self.connections.find(slot).is_some_and(idle) {
-            self.depart(slot, now);
-        }
+        self.leave_if_quiet(slot, now);
     }
 
     fn renewed(&mut self, slot: Slot, answer: Result<Identity, CredentialRefused>, now: Now) {
@@ -129,7 +126,7 @@ impl Worker {
         self.shard_event(Event::SignIn(sign_in), now);
     }
 
-    /// Sends the descriptor home. Nothing is armed and nothing waits to be written.
+    /// Sends the descriptor home. Nothing is under way for it.
     pub(super) fn depart(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         let Phase::Departing(hello, identity) = connection.phase else { return };
@@ -212,6 +209,9 @@ impl Worker {
         connection.surplus = state.surplus;
         connection.phase = Phase::Welcoming;
         self.connections.insert(connection);
+        if self.drain.is_on() {
+            return self.close(slot, CloseCode::GoingAway, now);
+        }
         self.schedule(slot);
         self.join_shard(slot, state.hello, state.identity, now);
     }

@@ -157,11 +157,14 @@ impl Worker {
         let tells_room = connection.wants_writable && idle
             || connection.untold_bytes >= max / ROOM_TOLD_SHARE && pending <= max / 2;
         match connection.phase {
+            Phase::Closing { .. } if idle && connection.input == Input::Ended => {
+                return self.remove(slot, now);
+            }
             Phase::Closing { code, shut: false } if idle => {
                 connection.phase = Phase::Closing { code, shut: true };
                 self.operations.push(Operation::ShutdownWrite(slot));
             }
-            Phase::Departing(..) if idle => self.depart(slot, now),
+            Phase::Departing(..) if idle => self.leave_if_quiet(slot, now),
             Phase::SignedIn if tells_room => {
                 connection.wants_writable = false;
                 connection.untold_bytes = 0;

@@ -172,6 +172,11 @@ impl FakeWorld {
         FakePeer::new(Rc::clone(&self.state), id, address)
     }
 
+    /// Changes how often things go wrong from here on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state.borrow_mut().faults = faults;
+    }
+
     /// Rings the bell of a ring set, as an [`EventWaker`](crate::EventWaker) does.
     pub fn wake(&self, ring: FakeHandle) {
         let mut state = self.state.borrow_mut();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringpost_conn::Worker;
-use ringpost_conn::counters::ConnectionCounters;
+use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
 use ringpost_journal::JournalHandle;
 use ringpost_ring::{RingSet, RingStats, Rings};
 use ringpost_shard::counters::{Counters, Gauges};
@@ -15,7 +15,7 @@ use crate::metrics::{MetricSource, Samples};
 /// What a worker last published.
 #[derive(Debug, Default)]
 pub(super) struct WorkerCells {
-    connections_open: usize,
+    held: ConnectionGauges,
     connections: ConnectionCounters,
     shard: Counters,
     gauges: Gauges,
@@ -25,7 +25,7 @@ pub(super) struct WorkerCells {
 impl WorkerCells {
     pub(super) fn read(worker: &Worker, rings: &RingSet) -> Self {
         Self {
-            connections_open: worker.connections_open(),
+            held: worker.gauges(),
             connections: worker.counters().clone(),
             shard: worker.shard().counters().clone(),
             gauges: worker.shard().gauges(),
@@ -50,7 +50,19 @@ impl MetricSource for WorkerSource {
 
 fn connections(cells: &WorkerCells, out: &mut Samples) {
     let counters = &cells.connections;
-    out.gauge("ringpost_edge_connections", "Open connections.", &[], cells.connections_open as i64);
+    let held = &cells.held;
+    for (name, help, value) in [
+        ("ringpost_edge_connections", "Open connections.", held.open),
+        ("ringpost_edge_addresses", "Addresses with connections not signed in.", held.addresses),
+        ("ringpost_edge_moving", "Connections on their way to another worker.", held.moving),
+        (
+            "ringpost_edge_arriving",
+            "Halves of moved connections whose other half has not come.",
+            held.arriving,
+        ),
+    ] {
+        out.gauge(name, help, &[], value as i64);
+    }
     for (fate, count) in [
         ("accepted", counters.accepted),
         ("moved_home", counters.moved_in),
@@ -67,6 +79,7 @@ fn connections(cells: &WorkerCells, out: &mut Samples) {
         ("upgrade", counters.refused_upgrade),
         ("credentials", counters.refused_credentials),
         ("move", counters.moves_failed),
+        ("move_expired", counters.moves_expired),
         ("malformed", counters.malformed),
     ] {
         let help = "Connections and commands that the edge refused, by reason.";

@@ -9,6 +9,7 @@ mod abuse;
 mod abuse_sign_in;
 mod abuse_websocket;
 mod foreign_library;
+mod ipv6;
 mod kill;
 mod pairings;
 mod peer;

@@ -36,11 +36,16 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a server on a new directory, with these `KEY=VALUE`, and waits until it is ready.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_at(ANY_PORT, settings)
+    }
+
+    /// The same, listening at this address.
+    pub(crate) fn start_at(listen: &str, settings: &[&str]) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let mut own: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
         // Segments are written in advance: small ones start fast.
         own.push("journal.segment_bytes=4MiB".to_owned());
-        Self::start_on(dir, own)
+        Self::start_on(listen, dir, own)
     }
 
     /// The same, for a test that lets writes fail by the limit on the size of files: without the
@@ -59,11 +64,11 @@ impl Node {
     /// Starts a server on the directory of one that has ended.
     pub(crate) fn restart(mut self) -> Self {
         self.child.wait().unwrap();
-        Self::start_on(Arc::clone(&self.dir), std::mem::take(&mut self.settings))
+        Self::start_on(ANY_PORT, Arc::clone(&self.dir), std::mem::take(&mut self.settings))
     }
 
-    fn start_on(dir: Arc<TempDir>, settings: Vec<String>) -> Self {
-        let command = serve_command(ANY_PORT, &dir.path().join("data"), &settings);
+    fn start_on(listen: &str, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
+        let command = serve_command(listen, &dir.path().join("data"), &settings);
         Self::spawn(command, dir, settings)
     }
 

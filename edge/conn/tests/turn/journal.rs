@@ -1,0 +1,85 @@
+//! A journal and a store in one: records become durable in one order, and every read is answered
+//! by looking through them. No user is ever let go here, so a load never finds one.
+
+use std::collections::VecDeque;
+
+use ringpost_conn::Letter;
+use ringpost_shard::event::WorkerId;
+use ringpost_shard::image::{Accepted, MessageRow};
+use ringpost_shard::record::{MessageHead, SharedRecord};
+use ringpost_shard::{Effect, Event, Head, Homes, Position};
+use ringpost_wire::ServerId;
+
+#[derive(Default)]
+pub(crate) struct Journal {
+    /// Nothing becomes durable while this is set.
+    pub(crate) held: bool,
+    submitted: VecDeque<SharedRecord>,
+    durable: Vec<SharedRecord>,
+    reads: VecDeque<(WorkerId, Effect)>,
+}
+
+impl Journal {
+    pub(crate) fn commit(&mut self, record: SharedRecord) {
+        self.submitted.push_back(record);
+    }
+
+    pub(crate) fn read(&mut self, worker: WorkerId, read: Effect) {
+        self.reads.push_back((worker, read));
+    }
+
+    /// Makes up to `most` records durable and answers the reads: letters, in order.
+    pub(crate) fn step(&mut self, most: usize, homes: &Homes) -> Vec<(WorkerId, Letter)> {
+        let mut letters: Vec<(WorkerId, Letter)> = Vec::new();
+        let most = if self.held { 0 } else { most.min(self.submitted.len()) };
+        for record in self.submitted.drain(..most) {
+            self.durable.push(record.clone());
+            let position = Position(self.durable.len() as u64);
+            let mut workers: Vec<WorkerId> =
+                record.head.touches().iter().map(|&user| homes.home(user)).collect();
+            workers.sort_unstable();
+            workers.dedup();
+            for worker in workers {
+                letters.push((worker, Letter::Durable(vec![(position, record.clone())])));
+            }
+        }
+        let reads = std::mem::take(&mut self.reads);
+        letters.extend(reads.into_iter().map(|(worker, read)| (worker, self.answer(read))));
+        letters
+    }
+
+    fn messages(&self) -> impl Iterator<Item = (Position, &MessageHead, &SharedRecord)> {
+        (1..).map(Position).zip(&self.durable).filter_map(|(position, record)| match &record.head {
+            Head::Message(head) => Some((position, head, record)),
+            _ => None,
+        })
+    }
+
+    fn answer(&self, read: Effect) -> Letter {
+        Letter::Event(match read {
+            Effect::Load { user, .. } => {
+                let known = self.durable.iter().any(|record| record.head.touches().contains(&user));
+                assert!(!known, "a user who exists stays resident: the cap is far away");
+                Event::Loaded { user, answer: Ok(None) }
+            }
+            Effect::LookUpAccepted { user, device, message_id, .. } => {
+                let found = self.messages().find(|(_, head, _)| {
+                    (head.from, head.from_device, head.message_id) == (user, device, message_id)
+                });
+                let accepted =
+                    found.map(|(_, head, _)| Accepted { id: head.id, digest: head.digest });
+                Event::AcceptedFound { user, device, message_id, answer: Ok(accepted) }
+            }
+            Effect::ReadMessages { user, device, ids, .. } => {
+                let row = |id: ServerId| {
+                    let (position, head, record) =
+                        self.messages().find(|(_, head, _)| head.id == id)?;
+                    Some(MessageRow { position, head: head.clone(), body: record.body.clone() })
+                };
+                let rows = ids.iter().map(|&id| (id, row(id))).collect();
+                Event::MessagesRead { user, device, answer: Ok(rows) }
+            }
+            other => unreachable!("not a read: {other:?}"),
+        })
+    }
+}

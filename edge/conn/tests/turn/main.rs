@@ -1,0 +1,18 @@
+//! Turns of one and of several real workers over the fake ring, in virtual time.
+//!
+//! `world` wires workers, rings, mailboxes and a journal as the server does, without threads;
+//! `client` is the far end of a connection. Each other module is named by what it defends. The fake
+//! ring defers, splits, reorders and fails by seed; a failing test says which one.
+
+mod accounting;
+mod client;
+mod deadlines;
+mod displacement;
+mod drain;
+mod driver;
+mod hand_over;
+mod journal;
+mod last_words;
+mod moves;
+mod ring_faults;
+mod world;
