@@ -93,11 +93,11 @@ impl Shard {
             self.counters.ephemeral_dropped += 1;
         }
         for &slot in sessions {
-            if self.sessions[slot].room_bytes == 0 {
-                self.counters.ephemeral_dropped += 1;
-            } else {
+            if self.has_room(slot) {
                 self.counters.ephemeral_delivered += 1;
                 self.sessions.deliver(slot, 0, event.clone(), turn);
+            } else {
+                self.counters.ephemeral_dropped += 1;
             }
         }
     }

@@ -81,7 +81,7 @@ impl Shard {
             if !live.fits(self.sessions[session].window, bytes) {
                 return;
             }
-            if self.sessions[session].room_bytes == 0 {
+            if !self.has_room(session) {
                 return self.want_writable(session, turn);
             }
             match next {

@@ -32,7 +32,7 @@ use crate::record::{Head, Position, Record, SharedRecord};
 use crate::refusal::Refusal;
 use crate::retry::Retries;
 use crate::revocation::Revocations;
-use crate::session::Sessions;
+use crate::session::{SessionSlot, Sessions};
 use crate::stamp::Stamper;
 use crate::turn::Turn;
 use crate::unknown::UnknownUsers;
@@ -69,6 +69,8 @@ pub struct Shard {
     /// The store has everything up to here.
     pub(crate) applied: Position,
     pub(crate) journal_failed: bool,
+    /// The worker's outboxes together take no more.
+    pub(crate) outboxes_full: bool,
 }
 
 impl Shard {
@@ -105,6 +107,7 @@ impl Shard {
             handed: Position(0),
             applied: Position(0),
             journal_failed: false,
+            outboxes_full: false,
             config,
         }
     }
@@ -121,6 +124,8 @@ impl Shard {
             Event::Writable { connection, room_bytes } => {
                 self.writable(connection, room_bytes, turn);
             }
+            // Those that waited are told by `Writable`, one by one.
+            Event::OutboxesFull { full } => self.outboxes_full = full,
             Event::Command { connection, tag, command } => {
                 self.command(Asker { connection, tag }, command, turn);
             }
@@ -253,6 +258,11 @@ impl Shard {
 
     pub(crate) fn is_home(&self, user: UserId) -> bool {
         self.homes.home(user) == self.config.worker
+    }
+
+    /// Whether the session's outbox takes what is not an answer.
+    pub(crate) fn has_room(&self, session: SessionSlot) -> bool {
+        !self.outboxes_full && self.sessions[session].room_bytes > 0
     }
 
     /// Whether the connection still has its session.

@@ -35,6 +35,11 @@ pub struct ConnectionConfig {
     /// Bytes that may wait in one connection's outbox; above it the connection's input is not
     /// read. Default 256 KiB: a few of the largest messages.
     pub outbox_bytes_max: usize,
+    /// Bytes that may wait in all outboxes of this worker. Above half of it, who does not take its
+    /// answers is not read; above it nobody is, and nothing is pushed. Passed by no more than what
+    /// was promised: an answer for each send in flight, and the pushes of one turn. Default 64 MiB:
+    /// 256 readers that have stopped.
+    pub outboxes_bytes_max: usize,
     /// Frames (control frames and empty ones too) that a client may send at once. Default 1,024.
     pub frames_burst: u32,
     /// Frames per second that a client may send for long. Default 500. A client above it is
@@ -64,6 +69,7 @@ impl Default for ConnectionConfig {
             progress_interval: Duration::from_secs(20),
             progress_bytes_min: 4 * 1024,
             outbox_bytes_max: 256 * 1024,
+            outboxes_bytes_max: 64 * 1024 * 1024,
             frames_burst: 1024,
             frames_per_second: 500,
             moves_max: 1024,

@@ -146,6 +146,8 @@ pub struct Connection {
     pub wants_writable: bool,
     /// It stands in the list of connections to flush.
     pub dirty: bool,
+    /// It stands in the list of those that go on when the worker's outboxes are full no longer.
+    pub waits_for_outboxes: bool,
     /// The server's ping is unanswered.
     pub pinged: bool,
     /// Granted window: unacked stored pushes, and bytes of them.
@@ -188,6 +190,7 @@ impl Connection {
             untold_bytes: 0,
             wants_writable: false,
             dirty: false,
+            waits_for_outboxes: false,
             pinged: false,
             window: (0, 0),
             renewing: None,

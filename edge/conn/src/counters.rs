@@ -41,6 +41,8 @@ pub struct ConnectionCounters {
     pub short_sends: u64,
     /// Times that input was not read because too many answers waited.
     pub input_paused: u64,
+    /// Times that the answers waiting at the worker were above their limit.
+    pub outboxes_full: u64,
     /// Connections closed by the server, by code.
     pub closed: ByCloseCode,
     /// Connections that the client ended or lost.
@@ -58,6 +60,8 @@ pub struct ConnectionGauges {
     pub moving: usize,
     /// Halves of connections from other workers whose other half has not come.
     pub arriving: usize,
+    /// Bytes of answers that wait to be written, those that the ring holds included.
+    pub outboxes_bytes: usize,
 }
 
 /// A number for each close code.

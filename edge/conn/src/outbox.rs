@@ -120,6 +120,19 @@ impl Outbox {
         }
     }
 
+    /// Bytes that the ring holds.
+    pub fn in_flight_bytes(&self) -> usize {
+        match self.flight {
+            Flight::Sending { bytes } => bytes,
+            Flight::None | Flight::Stalled(_) => 0,
+        }
+    }
+
+    /// The socket took less than it was given and has not room again yet.
+    pub fn is_stalled(&self) -> bool {
+        matches!(self.flight, Flight::Stalled(_))
+    }
+
     /// Nothing waits and nothing is in flight.
     pub fn is_idle(&self) -> bool {
         matches!(self.flight, Flight::None) && self.tail.is_empty() && self.chunks.is_empty()

@@ -1,10 +1,11 @@
 //! A device that does not read or does not ack costs a cursor: pushes stop at its window and its
 //! outbox, nothing is kept for it beyond the queue, and all goes on when it does.
 
-use ringpost_shard::ShardLimits;
-use ringpost_wire::Event as WireEvent;
+use ringpost_shard::{Event, ShardLimits};
+use ringpost_wire::command::SendMessage;
+use ringpost_wire::{Command, Event as WireEvent};
 
-use crate::world::World;
+use crate::world::{World, message};
 
 #[test]
 fn pushes_stop_at_the_window_and_go_on_with_acks() {
@@ -148,4 +149,26 @@ fn an_entry_whose_row_is_missing_leaves_and_is_counted() {
     assert_eq!(world.shards[0].counters().rows_missing, 1);
     let image = world.truth.image(bob).expect("known");
     assert_eq!(image.devices[0].entries.len(), 1);
+}
+
+#[test]
+fn while_all_outboxes_together_are_full_nobody_is_pushed_to_and_answers_still_come() {
+    let mut world = World::new(1);
+    let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    world.told(b);
+    world.handle(0, Event::OutboxesFull { full: true });
+    world.slow.insert(b);
+    world.send(a, 7, 1, bob, b"later");
+    let ephemeral = SendMessage { ephemeral: true, ..message(2, bob, b"dropped") };
+    world.command(a, 0, Command::SendMessage(ephemeral));
+    world.settle();
+    assert!(world.messages(b).is_empty());
+    assert_eq!(world.shards[0].counters().ephemeral_dropped, 1);
+    let told = world.told(a);
+    assert!(told.iter().any(|(tag, event)| *tag == 7 && matches!(event, WireEvent::Receipt(_))));
+    world.handle(0, Event::OutboxesFull { full: false });
+    world.drain(b);
+    assert_eq!(world.messages(b).len(), 1);
 }

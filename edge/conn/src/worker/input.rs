@@ -37,7 +37,7 @@ impl Worker {
         if connection.wants_input() {
             self.feed(slot, bytes, now);
         }
-        self.arm(slot);
+        self.balance_input(slot);
     }
 
     /// Decodes what waited for the `welcome`.
@@ -49,21 +49,30 @@ impl Worker {
         }
     }
 
-    /// Arms a receive if the connection takes input and its answers do not pile up.
+    /// Arms a receive if the connection takes input and answers do not pile up, its own or all.
     pub(super) fn arm(&mut self, slot: Slot) {
         let Some(connection) = self.connections.find(slot) else { return };
-        let closing = matches!(connection.phase, Phase::Closing { .. });
-        let wanted = closing
-            || connection.wants_input()
-                && connection.pending_bytes() <= self.config.outbox_bytes_max;
-        if wanted && connection.input == Input::Idle {
-            connection.input = Input::Armed;
-            let mode = match connection.phase {
-                Phase::SignedIn => ReceiveMode::Multishot,
-                _ => ReceiveMode::OneShot,
-            };
-            self.operations.push(Operation::Receive(slot, mode));
+        if connection.input != Input::Idle {
+            return;
         }
+        if !matches!(connection.phase, Phase::Closing { .. }) {
+            let piles_up = connection.pending_bytes() > self.config.outbox_bytes_max;
+            if !connection.wants_input() || piles_up {
+                return;
+            }
+            if self.outboxes.is_full() {
+                return self.wait_for_outboxes(slot);
+            }
+            if !self.outboxes.has_room_for(connection) {
+                return;
+            }
+        }
+        connection.input = Input::Armed;
+        let mode = match connection.phase {
+            Phase::SignedIn => ReceiveMode::Multishot,
+            _ => ReceiveMode::OneShot,
+        };
+        self.operations.push(Operation::Receive(slot, mode));
     }
 
     pub(super) fn receive_stopped(&mut self, slot: Slot, now: Now) {
@@ -71,8 +80,7 @@ impl Worker {
             if connection.input == Input::Stopping {
                 connection.input = Input::Idle;
             }
-            let pending = connection.pending_bytes();
-            self.balance_input(slot, pending);
+            self.balance_input(slot);
             self.leave_if_quiet(slot, now);
         }
     }

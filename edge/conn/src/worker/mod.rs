@@ -22,6 +22,7 @@ mod dispatch;
 mod drain;
 mod effects;
 mod input;
+mod outboxes;
 mod sign_in;
 mod write;
 
@@ -45,6 +46,7 @@ use crate::tickets::Tickets;
 use crate::timer::TimerWheel;
 use crate::worker::arrivals::Arrivals;
 use crate::worker::drain::Drain;
+use crate::worker::outboxes::Outboxes;
 
 /// Emptied buffers kept for the next sends of a turn; above it they are freed.
 const POOLED_BUFFERS_MAX: usize = 256;
@@ -70,6 +72,7 @@ pub struct Worker {
     accept_resumes_at: Option<Duration>,
     effects: Vec<Effect>,
     dirty: Vec<Slot>,
+    outboxes: Outboxes,
     pool: Vec<Vec<u8>>,
     scratch: BytesMut,
     operations: Vec<Operation>,
@@ -90,6 +93,7 @@ impl Worker {
     ) -> Self {
         Self {
             id,
+            outboxes: Outboxes::new(config.outboxes_bytes_max),
             config,
             shard,
             homes,
@@ -167,6 +171,7 @@ impl Worker {
         self.pass_deadlines(now);
         self.carry_out_effects(now);
         self.flush(now);
+        self.balance_outboxes(now);
     }
 
     /// Operations of the ring that this turn asks for; drained by the driver, in order.
@@ -220,6 +225,7 @@ impl Worker {
             addresses: self.connections.addresses(),
             moving: self.moves_under_way,
             arriving: self.arrivals.len(),
+            outboxes_bytes: self.outboxes.bytes(),
         }
     }
 
@@ -282,6 +288,10 @@ impl Worker {
             self.shard_event(Event::Closed { connection: key(slot) }, now);
         }
         self.timers.cancel(slot.index());
+        if let Some(outbox) = &connection.outbox {
+            // What the ring holds comes back by itself.
+            self.outboxes.remove(outbox.pending_bytes() - outbox.in_flight_bytes());
+        }
         Some(connection)
     }
 

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use ringpost_ring::{SendBuffer, Slot};
+use bytes::BytesMut;
+use ringpost_ring::{Errno, SendBuffer, Slot};
 use ringpost_shard::Event;
 use ringpost_shard::event::{ConnectionKey, Now};
 use ringpost_wire::{CloseCode, event};
 
 use super::{POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, Worker};
-use crate::connection::{Connection, Input, Phase, Progress, Speech};
+use crate::connection::{Input, Phase, Progress, Speech};
 use crate::encode;
 use crate::outbox::{Outbox, Sent};
 use crate::output::Operation;
@@ -33,31 +34,40 @@ impl Worker {
         if matches!(connection.phase, Phase::Closing { .. }) {
             return;
         }
-        let pool = &mut self.pool;
-        let speech = connection.speech;
-        let outbox = outbox_of(connection, pool);
-        let before = outbox.pending_bytes();
-        encode::event(event, tag, speech, outbox, &mut self.scratch);
-        let written = outbox.pending_bytes() - before;
-        connection.untold_bytes += written;
         self.counters.events += 1;
-        self.mark_dirty(slot);
+        self.append(slot, |outbox, speech, scratch| {
+            encode::event(event, tag, speech, outbox, scratch);
+        });
     }
 
     /// Writes bytes that are no event: the answer to an upgrade, a WebSocket control frame.
     pub(super) fn write_raw(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(connection) = self.connections.find(slot) else { return };
-        write(outbox_of(connection, &mut self.pool).tail());
-        self.mark_dirty(slot);
+        self.append(slot, |outbox, _, _| write(outbox.tail()));
     }
 
     pub(super) fn write_last_word(&mut self, slot: Slot, code: CloseCode) {
         let Some(connection) = self.connections.find(slot) else { return };
-        let speech = connection.speech;
-        if speech != Speech::Undecided {
-            let outbox = outbox_of(connection, &mut self.pool);
-            encode::close(code, speech, outbox, &mut self.scratch);
+        if connection.speech != Speech::Undecided {
+            self.append(slot, |outbox, speech, scratch| {
+                encode::close(code, speech, outbox, scratch);
+            });
         }
+    }
+
+    /// Appends to a connection's outbox, and counts what was.
+    fn append(&mut self, slot: Slot, write: impl FnOnce(&mut Outbox, Speech, &mut BytesMut)) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let speech = connection.speech;
+        let pool = &mut self.pool;
+        let outbox = connection
+            .outbox
+            .get_or_insert_with(|| Box::new(Outbox::new(pool.pop().unwrap_or_default())));
+        let before = outbox.pending_bytes();
+        write(outbox, speech, &mut self.scratch);
+        let written = outbox.pending_bytes() - before;
+        connection.untold_bytes += written;
+        self.outboxes.add(written);
+        self.mark_dirty(slot);
     }
 
     pub(super) fn mark_dirty(&mut self, slot: Slot) {
@@ -98,24 +108,24 @@ impl Worker {
         &mut self,
         slot: Slot,
         buffer: SendBuffer,
-        result: Result<usize, ringpost_ring::Errno>,
+        result: Result<usize, Errno>,
         now: Now,
     ) {
+        let taken = result.unwrap_or(0);
+        self.counters.sent_bytes += taken as u64;
         let Some(connection) = self.connections.find(slot) else {
+            self.outboxes.remove(taken + buffer.remaining_bytes());
             return self.recycle(buffer.recycle());
         };
-        let taken = match result {
-            Ok(bytes) => bytes,
-            Err(ringpost_ring::Errno::EAGAIN) => 0,
-            Err(_) => {
-                self.counters.lost += 1;
-                return self.remove(slot, now);
-            }
-        };
-        self.counters.sent_bytes += taken as u64;
+        self.outboxes.remove(taken);
         connection.progress.bytes += taken;
         let outbox = connection.outbox.as_mut().expect("a send in flight came from an outbox");
-        match outbox.sent(buffer) {
+        let sent = outbox.sent(buffer);
+        if result.is_err_and(|errno| errno != Errno::EAGAIN) {
+            self.counters.lost += 1;
+            return self.remove(slot, now);
+        }
+        match sent {
             Sent::All(emptied) => {
                 connection.progress = Progress::default();
                 if !outbox.is_idle() {
@@ -152,10 +162,12 @@ impl Worker {
             connection.outbox = None;
         }
         let max = self.config.outbox_bytes_max;
+        let has_room = self.outboxes.has_room_for(connection);
+        let waits = connection.wants_writable && idle;
         // The shard counts down what it delivers and must be told what has left: one that waits
-        // as soon as all has, others now and then while there is room.
-        let tells_room = connection.wants_writable && idle
-            || connection.untold_bytes >= max / ROOM_TOLD_SHARE && pending <= max / 2;
+        // as soon as all has, others now and then while there is room; and at once that there is
+        // none.
+        let seldom = connection.untold_bytes >= max / ROOM_TOLD_SHARE && pending <= max / 2;
         match connection.phase {
             Phase::Closing { .. } if idle && connection.input == Input::Ended => {
                 return self.remove(slot, now);
@@ -165,28 +177,43 @@ impl Worker {
                 self.operations.push(Operation::ShutdownWrite(slot));
             }
             Phase::Departing(..) if idle => self.leave_if_quiet(slot, now),
-            Phase::SignedIn if tells_room => {
+            Phase::SignedIn if has_room && (waits || seldom) => {
                 connection.wants_writable = false;
-                connection.untold_bytes = 0;
-                let (connection, room_bytes) = (connection.key(), (max - pending) as u32);
-                self.shard_event(Event::Writable { connection, room_bytes }, now);
-                self.carry_out_effects(now);
+                self.tell_room(slot, max - pending, now);
+            }
+            Phase::SignedIn if self.outboxes.is_full() && waits => self.wait_for_outboxes(slot),
+            Phase::SignedIn if !has_room && connection.untold_bytes > 0 => {
+                connection.wants_writable = true;
+                self.tell_room(slot, 0, now);
             }
             _ => {}
         }
-        self.balance_input(slot, pending);
+        self.balance_input(slot);
+    }
+
+    fn tell_room(&mut self, slot: Slot, room_bytes: usize, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        connection.untold_bytes = 0;
+        let (connection, room_bytes) = (connection.key(), room_bytes as u32);
+        self.shard_event(Event::Writable { connection, room_bytes }, now);
+        self.carry_out_effects(now);
     }
 
     /// Stops reading a client whose answers wait, and reads it again when they have left.
-    pub(super) fn balance_input(&mut self, slot: Slot, pending: usize) {
+    pub(super) fn balance_input(&mut self, slot: Slot) {
         let Some(connection) = self.connections.find(slot) else { return };
-        if pending > self.config.outbox_bytes_max {
-            if connection.input == Input::Armed && connection.wants_input() {
-                connection.input = Input::Stopping;
-                self.counters.input_paused += 1;
-                self.operations.push(Operation::StopReceive(slot));
+        let (pending, max) = (connection.pending_bytes(), self.config.outbox_bytes_max);
+        if pending > max || !self.outboxes.has_room_for(connection) {
+            match connection.input {
+                Input::Armed if connection.wants_input() => {
+                    connection.input = Input::Stopping;
+                    self.counters.input_paused += 1;
+                    self.operations.push(Operation::StopReceive(slot));
+                }
+                Input::Idle if self.outboxes.is_full() => self.wait_for_outboxes(slot),
+                _ => {}
             }
-        } else if pending <= self.config.outbox_bytes_max / 2 {
+        } else if pending <= max / 2 {
             self.arm(slot);
         }
     }
@@ -199,8 +226,4 @@ impl Worker {
             self.pool.push(buffer);
         }
     }
-}
-
-fn outbox_of<'a>(connection: &'a mut Connection, pool: &mut Vec<Vec<u8>>) -> &'a mut Outbox {
-    connection.outbox.get_or_insert_with(|| Box::new(Outbox::new(pool.pop().unwrap_or_default())))
 }

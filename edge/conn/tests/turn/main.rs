@@ -14,5 +14,7 @@ mod hand_over;
 mod journal;
 mod last_words;
 mod moves;
+mod outboxes;
 mod ring_faults;
+mod slow_reader;
 mod world;

@@ -296,6 +296,7 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
         ping_interval: keys.ping_interval,
         progress_interval: keys.progress_deadline,
         outbox_bytes_max: keys.outbox_bytes_max as usize,
+        outboxes_bytes_max: limits.outboxes_per_worker_bytes_max as usize,
         message_bytes_max: keys.message_bytes_max as u32,
         drain_deadline: limits.drain_deadline / 2,
         origins,

@@ -60,6 +60,11 @@ fn connections(cells: &WorkerCells, out: &mut Samples) {
             "Halves of moved connections whose other half has not come.",
             held.arriving,
         ),
+        (
+            "ringpost_edge_outboxes_bytes",
+            "Bytes of answers that wait to be written.",
+            held.outboxes_bytes,
+        ),
     ] {
         out.gauge(name, help, &[], value as i64);
     }
@@ -100,6 +105,11 @@ fn connections(cells: &WorkerCells, out: &mut Samples) {
             "ringpost_edge_input_paused",
             "Times that a client was not read because its answers waited.",
             counters.input_paused,
+        ),
+        (
+            "ringpost_edge_outboxes_full",
+            "Times that the answers waiting at a worker passed their limit.",
+            counters.outboxes_full,
         ),
     ] {
         out.counter(name, help, &[], count);
