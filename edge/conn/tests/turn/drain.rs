@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use ringpost_conn::{ConnectionConfig, Letter};
+use ringpost_wire::command::Credential;
 use ringpost_wire::frame::PREAMBLE;
 use ringpost_wire::{CloseCode, Command, Event};
 
-use crate::client::{End, message};
+use crate::client::{End, hello, message};
 use crate::world::World;
 
 const SEEDS: u64 = 15;
@@ -122,4 +123,39 @@ fn a_connection_that_comes_home_after_the_drain_is_sent_away() {
         world.pass(deadline());
         check_drained(&world);
     }
+}
+
+/// The shard takes a sign-in in one turn and is told of the end in the same turn: what it answered
+/// must not open the connection again.
+#[test]
+fn a_sign_in_that_meets_the_drain_is_welcomed_or_ended_and_never_both() {
+    let (mut welcomed, mut ended) = (0, 0);
+    for seed in 0..SEEDS {
+        for rounds in 0..12 {
+            let mut world = World::new(1, seed);
+            let user = world.user_at(0, 0);
+            let first = world.greet(0, user, 1);
+            world.settle();
+            let told = world.clients[first].take();
+            let [Event::Welcome(welcome), ..] = &told[..] else { panic!("{told:?}") };
+            let client = world.connect(0);
+            let ticket = Credential::Ticket(welcome.ticket.to_vec().into());
+            world.clients[client].write(&hello(ticket, 1, 0));
+            for _ in 0..rounds {
+                world.round();
+            }
+            drain(&mut world);
+            let is_welcome = |(_, event): &(u16, Event)| matches!(event, Event::Welcome(_));
+            let heard = &world.clients[client].heard;
+            if heard.iter().any(is_welcome) {
+                assert!(heard.iter().any(|(_, event)| matches!(event, Event::GoAway { .. })));
+                welcomed += 1;
+            } else {
+                let end = world.clients[client].end;
+                assert!(end.is_some(), "seed {seed}, drained after {rounds} rounds: still open");
+                ended += 1;
+            }
+        }
+    }
+    assert!(welcomed > 0 && ended > 0, "{welcomed} welcomed, {ended} ended");
 }

@@ -48,6 +48,11 @@ impl Journal {
         letters
     }
 
+    /// Records so far, durable or on their way.
+    pub(crate) fn records(&self) -> usize {
+        self.durable.len() + self.submitted.len()
+    }
+
     fn messages(&self) -> impl Iterator<Item = (Position, &MessageHead, &SharedRecord)> {
         (1..).map(Position).zip(&self.durable).filter_map(|(position, record)| match &record.head {
             Head::Message(head) => Some((position, head, record)),

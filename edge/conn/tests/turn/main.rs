@@ -1,12 +1,13 @@
 //! Turns of one and of several real workers over the fake ring, in virtual time.
 //!
 //! `world` wires workers, rings, mailboxes and a journal as the server does, without threads;
-//! `client` is the far end of a connection. Each other module is named by what it defends. The fake
+//! `client` is the far end of a connection, `device` one that remembers and checks. Each other module is named by what it defends. The fake
 //! ring defers, splits, reorders and fails by seed; a failing test says which one.
 
 mod accounting;
 mod client;
 mod deadlines;
+mod device;
 mod displacement;
 mod drain;
 mod driver;
@@ -17,4 +18,5 @@ mod moves;
 mod outboxes;
 mod ring_faults;
 mod slow_reader;
+mod walk;
 mod world;
