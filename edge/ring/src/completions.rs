@@ -83,6 +83,8 @@ impl RingSet {
                 on(Completion::Woken);
             }
             Kind::CancelAll => {}
+            Kind::Socket => self.on_socket(done, on),
+            Kind::ConnectStep => self.on_connect_step(done, on),
         }
     }
 
@@ -106,7 +108,7 @@ impl RingSet {
     }
 
     /// The kernel has put a connection at `index`.
-    fn arrive(&mut self, index: u32, on: &mut impl FnMut(Completion<'_>)) -> Slot {
+    pub(crate) fn arrive(&mut self, index: u32, on: &mut impl FnMut(Completion<'_>)) -> Slot {
         match self.slots.current(index) {
             (earlier, Phase::Leaving) => self.on_close(earlier, on),
             (earlier, Phase::Reclaiming) => self.on_reclaimed(earlier),

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Invariants, each held by a test of the conformance suite that runs over both drivers:
-//! - A [`Slot`] begins with exactly one [`Completion::Accepted`] or [`Completion::MovedIn`] and
-//!   ends with exactly one [`Completion::Closed`]; nothing is reported about it afterwards.
+//! - A [`Slot`] begins with exactly one [`Completion::Accepted`], [`Completion::MovedIn`] or
+//!   [`Completion::Connected`] and ends with exactly one [`Completion::Closed`]; nothing is reported about it afterwards.
 //! - Bytes of one connection are reported in the order of the stream and none is lost, whatever
 //!   ends a receive (starvation of the buffer ring, a cancel, a full completion queue).
 //! - A buffer or a descriptor stays valid until the kernel has reported the last completion of
@@ -32,6 +32,7 @@ mod accept;
 mod buffers;
 mod completions;
 mod config;
+mod connect;
 pub mod fake;
 mod handle;
 #[expect(unsafe_code, reason = "submission lends memory and descriptors to the kernel")]

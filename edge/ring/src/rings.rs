@@ -257,6 +257,21 @@ pub enum Completion<'a> {
         /// What the sender gave to `move_out`.
         token: MoveToken,
     },
+    /// A connection that [`RingSet::connect`](crate::RingSet::connect) asked for stands. Its life
+    /// as a slot begins; nothing is armed.
+    Connected {
+        /// The new slot.
+        slot: Slot,
+        /// What was given to `connect`.
+        key: u32,
+    },
+    /// A connection that was asked for did not come about.
+    ConnectFailed {
+        /// What was given to `connect`.
+        key: u32,
+        /// Why: `ENFILE` (no slot is free), `ECONNREFUSED`, `EADDRNOTAVAIL` and others.
+        errno: Errno,
+    },
     /// The slot is free and may be reused at once. Nothing more is reported about it.
     Closed {
         /// What it was.

@@ -22,6 +22,10 @@ pub struct RingStats {
     pub accepts_refused: u64,
     /// Multishot accepts armed again after the kernel had ended them.
     pub accept_re_arms: u64,
+    /// Connections made to others.
+    pub connected: u64,
+    /// Connections to others that did not come about.
+    pub connects_failed: u64,
     /// Receives that found the buffer ring empty (ENOBUFS).
     pub buffer_starvations: u64,
     /// Receives armed again after the kernel had ended them (starvation, overflow).

@@ -35,9 +35,11 @@ pub(crate) enum Kind {
     Woken,
     Event,
     CancelAll,
+    Socket,
+    ConnectStep,
 }
 
-const KINDS: [Kind; 21] = [
+const KINDS: [Kind; 23] = [
     Kind::Accept,
     Kind::CancelAccept,
     Kind::PollReadable,
@@ -59,6 +61,8 @@ const KINDS: [Kind; 21] = [
     Kind::Woken,
     Kind::Event,
     Kind::CancelAll,
+    Kind::Socket,
+    Kind::ConnectStep,
 ];
 
 const KIND_SHIFT: u32 = 56;

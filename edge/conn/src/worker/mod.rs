@@ -139,6 +139,9 @@ impl Worker {
                 self.move_failed(slot, unannounced, now);
             }
             Completion::MovedIn { slot, token } => self.moved_in(slot, token.value(), now),
+            Completion::Connected { .. } | Completion::ConnectFailed { .. } => {
+                unreachable!("a worker connects to nobody")
+            }
         }
     }
 

@@ -11,6 +11,7 @@
 //! that count to fall to zero; if the kernel kept some (it should not), their memory is leaked
 //! rather than freed under its hands.
 
+mod connecting;
 mod operations;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ use nix::errno::Errno;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use self::connecting::ConnectInFlight;
+pub(crate) use self::connecting::Connecting;
 use crate::buffers::BufferRing;
 use crate::config::{OpenError, RingConfig};
 use crate::handle::{Bell, EventWaker, RingHandle};
@@ -104,6 +107,7 @@ pub(crate) struct Kernel {
     sends: Slab<Lent<SendInFlight>>,
     questions: Slab<Lent<PeerQuestion>>,
     moves: Slab<MoveInFlight>,
+    connects: Slab<Lent<ConnectInFlight>>,
     /// Targets of wakes that have not been submitted yet.
     wake_targets: Vec<RingHandle>,
     bell: Arc<Bell>,
@@ -127,6 +131,7 @@ impl Kernel {
             sends: Slab::new(),
             questions: Slab::new(),
             moves: Slab::new(),
+            connects: Slab::new(),
             wake_targets: Vec::new(),
             bell: Arc::new(bell),
             bell_count: None,
@@ -248,6 +253,8 @@ impl Kernel {
             (Kind::Send, _) => drop(self.take_send(done.token)),
             (Kind::PeerName, _) => drop(self.take_question(done.token)),
             (Kind::Move, _) => drop(self.take_move(done.token)),
+            (Kind::Socket, _) => drop(self.take_connect(done.token)),
+            (Kind::ConnectStep, result) => drop(self.connect_step_done(done.token, result)),
             (Kind::Install | Kind::PeerInstall, Ok(fd)) => drop(self.adopt(fd)),
             _ => {}
         }

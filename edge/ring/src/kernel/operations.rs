@@ -254,7 +254,7 @@ impl Kernel {
     ///
     /// As [`crate::uring::Uring::push`]: what the entry names stays valid until its last
     /// completion.
-    unsafe fn push(&mut self, entry: squeue::Entry, token: Token) {
+    pub(super) unsafe fn push(&mut self, entry: squeue::Entry, token: Token) {
         if is_counted(token.kind()) {
             self.stats.in_flight += 1;
         }

@@ -101,6 +101,9 @@ impl Seen {
             }
             Completion::MovedIn { slot, token } => Self::MovedIn(slot, token),
             Completion::Closed { slot } => Self::Closed(slot),
+            Completion::Connected { .. } | Completion::ConnectFailed { .. } => {
+                unreachable!("the suite connects to nobody")
+            }
             Completion::Woken => Self::Woken,
         }
     }

@@ -1,0 +1,63 @@
+//! Connections to others: socket, options, bind and connect, all on the ring and all on a direct
+//! descriptor, so that a client may have more connections than the process may have files.
+//!
+//! ```text
+//!   connect --> Socket --> [NODELAY -> BIND_ADDRESS_NO_PORT -> BIND -> CONNECT], linked --> Connected
+//!                  \                    the first that fails cancels those behind it --> ConnectFailed
+//!                   +--> ConnectFailed
+//! ```
+//! A slot is reported only when its connection stands; one that fails before is closed silently.
+
+use std::net::SocketAddrV4;
+
+use nix::errno::Errno;
+
+use crate::kernel::{Connecting, Done};
+use crate::ring_set::RingSet;
+use crate::rings::Completion;
+use crate::slots::Phase;
+use crate::token::Kind;
+
+impl RingSet {
+    /// Connects to `to` from the address `from` (port 0: the kernel chooses one that is free for
+    /// this destination). Answered by [`Completion::Connected`] or [`Completion::ConnectFailed`]
+    /// with `key`. Needs Linux 6.11.
+    pub fn connect(&mut self, from: SocketAddrV4, to: SocketAddrV4, key: u32) {
+        self.kernel.socket(from, to, key);
+    }
+
+    pub(crate) fn on_socket(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        match done.result {
+            Ok(index) => {
+                let slot = self.arrive(index, on);
+                self.kernel.connect_steps(done.token, slot);
+            }
+            Err(errno) => {
+                let key = self.kernel.take_connect(done.token).key;
+                self.connect_failed(key, errno, on);
+            }
+        }
+    }
+
+    pub(crate) fn on_connect_step(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let Some(over) = self.kernel.connect_step_done(done.token, done.result) else { return };
+        let Connecting { slot, key, failed } = over;
+        let slot = slot.expect("the steps of a connect have a slot");
+        match failed {
+            None => {
+                self.kernel.stats.connected += 1;
+                on(Completion::Connected { slot, key });
+            }
+            Some(errno) => {
+                self.slots.open(slot).set_phase(Phase::Reclaiming);
+                self.kernel.close(slot, Kind::Reclaim);
+                self.connect_failed(key, errno, on);
+            }
+        }
+    }
+
+    fn connect_failed(&mut self, key: u32, errno: Errno, on: &mut impl FnMut(Completion<'_>)) {
+        self.kernel.stats.connects_failed += 1;
+        on(Completion::ConnectFailed { key, errno });
+    }
+}
