@@ -11,8 +11,9 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-pub use cells::{BUCKETS_S, Counter, DurationSnapshot, Durations};
+pub use cells::Counter;
 
 /// A part that has numbers to show.
 pub trait MetricSource: Send + Sync {
@@ -39,7 +40,16 @@ struct Family {
 enum Values {
     Counters(BTreeMap<Vec<Label>, u64>),
     Gauges(BTreeMap<Vec<Label>, i64>),
-    Durations(BTreeMap<Vec<Label>, DurationSnapshot>),
+    Durations(BTreeMap<Vec<Label>, Histogram>),
+}
+
+/// Counts of durations under their bounds.
+#[derive(Debug)]
+struct Histogram {
+    bounds_s: &'static [f64],
+    /// One for each bound, not added up, and one beyond them.
+    buckets: Vec<u64>,
+    sum: Duration,
 }
 
 impl Samples {
@@ -65,23 +75,32 @@ impl Samples {
         }
     }
 
-    /// Adds a histogram of durations; `name` ends in `_seconds`.
+    /// Adds a histogram of durations; `name` ends in `_seconds`. `buckets` has one count for each
+    /// bound, not added up, and one for what is beyond them.
     ///
     /// # Panics
-    /// If the name was shown as another kind of metric.
+    /// If the name was shown as another kind of metric, or with other bounds.
     pub fn durations(
         &mut self,
         name: &'static str,
         help: &'static str,
         labels: &[Label],
-        snapshot: &DurationSnapshot,
+        bounds_s: &'static [f64],
+        (buckets, sum): (&[u64], Duration),
     ) {
-        match self.values(name, help, || Values::Durations(BTreeMap::new())) {
-            Values::Durations(values) => {
-                values.entry(labels.to_vec()).or_default().add(snapshot);
-            }
-            _ => panic!("{name} is not a histogram"),
+        assert_eq!(buckets.len(), bounds_s.len() + 1, "{name}: a bucket for each bound");
+        let Values::Durations(values) =
+            self.values(name, help, || Values::Durations(BTreeMap::new()))
+        else {
+            panic!("{name} is not a histogram")
+        };
+        let empty = || Histogram { bounds_s, buckets: vec![0; buckets.len()], sum: Duration::ZERO };
+        let histogram = values.entry(labels.to_vec()).or_insert_with(empty);
+        assert_eq!(histogram.bounds_s, bounds_s, "{name} has one set of bounds");
+        for (sum, count) in histogram.buckets.iter_mut().zip(buckets) {
+            *sum += count;
         }
+        histogram.sum += sum;
     }
 
     fn values(
@@ -120,8 +139,6 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     struct Worker(u64);
@@ -131,10 +148,9 @@ mod tests {
             out.counter("ringpost_test_frames", "Frames.", &[("kind", "ping")], self.0);
             out.counter("ringpost_test_frames", "Frames.", &[("kind", "ack")], 1);
             out.gauge("ringpost_test_open", "Open.", &[], 5);
-            let durations = Durations::default();
-            durations.observe(Duration::from_micros(100));
-            let snapshot = durations.snapshot();
-            out.durations("ringpost_test_wait_seconds", "Wait.", &[("stage", "commit")], &snapshot);
+            let (labels, counts) = ([("stage", "commit")], [0, 1, 2]);
+            let counts = (&counts[..], Duration::from_millis(250));
+            out.durations("ringpost_test_wait_seconds", "Wait.", &labels, &[0.001, 0.1], counts);
         }
     }
 
@@ -150,10 +166,11 @@ mod tests {
             "ringpost_test_frames_total{kind=\"ping\"} 42",
             "ringpost_test_frames_total{kind=\"ack\"} 2",
             "ringpost_test_open 10",
-            "ringpost_test_wait_seconds_count{stage=\"commit\"} 2",
-            "ringpost_test_wait_seconds_bucket{le=\"0.000064\",stage=\"commit\"} 0",
-            "ringpost_test_wait_seconds_bucket{le=\"0.000128\",stage=\"commit\"} 2",
-            "ringpost_test_wait_seconds_bucket{le=\"+Inf\",stage=\"commit\"} 2",
+            "ringpost_test_wait_seconds_count{stage=\"commit\"} 6",
+            "ringpost_test_wait_seconds_sum{stage=\"commit\"} 0.5",
+            "ringpost_test_wait_seconds_bucket{le=\"0.001\",stage=\"commit\"} 0",
+            "ringpost_test_wait_seconds_bucket{le=\"0.1\",stage=\"commit\"} 2",
+            "ringpost_test_wait_seconds_bucket{le=\"+Inf\",stage=\"commit\"} 6",
             "# EOF",
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");

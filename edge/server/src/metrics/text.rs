@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::{BUCKETS_S, DurationSnapshot, Label, Samples, Values};
+use super::{Histogram, Label, Samples, Values};
 
 /// The samples as text.
 pub(super) fn encode(samples: Samples) -> String {
@@ -65,10 +65,10 @@ fn labelled(
     if labels.is_empty() { encode(metric) } else { encode(&mut metric.encode_family(labels)?) }
 }
 
-fn histogram(metric: &mut MetricEncoder<'_>, snapshot: &DurationSnapshot) -> fmt::Result {
-    let bounds = BUCKETS_S.iter().copied().chain([f64::INFINITY]);
-    let buckets: Vec<(f64, u64)> = bounds.zip(snapshot.buckets).collect();
-    let sum_s = snapshot.sum_ns as f64 / 1e9;
+fn histogram(metric: &mut MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {
+    let bounds = histogram.bounds_s.iter().copied().chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(histogram.buckets.iter().copied()).collect();
+    let count = histogram.buckets.iter().sum();
     let exemplars: Option<&HashMap<usize, Exemplar<NoLabelSet, f64>>> = None;
-    metric.encode_histogram(sum_s, snapshot.count(), &buckets, exemplars)
+    metric.encode_histogram(histogram.sum.as_secs_f64(), count, &buckets, exemplars)
 }

@@ -1,0 +1,72 @@
+//! Numbers of a worker's connections.
+
+use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
+use ringpost_wire::CloseCode;
+
+use crate::metrics::Samples;
+
+/// Shows everything that a worker's connections count and hold.
+pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, out: &mut Samples) {
+    gauges(held, out);
+    plain(counters, out);
+    for (fate, count) in [
+        ("accepted", counters.accepted),
+        ("moved_home", counters.moved_in),
+        ("moved_away", counters.moved_out),
+        ("handed_to_rest", counters.handed_over),
+        ("lost", counters.lost),
+    ] {
+        let help = "Connections by what became of them.";
+        out.counter("ringpost_edge_connections_fate", help, &[("fate", fate)], count);
+    }
+    for (reason, count) in [
+        ("full", counters.refused_full),
+        ("address", counters.refused_address),
+        ("garbage", counters.refused_garbage),
+        ("upgrade", counters.refused_upgrade),
+        ("credentials", counters.refused_credentials),
+        ("move", counters.moves_failed),
+        ("move_expired", counters.moves_expired),
+        ("malformed", counters.malformed),
+    ] {
+        let help = "Connections and commands that the edge refused, by reason.";
+        out.counter("ringpost_edge_refused", help, &[("reason", reason)], count);
+    }
+    for &code in CloseCode::ALL {
+        let help = "Connections closed by the server, by code.";
+        let labels = [("code", code.name())];
+        out.counter("ringpost_edge_closed", help, &labels, counters.closed.count(code));
+    }
+}
+
+shows! {
+    plain: counter of ConnectionCounters {
+        received_bytes => "ringpost_edge_received_bytes", "Bytes received.";
+        sent_bytes => "ringpost_edge_sent_bytes", "Bytes sent.";
+        commands => "ringpost_edge_commands", "Commands decoded.";
+        events => "ringpost_edge_events", "Events written to clients.";
+        short_sends => "ringpost_edge_short_sends", "Sends taken only in part.";
+        input_paused => "ringpost_edge_input_paused",
+            "Times that a client was not read because answers waited.";
+        outboxes_full => "ringpost_edge_outboxes_full",
+            "Times that the answers waiting at a worker passed their limit.";
+    }
+    elsewhere {
+        accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
+        refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
+        malformed, closed
+    }
+}
+
+shows! {
+    gauges: gauge of ConnectionGauges {
+        open => "ringpost_edge_connections", "Open connections.";
+        addresses => "ringpost_edge_addresses", "Addresses with connections not signed in.";
+        moving => "ringpost_edge_moving", "Connections on their way to another worker.";
+        arriving => "ringpost_edge_arriving",
+            "Halves of moved connections whose other half has not come.";
+        outboxes_bytes => "ringpost_edge_outboxes_bytes",
+            "Bytes of answers that wait to be written.";
+    }
+    elsewhere {}
+}

@@ -1,0 +1,70 @@
+//! Numbers of workers, journal and store for `/metrics`, from snapshots: a scrape stops nobody.
+//!
+//! Each part is taken apart field by field, so that a counter which is not shown does not compile.
+
+/// Defines a function that shows the fields of a part, each as a counter or a gauge without labels.
+/// Fields that are shown otherwise, or by another part, stand under `elsewhere`.
+macro_rules! shows {
+    (
+        $function:ident: $kind:ident of $part:ident
+        { $($field:ident => $name:literal, $help:literal;)* }
+        elsewhere { $($other:ident),* }
+    ) => {
+        fn $function(part: &$part, out: &mut Samples) {
+            let &$part { $($field,)* $($other: _,)* } = part;
+            $(out.$kind($name, $help, &[], $field as _);)*
+        }
+    };
+}
+
+mod edge;
+mod ring;
+mod shard;
+mod storage;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ringpost_conn::Worker;
+use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
+use ringpost_ring::{RingSet, RingStats, Rings};
+use ringpost_shard::counters::{Counters, Gauges};
+
+pub(super) use self::storage::StorageSource;
+use crate::metrics::{MetricSource, Samples};
+
+/// What a worker last published.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WorkerCells {
+    held: ConnectionGauges,
+    connections: ConnectionCounters,
+    shard: Counters,
+    gauges: Gauges,
+    ring: RingStats,
+}
+
+impl WorkerCells {
+    pub(super) fn read(worker: &Worker, rings: &RingSet) -> Self {
+        Self {
+            held: worker.gauges(),
+            connections: worker.counters().clone(),
+            shard: worker.shard().counters().clone(),
+            gauges: worker.shard().gauges(),
+            ring: rings.stats(),
+        }
+    }
+}
+
+/// The workers' numbers, added up.
+pub(super) struct WorkerSource(pub(super) Vec<Arc<Mutex<WorkerCells>>>);
+
+impl MetricSource for WorkerSource {
+    fn collect(&self, out: &mut Samples) {
+        for cells in &self.0 {
+            // Copied out, so that a worker which publishes meanwhile finds the cells free.
+            let cells = cells.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            edge::collect(&cells.held, &cells.connections, out);
+            shard::collect(&cells.shard, &cells.gauges, out);
+            ring::collect(&cells.ring, out);
+        }
+    }
+}

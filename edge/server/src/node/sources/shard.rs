@@ -1,0 +1,73 @@
+//! Numbers of a worker's shard.
+
+use ringpost_shard::counters::{Counters, Gauges};
+use ringpost_wire::ErrorCode;
+
+use crate::metrics::Samples;
+
+/// Shows everything that a shard counts and holds.
+pub(super) fn collect(counters: &Counters, held: &Gauges, out: &mut Samples) {
+    gauges(held, out);
+    plain(counters, out);
+    for &code in ErrorCode::ALL {
+        let help = "Commands that the shard refused, by code.";
+        let labels = [("code", code.name())];
+        out.counter("ringpost_shard_refused", help, &labels, counters.refused(code));
+    }
+    for (reason, count) in [
+        ("revoked", counters.revoked_sign_ins),
+        ("unprovisioned", counters.unprovisioned_sign_ins),
+        ("full", counters.sessions_refused),
+    ] {
+        let help = "Sign-ins that the shard refused, by reason.";
+        out.counter("ringpost_shard_sign_ins_refused", help, &[("reason", reason)], count);
+    }
+}
+
+shows! {
+    plain: counter of Counters {
+        sends_accepted => "ringpost_shard_messages", "Durable messages accepted.";
+        duplicates_answered => "ringpost_shard_duplicates", "Repeated sends answered again.";
+        pushes => "ringpost_shard_pushes", "Stored pushes handed to connections.";
+        entries_acked => "ringpost_shard_acked", "Queue entries acked by devices.";
+        commits => "ringpost_shard_commits", "Records committed.";
+        displacements => "ringpost_shard_displacements", "Connections displaced.";
+        revocations_forgotten => "ringpost_shard_revocations_forgotten",
+            "Revocations forgotten because newer ones needed the room.";
+        loads => "ringpost_shard_loads", "Users asked of the store.";
+        loads_repeated => "ringpost_shard_loads_repeated",
+            "Loads repeated because too many records came meanwhile.";
+        loads_refused => "ringpost_shard_loads_refused", "Loads that found no room.";
+        evictions => "ringpost_shard_evictions", "Users let go under the byte cap.";
+        look_ups => "ringpost_shard_look_ups", "Idempotency look-ups in the store.";
+        message_reads => "ringpost_shard_message_reads", "Reads of messages in the store.";
+        store_failures => "ringpost_shard_store_failures", "Store reads that failed.";
+        ephemeral_delivered => "ringpost_shard_ephemeral_delivered",
+            "Ephemeral messages and typing notices handed to connections.";
+        ephemeral_dropped => "ringpost_shard_ephemeral_dropped",
+            "Ephemeral messages and typing notices that found no device or no room.";
+        entries_expired => "ringpost_shard_expired", "Queue entries that expired.";
+        rows_missing => "ringpost_shard_rows_missing", "Queue entries without their message.";
+        receipts_trimmed => "ringpost_shard_receipts_trimmed",
+            "Receipts that left untold because a device had too many.";
+        gaps => "ringpost_shard_gaps", "Device queues that overflowed.";
+        orphaned_commands => "ringpost_shard_orphaned_commands",
+            "Commands dropped because their connection ended before they ran.";
+    }
+    elsewhere { refused, revoked_sign_ins, unprovisioned_sign_ins, sessions_refused }
+}
+
+shows! {
+    gauges: gauge of Gauges {
+        sessions => "ringpost_shard_sessions", "Signed-in connections.";
+        users => "ringpost_shard_users", "Users resident or loading.";
+        resident_bytes => "ringpost_shard_resident_bytes", "Memory of users.";
+        loading => "ringpost_shard_loading", "Users being read from the store.";
+        in_flight => "ringpost_shard_in_flight", "Messages not yet durable.";
+        in_flight_bytes => "ringpost_shard_in_flight_bytes", "Their content.";
+        waiting_bytes => "ringpost_shard_waiting_bytes", "Content that waits for the store.";
+        recent_bytes => "ringpost_shard_recent_bytes",
+            "Content of recent messages kept for live devices.";
+    }
+    elsewhere {}
+}
