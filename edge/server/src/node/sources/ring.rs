@@ -20,7 +20,8 @@ pub(super) fn collect(stats: &RingStats, out: &mut Samples) {
     out.gauge("ringpost_ring_in_flight", help, &[], stats.in_flight as i64);
 }
 
-// The edge counts what it accepted and moved, and the bytes of connections that live.
+// The edge counts what it accepted and moved, and the bytes of connections that live; a server
+// connects to nobody.
 shows! {
     plain: counter of RingStats {
         enters => "ringpost_ring_enters", "Calls of io_uring_enter.";
@@ -50,6 +51,6 @@ shows! {
     }
     elsewhere {
         accepted, received_bytes, sent_bytes, short_sends, moved_in, moved_out, moves_failed,
-        wakes_sent, wakes_failed, wakes_received, event_wakes, in_flight
+        connected, connects_failed, wakes_sent, wakes_failed, wakes_received, event_wakes, in_flight
     }
 }
