@@ -143,6 +143,7 @@ impl Shard {
         let taken = live.take_through(push, session.last_push, named_max);
         self.counters.entries_acked += taken.len() as u64;
         for pushed in taken {
+            self.counters.device_ack.observe(turn.now.mono.saturating_sub(pushed.at));
             match pushed.what {
                 What::Entry { position, .. } => self.leave(at, session.device, position, true),
                 What::Receipt { peer, status, position } => {
@@ -165,8 +166,9 @@ impl Shard {
     ) {
         let named_max = self.config.limits.named_pushes_max;
         let device = self.users.resident_mut(at).device(id);
-        if let Some(live) = device.live.as_mut() {
-            live.finish(position, named_max);
+        let live = device.live.as_mut();
+        if let Some(pushed_at) = live.and_then(|live| live.finish(position, named_max)) {
+            self.counters.device_ack.observe(turn.now.mono.saturating_sub(pushed_at));
         }
         self.counters.entries_acked += 1;
         let Some(queued) = device.queue.find(position).copied() else { return };

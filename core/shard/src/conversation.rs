@@ -79,6 +79,7 @@ impl Shard {
             copy_devices: request.copy_devices,
             copy_gaps: request.copy_gaps,
         };
+        self.counters.route.observe(turn.now.mono.saturating_sub(request.asked_at));
         self.commit(Head::Message(head), request.body, turn);
     }
 

@@ -2,6 +2,8 @@
 
 use ringpost_wire::ErrorCode;
 
+use crate::durations::Durations;
+
 /// Slots of [`Counters::refused`]: error codes are numbered from 1 and grow slowly.
 pub const REFUSED_SLOTS: usize = 32;
 
@@ -58,6 +60,10 @@ pub struct Counters {
     pub gaps: u64,
     /// Commands dropped because their connection ended before they could run.
     pub orphaned_commands: u64,
+    /// From a durable send's command to its commit at the conversation's home.
+    pub route: Durations,
+    /// From a stored push to its ack by the device.
+    pub device_ack: Durations,
 }
 
 /// What a shard holds now.

@@ -22,7 +22,7 @@ impl Shard {
         message: &SendMessage<'_>,
         turn: &mut Turn<'_>,
     ) {
-        let request = self.own(session, message);
+        let request = self.own(session, message, turn);
         if let Some(refusal) = self.unfit(&request) {
             self.refuse(asker, message.message_id, refusal, turn);
             return;

@@ -9,6 +9,7 @@
 pub mod change;
 pub mod counters;
 pub mod digest;
+pub mod durations;
 pub mod effect;
 pub mod event;
 pub mod home;
@@ -46,6 +47,7 @@ mod users;
 
 pub use change::{Change, changes};
 pub use counters::{Counters, Gauges};
+pub use durations::Durations;
 pub use effect::Effect;
 pub use event::{Event, Now};
 pub use home::Homes;

@@ -6,6 +6,7 @@
 //! Invariant: `pushed` holds the numbers `last_push - len + 1 ..= last_push` of its session.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use ringpost_wire::event::Status;
 use ringpost_wire::{MessageId, ServerId, UserId};
@@ -18,6 +19,8 @@ use crate::session::{SessionSlot, Window};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pushed {
     pub(crate) what: What,
+    /// When it was pushed (monotonic).
+    pub(crate) at: Duration,
     bytes: u32,
     /// Acked by a receipt of its own; only its number stands here until it is its turn.
     pub(crate) done: bool,
@@ -94,11 +97,11 @@ impl Live {
     }
 
     /// Records a push. The caller has raised the session's number by one.
-    pub(crate) fn push(&mut self, what: What, bytes: u32) {
+    pub(crate) fn push(&mut self, what: What, bytes: u32, at: Duration) {
         self.cursor = match what {
             What::Entry { position, .. } | What::Receipt { position, .. } => position,
         };
-        self.pushed.push_back(Pushed { what, bytes, done: false });
+        self.pushed.push_back(Pushed { what, at, bytes, done: false });
         self.unacked += 1;
         self.unacked_bytes += u64::from(bytes);
     }
@@ -121,21 +124,25 @@ impl Live {
         taken
     }
 
-    /// The entry at `position` is acked by a receipt of its own: it leaves the window.
-    pub(crate) fn finish(&mut self, position: Position, named_max: u32) {
+    /// The entry at `position` is acked by a receipt of its own: it leaves the window. Answers when
+    /// it was pushed, if it was.
+    pub(crate) fn finish(&mut self, position: Position, named_max: u32) -> Option<Duration> {
         let at = |pushed: &&mut Pushed| {
             !pushed.done
                 && matches!(pushed.what, What::Entry { position: here, .. } if here == position)
         };
-        if let Some(pushed) = self.pushed.iter_mut().find(at) {
+        let finished = self.pushed.iter_mut().find(at).map(|pushed| {
             pushed.done = true;
-            let pushed = *pushed;
-            self.leave_window(&pushed, named_max);
+            *pushed
+        });
+        if let Some(pushed) = &finished {
+            self.leave_window(pushed, named_max);
         }
         // Numbers at the front that nobody waits for need no place.
         while self.pushed.front().is_some_and(|pushed| pushed.done) {
             self.pushed.pop_front();
         }
+        finished.map(|pushed| pushed.at)
     }
 
     fn leave_window(&mut self, pushed: &Pushed, named_max: u32) {
@@ -215,12 +222,12 @@ mod tests {
         let window = Window::new(3, 2048);
         let mut live = live();
         assert!(live.fits(window, 100_000));
-        live.push(message(1, 1, 1), 100_000);
+        live.push(message(1, 1, 1), 100_000, Duration::ZERO);
         assert!(!live.fits(window, 0));
         assert_eq!(live.take_through(1, 1, 2).len(), 1);
         for position in 2..=4 {
             assert!(live.fits(window, 600));
-            live.push(message(position, 2, 2), 600);
+            live.push(message(position, 2, 2), 600, Duration::ZERO);
         }
         assert!(!live.fits(window, 0), "three pushes");
         assert_eq!(live.take_through(2, 4, 2).len(), 1);
@@ -232,7 +239,7 @@ mod tests {
     fn numbers_stay_in_step_when_receipts_ack_single_messages() {
         let mut live = live();
         for position in 1..=5 {
-            live.push(message(position, position as u8, 7), 10);
+            live.push(message(position, position as u8, 7), 10, Duration::ZERO);
         }
         assert_eq!(live.named(MessageId([7; 16])), Naming::Several);
         live.finish(Position(3), 2);
@@ -249,8 +256,8 @@ mod tests {
     #[test]
     fn a_message_acked_lately_can_be_named_by_the_senders_id() {
         let mut live = live();
-        live.push(message(1, 1, 1), 10);
-        live.push(message(2, 2, 2), 10);
+        live.push(message(1, 1, 1), 10, Duration::ZERO);
+        live.push(message(2, 2, 2), 10, Duration::ZERO);
         assert_eq!(live.named(MessageId([1; 16])), Naming::Unacked(Position(1), ServerId([1; 16])));
         live.take_through(2, 2, 1);
         assert_eq!(live.named(MessageId([1; 16])), Naming::Nothing, "one is remembered");

@@ -1,6 +1,8 @@
 //! Mail between shards of one node: questions, refusals and ephemera. What is durable travels by
 //! the journal.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ringpost_wire::{DeviceId, DeviceSet, ErrorCode, MessageId, UserId};
 
@@ -63,6 +65,8 @@ pub struct SendRequest {
     /// Time of the newest id that the sender's home has stamped, 100 ns ticks: this message's id
     /// lies above, so that an answer follows what it answers although another worker stamps it.
     pub floor_ticks: u64,
+    /// When the command was taken (monotonic), for the time that the way took.
+    pub asked_at: Duration,
     /// The content, copied once from the ring's buffer.
     pub body: Bytes,
 }

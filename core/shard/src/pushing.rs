@@ -131,7 +131,7 @@ impl Shard {
             id: queued.entry.id,
             message_id: queued.entry.message_id,
         };
-        let (session, push) = self.count_push(at, id, what, queued.entry.body_bytes);
+        let (session, push) = self.count_push(at, id, what, queued.entry.body_bytes, turn);
         let event = WireEvent::NewMessage(NewMessage { push, ..message });
         self.sessions.deliver(session, 0, event, turn);
     }
@@ -145,7 +145,7 @@ impl Shard {
     ) {
         let QueuedReceipt { peer, status, receipt } = queued;
         let what = What::Receipt { peer, status, position: Position(receipt.position) };
-        let (session, push) = self.count_push(at, id, what, NOTICE_BYTES);
+        let (session, push) = self.count_push(at, id, what, NOTICE_BYTES, turn);
         let event = WireEvent::Receipt(Receipt {
             push,
             id: receipt.id,
@@ -163,7 +163,7 @@ impl Shard {
             id: ServerId::default(),
             message_id: queued.entry.message_id,
         };
-        let (session, push) = self.count_push(at, id, what, NOTICE_BYTES);
+        let (session, push) = self.count_push(at, id, what, NOTICE_BYTES, turn);
         self.sessions[session].told_empty = true;
         self.sessions.deliver(session, 0, WireEvent::QueueEmpty { push, gap: true }, turn);
     }
@@ -175,10 +175,11 @@ impl Shard {
         id: DeviceId,
         what: What,
         bytes: u32,
+        turn: &Turn<'_>,
     ) -> (SessionSlot, u64) {
         let device = self.users.resident_mut(at).device(id);
         let live = device.live.as_mut().expect("only a live device is pushed to");
-        live.push(what, bytes);
+        live.push(what, bytes, turn.now.mono);
         let session = live.session;
         self.sessions[session].last_push += 1;
         self.counters.pushes += 1;

@@ -248,6 +248,17 @@ impl Head {
         }
     }
 
+    /// The user whose home commits such a record, and is handed it.
+    pub fn committer(&self) -> UserId {
+        match self {
+            Self::Message(message) => message.to,
+            Self::Ack(ack) => ack.user,
+            Self::Read(read) => read.user,
+            Self::DeviceAdded(added) => added.user,
+            Self::GapNotice(notice) => notice.user,
+        }
+    }
+
     /// The users whose durable state the record touches; each one's home is handed the record.
     pub fn touches(&self) -> SmallVec<[UserId; 4]> {
         match self {

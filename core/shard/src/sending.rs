@@ -46,7 +46,7 @@ impl Shard {
     ) {
         let message_id = message.message_id;
         let user = self.sessions[session].user;
-        let held = Held { asker, request: self.own(session, message) };
+        let held = Held { asker, request: self.own(session, message, turn) };
         let waits = match self.users.find(user) {
             Found::Resident(at) => return self.send_resident(at, held, turn),
             Found::Loading(at) => self.wait_for_load(at, Waiting::Send(held)),
@@ -66,7 +66,12 @@ impl Shard {
     }
 
     /// The send as it is kept: the sender from the session, never from the frame.
-    pub(crate) fn own(&self, session: SessionSlot, message: &SendMessage<'_>) -> Box<SendRequest> {
+    pub(crate) fn own(
+        &self,
+        session: SessionSlot,
+        message: &SendMessage<'_>,
+        turn: &Turn<'_>,
+    ) -> Box<SendRequest> {
         let (plain, body) = match &message.content {
             Content::Encrypted(bytes) => (false, Bytes::copy_from_slice(bytes)),
             Content::Plain(text) => (true, Bytes::copy_from_slice(text.as_bytes())),
@@ -85,6 +90,7 @@ impl Shard {
             copy_devices: DeviceSet::EMPTY,
             copy_gaps: DeviceSet::EMPTY,
             floor_ticks: self.stamper.latest_ticks(),
+            asked_at: turn.now.mono,
             body,
         })
     }

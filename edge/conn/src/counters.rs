@@ -1,5 +1,6 @@
 //! What a worker's connections count. Plain numbers, one writer: the driver publishes them.
 
+use ringpost_shard::Durations;
 use ringpost_wire::CloseCode;
 
 /// Counters of one worker's connections, since boot.
@@ -47,6 +48,10 @@ pub struct ConnectionCounters {
     pub closed: ByCloseCode,
     /// Connections that the client ended or lost.
     pub lost: u64,
+    /// From a record's commit here to its coming back durable.
+    pub commit: Durations,
+    /// From giving bytes to the ring to the socket having taken all of them.
+    pub send: Durations,
 }
 
 /// What a worker's connections hold now. All zero once every client is gone and every move is over.
@@ -62,6 +67,8 @@ pub struct ConnectionGauges {
     pub arriving: usize,
     /// Bytes of answers that wait to be written, those that the ring holds included.
     pub outboxes_bytes: usize,
+    /// Records of this worker that were committed and have not come back durable.
+    pub committing: usize,
 }
 
 /// A number for each close code.

@@ -11,6 +11,8 @@
 //! Invariants: bytes leave in the order in which they were appended; a stalled rest leaves before
 //! anything gathered after it. An idle connection has no outbox at all.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ringpost_ring::SendBuffer;
 
@@ -39,6 +41,8 @@ pub struct Outbox {
     tail: Vec<u8>,
     chunks: SendBuffer,
     flight: Flight,
+    /// When the bytes in flight, or stalled, were first given to the ring (monotonic).
+    taken_at: Duration,
 }
 
 impl Outbox {
@@ -74,7 +78,7 @@ impl Outbox {
     }
 
     /// The next send, if one may start now; it is in flight from here on.
-    pub fn take_send(&mut self) -> Option<SendBuffer> {
+    pub fn take_send(&mut self, now: Duration) -> Option<SendBuffer> {
         let buffer = match std::mem::take(&mut self.flight) {
             Flight::None => {
                 let mut buffer = std::mem::take(&mut self.chunks);
@@ -90,6 +94,7 @@ impl Outbox {
             return None;
         }
         self.flight = Flight::Sending { bytes: buffer.remaining_bytes() };
+        self.taken_at = now;
         Some(buffer)
     }
 
@@ -99,7 +104,7 @@ impl Outbox {
         debug_assert!(matches!(self.flight, Flight::Sending { .. }));
         if buffer.is_empty() {
             self.flight = Flight::None;
-            Sent::All(buffer.recycle())
+            Sent::All { emptied: buffer.recycle(), taken_at: self.taken_at }
         } else {
             self.flight = Flight::Stalled(buffer);
             Sent::Stalled
@@ -142,8 +147,13 @@ impl Outbox {
 /// How a send ended.
 #[derive(Debug)]
 pub enum Sent {
-    /// Everything was taken; the buffer may be used again.
-    All(Option<Vec<u8>>),
+    /// Everything was taken.
+    All {
+        /// The buffer, which may be used again.
+        emptied: Option<Vec<u8>>,
+        /// When its bytes were first given to the ring (monotonic).
+        taken_at: Duration,
+    },
     /// The socket is full: wait until it is writable.
     Stalled,
 }
@@ -151,6 +161,8 @@ pub enum Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Duration = Duration::from_secs(3);
 
     fn flat(buffer: &SendBuffer) -> Vec<u8> {
         buffer.remaining().flatten().copied().collect()
@@ -160,18 +172,18 @@ mod tests {
     fn a_stalled_rest_leaves_before_what_was_gathered_after_it() {
         let mut outbox = Outbox::default();
         outbox.tail().extend_from_slice(b"first");
-        let mut send = outbox.take_send().expect("bytes wait");
+        let mut send = outbox.take_send(NOW).expect("bytes wait");
         outbox.tail().extend_from_slice(b"second");
-        assert!(outbox.take_send().is_none(), "one send in flight");
+        assert!(outbox.take_send(NOW).is_none(), "one send in flight");
         send.advance(2);
         assert!(matches!(outbox.sent(send), Sent::Stalled));
-        assert!(outbox.take_send().is_none(), "the rest goes first");
+        assert!(outbox.take_send(NOW).is_none(), "the rest goes first");
         assert_eq!(outbox.pending_bytes(), 3 + 6);
         let mut rest = outbox.resume().expect("stalled");
         assert_eq!(flat(&rest), b"rst");
         rest.advance(3);
-        assert!(matches!(outbox.sent(rest), Sent::All(_)));
-        assert_eq!(flat(&outbox.take_send().expect("gathered")), b"second");
+        assert!(matches!(outbox.sent(rest), Sent::All { taken_at: NOW, .. }));
+        assert_eq!(flat(&outbox.take_send(NOW).expect("gathered")), b"second");
     }
 
     #[test]
@@ -181,7 +193,7 @@ mod tests {
         outbox.tail().extend_from_slice(b"head");
         outbox.append_body(&body);
         outbox.tail().extend_from_slice(b"next");
-        let send = outbox.take_send().expect("bytes wait");
+        let send = outbox.take_send(NOW).expect("bytes wait");
         let expected = [b"head".as_slice(), &body, b"next"].concat();
         assert_eq!(flat(&send), expected);
         assert!(send.remaining().any(|chunk| chunk.as_ptr() == body.as_ptr()));

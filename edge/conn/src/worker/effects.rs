@@ -39,8 +39,11 @@ impl Worker {
                 }
             }
             Effect::Mail { to, mail } => self.post(to, mail),
-            tier @ (Effect::Commit { .. }
-            | Effect::Load { .. }
+            Effect::Commit { record } => {
+                self.committed_at.push_back(now.mono);
+                self.outputs.push(Output::Tier(Effect::Commit { record }));
+            }
+            tier @ (Effect::Load { .. }
             | Effect::LookUpAccepted { .. }
             | Effect::ReadMessages { .. }
             | Effect::UserCreated { .. }) => self.outputs.push(Output::Tier(tier)),

@@ -26,6 +26,7 @@ mod outboxes;
 mod sign_in;
 mod write;
 
+use std::collections::VecDeque;
 use std::mem;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use ringpost_ring::{Completion, Operation as RingOperation, Slot};
 use ringpost_shard::event::{Now, WorkerId};
-use ringpost_shard::{Effect, Event, Homes, Shard};
+use ringpost_shard::{Effect, Event, Homes, Record, Shard};
 use ringpost_wire::{CloseCode, UserId};
 
 use crate::config::ConnectionConfig;
@@ -71,6 +72,9 @@ pub struct Worker {
     drain: Drain,
     accept_resumes_at: Option<Duration>,
     effects: Vec<Effect>,
+    /// When records of this shard were committed that have not come back (monotonic), in order;
+    /// bounded by what the shard lets be in flight.
+    committed_at: VecDeque<Duration>,
     dirty: Vec<Slot>,
     outboxes: Outboxes,
     pool: Vec<Vec<u8>>,
@@ -105,6 +109,7 @@ impl Worker {
             drain: Drain::default(),
             accept_resumes_at: None,
             effects: Vec::new(),
+            committed_at: VecDeque::new(),
             dirty: Vec::new(),
             pool: Vec::new(),
             scratch: BytesMut::new(),
@@ -155,6 +160,7 @@ impl Worker {
             }
             Letter::Durable(records) => {
                 for (position, record) in records {
+                    self.count_commit(&record, now);
                     self.shard_event(Event::Durable { position, record }, now);
                 }
             }
@@ -229,6 +235,16 @@ impl Worker {
             moving: self.moves_under_way,
             arriving: self.arrivals.len(),
             outboxes_bytes: self.outboxes.bytes(),
+            committing: self.committed_at.len(),
+        }
+    }
+
+    /// Every record of this shard comes back to it, in the order of committing.
+    fn count_commit(&mut self, record: &Record, now: Now) {
+        if self.home(record.head.committer()) == self.id
+            && let Some(at) = self.committed_at.pop_front()
+        {
+            self.counters.commit.observe(now.mono.saturating_sub(at));
         }
     }
 

@@ -97,7 +97,9 @@ impl Worker {
     fn flush_one(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         connection.dirty = false;
-        if let Some(buffer) = connection.outbox.as_mut().and_then(|outbox| outbox.take_send()) {
+        if let Some(buffer) =
+            connection.outbox.as_mut().and_then(|outbox| outbox.take_send(now.mono))
+        {
             self.operations.push(Operation::Send(slot, buffer));
         }
         self.after_write(slot, now);
@@ -126,7 +128,8 @@ impl Worker {
             return self.remove(slot, now);
         }
         match sent {
-            Sent::All(emptied) => {
+            Sent::All { emptied, taken_at } => {
+                self.counters.send.observe(now.mono.saturating_sub(taken_at));
                 connection.progress = Progress::default();
                 if !outbox.is_idle() {
                     self.mark_dirty(slot);

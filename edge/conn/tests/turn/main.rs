@@ -18,5 +18,6 @@ mod moves;
 mod outboxes;
 mod ring_faults;
 mod slow_reader;
+mod stages;
 mod walk;
 mod world;

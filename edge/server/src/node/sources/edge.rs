@@ -54,7 +54,7 @@ shows! {
     elsewhere {
         accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
         refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
-        malformed, closed
+        malformed, closed, commit, send
     }
 }
 
@@ -67,6 +67,7 @@ shows! {
             "Halves of moved connections whose other half has not come.";
         outboxes_bytes => "ringpost_edge_outboxes_bytes",
             "Bytes of answers that wait to be written.";
+        committing => "ringpost_edge_committing", "Records that are not durable yet.";
     }
     elsewhere {}
 }

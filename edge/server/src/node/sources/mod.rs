@@ -28,6 +28,7 @@ use ringpost_conn::Worker;
 use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
 use ringpost_ring::{RingSet, RingStats, Rings};
 use ringpost_shard::counters::{Counters, Gauges};
+use ringpost_shard::durations::BOUNDS_S;
 
 pub(super) use self::storage::StorageSource;
 use crate::metrics::{MetricSource, Samples};
@@ -65,6 +66,22 @@ impl MetricSource for WorkerSource {
             edge::collect(&cells.held, &cells.connections, out);
             shard::collect(&cells.shard, &cells.gauges, out);
             ring::collect(&cells.ring, out);
+            stages(&cells, out);
         }
+    }
+}
+
+/// How long each stage of a message's way took. Each is counted where it ends.
+fn stages(cells: &WorkerCells, out: &mut Samples) {
+    for (stage, durations) in [
+        ("route", &cells.shard.route),
+        ("commit", &cells.connections.commit),
+        ("send", &cells.connections.send),
+        ("device_ack", &cells.shard.device_ack),
+    ] {
+        let help = "Time of one stage of a message's way.";
+        let counts = (&durations.buckets[..], durations.sum);
+        let labels = [("stage", stage)];
+        out.durations("ringpost_edge_stage_seconds", help, &labels, &BOUNDS_S, counts);
     }
 }

@@ -54,7 +54,9 @@ shows! {
         orphaned_commands => "ringpost_shard_orphaned_commands",
             "Commands dropped because their connection ended before they ran.";
     }
-    elsewhere { refused, revoked_sign_ins, unprovisioned_sign_ins, sessions_refused }
+    elsewhere {
+        refused, revoked_sign_ins, unprovisioned_sign_ins, sessions_refused, route, device_ack
+    }
 }
 
 shows! {

@@ -1,0 +1,94 @@
+//! Setup: two workers, a sender and a recipient at home at different ones. Action: one part after
+//! the other stands still for a while. Expectation: the time is counted to that stage, to no other.
+
+use std::time::Duration;
+
+use ringpost_ring::fake::{FakeSizes, Faults};
+use ringpost_shard::Durations;
+use ringpost_wire::Command;
+
+use crate::client::message;
+use crate::world::{Setup, World};
+
+const WAIT: Duration = Duration::from_millis(40);
+
+struct Scene {
+    world: World,
+    sender: usize,
+    recipient: usize,
+    number: u64,
+}
+
+/// Route, commit, send, device ack, of both workers together.
+fn sums(world: &World) -> [Duration; 4] {
+    let worker = |at: usize| {
+        let (edge, shard) = (world.counters(at), world.drivers[at].worker.shard().counters());
+        [shard.route, edge.commit, edge.send, shard.device_ack].map(|durations| durations.sum)
+    };
+    let (one, other) = (worker(0), worker(1));
+    std::array::from_fn(|stage| one[stage] + other[stage])
+}
+
+impl Scene {
+    fn new() -> Self {
+        let sizes = FakeSizes { socket_bytes: 2_000, ..FakeSizes::default() };
+        let mut world = World::with(&Setup { faults: Faults::none(), sizes, ..Setup::new(2, 1) });
+        let (alice, bob) = (world.user_at(0, 0), world.user_at(1, 0));
+        let (sender, recipient) = (world.sign_in(0, alice, 1), world.sign_in(1, bob, 1));
+        Self { world, sender, recipient, number: 0 }
+    }
+
+    /// Sends one message while `hold` holds something for [`WAIT`]; answers where the time went.
+    fn waits(&mut self, bytes: usize, mut hold: impl FnMut(&mut World, bool)) -> [Duration; 4] {
+        let before = sums(&self.world);
+        let bob = self.world.user_at(1, 0);
+        hold(&mut self.world, true);
+        self.number += 1;
+        self.world.say(self.sender, &message(self.number, bob, &vec![7; bytes]));
+        self.world.settle();
+        self.world.pass(WAIT);
+        hold(&mut self.world, false);
+        self.world.settle();
+        let after = sums(&self.world);
+        // Each message is acked at once, so that the next finds the window empty.
+        self.world.say(self.recipient, &Command::Ack { push: self.number });
+        self.world.settle();
+        std::array::from_fn(|stage| after[stage] - before[stage])
+    }
+}
+
+#[test]
+fn the_time_of_each_stage_is_counted_to_it() {
+    let mut scene = Scene::new();
+    let zero = Duration::ZERO;
+    let mailbox = |world: &mut World, held: bool| world.drivers[1].letters_held = held;
+    assert_eq!(scene.waits(100, mailbox), [WAIT, zero, zero, zero]);
+    let journal = |world: &mut World, held: bool| world.journal.held = held;
+    assert_eq!(scene.waits(100, journal), [zero, WAIT, zero, zero]);
+    let recipient = scene.recipient;
+    let socket = |world: &mut World, held: bool| {
+        world.clients[recipient].read_bytes = if held { 0 } else { 1 << 16 };
+    };
+    assert_eq!(scene.waits(5_000, socket), [zero, zero, WAIT, zero]);
+    let before = sums(&scene.world)[3];
+    assert_eq!(before, WAIT, "the ack came when the slow reader had read");
+    assert_eq!(scene.waits(100, |_, _| {}), [zero; 4]);
+    assert_eq!(sums(&scene.world)[3] - before, WAIT, "acked a while after it was pushed");
+}
+
+#[test]
+fn every_record_and_every_push_is_counted_once() {
+    let mut scene = Scene::new();
+    for _ in 0..20 {
+        scene.waits(50, |_, _| {});
+    }
+    let count = |of: fn(&World, usize) -> &Durations| -> u64 {
+        (0..2).map(|worker| of(&scene.world, worker).count()).sum()
+    };
+    let shard = |world: &'_ World, at: usize| world.drivers[at].worker.shard().counters().clone();
+    assert_eq!(count(|world, at| &world.counters(at).commit), scene.world.journal.records() as u64);
+    assert_eq!(shard(&scene.world, 1).route.count(), 20);
+    assert_eq!(shard(&scene.world, 1).device_ack.count(), 20);
+    let held: Vec<_> = scene.world.drivers.iter().map(|it| it.worker.gauges().committing).collect();
+    assert_eq!(held, [0, 0]);
+}
