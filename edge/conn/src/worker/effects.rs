@@ -61,14 +61,21 @@ impl Worker {
 
     /// Adds mail to the batch of this turn for `to`: one letter for each peer and turn.
     fn post(&mut self, to: WorkerId, mail: Mail) {
-        for output in self.outputs.iter_mut().rev() {
-            if let Output::Mail { to: same, mail: batch } = output
-                && *same == to
-            {
-                return batch.push(mail);
+        let at = usize::from(to.0);
+        if at >= self.mail.len() {
+            self.mail.resize_with(at + 1, Vec::new);
+        }
+        self.mail[at].push(mail);
+    }
+
+    /// Hands out the mail of this turn.
+    pub(super) fn hand_out_mail(&mut self) {
+        for (number, batch) in (0..).zip(&mut self.mail) {
+            if !batch.is_empty() {
+                let (to, mail) = (WorkerId(number), std::mem::take(batch));
+                self.outputs.push(Output::Mail { to, mail });
             }
         }
-        self.outputs.push(Output::Mail { to, mail: vec![mail] });
     }
 
     fn signed_in_now(&mut self, to: ConnectionKey, tag: u16, granted: (u32, u32), now: Now) {

@@ -34,6 +34,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use ringpost_ring::{Completion, Operation as RingOperation, Slot};
 use ringpost_shard::event::{Now, WorkerId};
+use ringpost_shard::mail::Mail;
 use ringpost_shard::{Effect, Event, Homes, Record, Shard};
 use ringpost_wire::{CloseCode, UserId};
 
@@ -75,6 +76,8 @@ pub struct Worker {
     /// When records of this shard were committed that have not come back (monotonic), in order;
     /// bounded by what the shard lets be in flight.
     committed_at: VecDeque<Duration>,
+    /// Mail of this turn, by the number of the peer.
+    mail: Vec<Vec<Mail>>,
     dirty: Vec<Slot>,
     outboxes: Outboxes,
     pool: Vec<Vec<u8>>,
@@ -110,6 +113,7 @@ impl Worker {
             accept_resumes_at: None,
             effects: Vec::new(),
             committed_at: VecDeque::new(),
+            mail: Vec::new(),
             dirty: Vec::new(),
             pool: Vec::new(),
             scratch: BytesMut::new(),
@@ -181,6 +185,7 @@ impl Worker {
         self.carry_out_effects(now);
         self.flush(now);
         self.balance_outboxes(now);
+        self.hand_out_mail();
     }
 
     /// Operations of the ring that this turn asks for; drained by the driver, in order.
