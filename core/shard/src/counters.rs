@@ -62,6 +62,9 @@ pub struct Counters {
     pub orphaned_commands: u64,
     /// From a durable send's command to its commit at the conversation's home.
     pub route: Durations,
+    /// From a message's coming durable to its push to a connection. What had to be read back from
+    /// the store is not counted.
+    pub enqueue: Durations,
     /// From a stored push to its ack by the device.
     pub device_ack: Durations,
 }

@@ -4,6 +4,8 @@
 //! records kept for live devices, or from the store in reads of a bounded size; what a read
 //! brings and the connection does not take is let go and read again.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ringpost_wire::event::{NewMessage, Receipt};
 use ringpost_wire::{DeviceId, Event as WireEvent, ServerId, UserId};
@@ -37,7 +39,8 @@ pub(crate) enum AtHand<'a> {
 
 /// A message's content, as far as it is at hand.
 enum Content {
-    Found(NewMessage),
+    /// With how long it has waited here since it was durable; unknown if the store was read.
+    Found(NewMessage, Option<Duration>),
     /// The store has no such row.
     Missing,
     /// It must be read.
@@ -89,8 +92,13 @@ impl Shard {
                 Next::Entry(queued) if queued.entry.kind == EntryKind::Gap => {
                     self.push_gap(at, id, queued, turn);
                 }
-                Next::Entry(queued) => match self.content(&queued, at_hand) {
-                    Content::Found(message) => self.push_message(at, id, queued, message, turn),
+                Next::Entry(queued) => match self.content(&queued, at_hand, turn.now.mono) {
+                    Content::Found(message, waited) => {
+                        if let Some(waited) = waited {
+                            self.counters.enqueue.observe(waited);
+                        }
+                        self.push_message(at, id, queued, message, turn);
+                    }
                     Content::Missing => {
                         self.counters.rows_missing += 1;
                         self.drop_entry(at, id, queued.position, turn);
@@ -101,18 +109,28 @@ impl Shard {
         }
     }
 
-    fn content(&self, queued: &Queued, at_hand: AtHand<'_>) -> Content {
-        let record = match at_hand {
-            AtHand::Record(position, record) if position == queued.position => Some(record),
-            AtHand::Rows(rows) => match rows.iter().find(|(id, _)| *id == queued.entry.id) {
-                Some((_, Some(row))) => return Content::Found(message(&row.head, &row.body)),
-                Some((_, None)) => return Content::Missing,
-                None => self.recent.find(queued.position),
-            },
-            AtHand::Record(..) | AtHand::Nothing => self.recent.find(queued.position),
+    fn content(&self, queued: &Queued, at_hand: AtHand<'_>, now: Duration) -> Content {
+        let kept = || {
+            let kept = self.recent.find(queued.position)?;
+            Some((&kept.record, now.saturating_sub(kept.since)))
         };
-        match record.map(|record| (&record.head, &record.body)) {
-            Some((Head::Message(head), body)) => Content::Found(message(head, body)),
+        let found = match at_hand {
+            AtHand::Record(position, record) if position == queued.position => {
+                Some((record, Duration::ZERO))
+            }
+            AtHand::Rows(rows) => match rows.iter().find(|(id, _)| *id == queued.entry.id) {
+                Some((_, Some(row))) => {
+                    return Content::Found(message(&row.head, &row.body), None);
+                }
+                Some((_, None)) => return Content::Missing,
+                None => kept(),
+            },
+            AtHand::Record(..) | AtHand::Nothing => kept(),
+        };
+        match found.map(|(record, waited)| (&record.head, &record.body, waited)) {
+            Some((Head::Message(head), body, waited)) => {
+                Content::Found(message(head, body), Some(waited))
+            }
             Some(_) => unreachable!("only messages are kept for live devices"),
             None => Content::Unread,
         }
@@ -300,7 +318,7 @@ impl Shard {
                 && device.live.as_ref().is_some_and(|live| live.cursor < position);
         }
         if behind {
-            self.recent.keep(position, record.clone());
+            self.recent.keep(position, record.clone(), turn.now.mono);
         }
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use ringpost_ring::fake::{FakeSizes, Faults};
 use ringpost_shard::Durations;
 use ringpost_wire::Command;
+use ringpost_wire::command::Credential;
 
-use crate::client::message;
-use crate::world::{Setup, World};
+use crate::client::{hello, message};
+use crate::world::{Setup, TICKET_TTL_MS, World};
 
 const WAIT: Duration = Duration::from_millis(40);
 
@@ -19,11 +20,12 @@ struct Scene {
     number: u64,
 }
 
-/// Route, commit, send, device ack, of both workers together.
-fn sums(world: &World) -> [Duration; 4] {
+/// Route, commit, enqueue, send, device ack, of both workers together.
+fn sums(world: &World) -> [Duration; 5] {
     let worker = |at: usize| {
         let (edge, shard) = (world.counters(at), world.drivers[at].worker.shard().counters());
-        [shard.route, edge.commit, edge.send, shard.device_ack].map(|durations| durations.sum)
+        let stages = [shard.route, edge.commit, shard.enqueue, edge.send, shard.device_ack];
+        stages.map(|durations| durations.sum)
     };
     let (one, other) = (worker(0), worker(1));
     std::array::from_fn(|stage| one[stage] + other[stage])
@@ -39,7 +41,7 @@ impl Scene {
     }
 
     /// Sends one message while `hold` holds something for [`WAIT`]; answers where the time went.
-    fn waits(&mut self, bytes: usize, mut hold: impl FnMut(&mut World, bool)) -> [Duration; 4] {
+    fn waits(&mut self, bytes: usize, mut hold: impl FnMut(&mut World, bool)) -> [Duration; 5] {
         let before = sums(&self.world);
         let bob = self.world.user_at(1, 0);
         hold(&mut self.world, true);
@@ -62,18 +64,38 @@ fn the_time_of_each_stage_is_counted_to_it() {
     let mut scene = Scene::new();
     let zero = Duration::ZERO;
     let mailbox = |world: &mut World, held: bool| world.drivers[1].letters_held = held;
-    assert_eq!(scene.waits(100, mailbox), [WAIT, zero, zero, zero]);
+    assert_eq!(scene.waits(100, mailbox), [WAIT, zero, zero, zero, zero]);
     let journal = |world: &mut World, held: bool| world.journal.held = held;
-    assert_eq!(scene.waits(100, journal), [zero, WAIT, zero, zero]);
+    assert_eq!(scene.waits(100, journal), [zero, WAIT, zero, zero, zero]);
     let recipient = scene.recipient;
     let socket = |world: &mut World, held: bool| {
         world.clients[recipient].read_bytes = if held { 0 } else { 1 << 16 };
     };
-    assert_eq!(scene.waits(5_000, socket), [zero, zero, WAIT, zero]);
-    let before = sums(&scene.world)[3];
+    assert_eq!(scene.waits(5_000, socket), [zero, zero, zero, WAIT, zero]);
+    let before = sums(&scene.world)[4];
     assert_eq!(before, WAIT, "the ack came when the slow reader had read");
-    assert_eq!(scene.waits(100, |_, _| {}), [zero; 4]);
-    assert_eq!(sums(&scene.world)[3] - before, WAIT, "acked a while after it was pushed");
+    assert_eq!(scene.waits(100, |_, _| {}), [zero; 5]);
+    assert_eq!(sums(&scene.world)[4] - before, WAIT, "acked a while after it was pushed");
+}
+
+/// The window is full of what is not acked: the next message waits at its recipient's home.
+#[test]
+fn what_waits_for_the_window_is_counted_to_enqueue() {
+    let mut world = World::with(&Setup { faults: Faults::none(), ..Setup::new(2, 1) });
+    let (alice, bob) = (world.user_at(0, 0), world.user_at(1, 0));
+    let sender = world.sign_in(0, alice, 1);
+    let recipient = world.connect(1);
+    let token = Credential::Token(world.token(bob, 1, TICKET_TTL_MS).into());
+    world.clients[recipient].write(&hello(token, 1, 1));
+    world.settle();
+    for number in 1..=2 {
+        world.say(sender, &message(number, bob, b"one at a time"));
+    }
+    world.pass(WAIT);
+    world.say(recipient, &Command::Ack { push: 1 });
+    world.settle();
+    let enqueue = world.drivers[1].worker.shard().counters().enqueue;
+    assert_eq!((enqueue.count(), enqueue.sum), (2, WAIT));
 }
 
 #[test]
@@ -88,6 +110,7 @@ fn every_record_and_every_push_is_counted_once() {
     let shard = |world: &'_ World, at: usize| world.drivers[at].worker.shard().counters().clone();
     assert_eq!(count(|world, at| &world.counters(at).commit), scene.world.journal.records() as u64);
     assert_eq!(shard(&scene.world, 1).route.count(), 20);
+    assert_eq!(shard(&scene.world, 1).enqueue.count(), 20);
     assert_eq!(shard(&scene.world, 1).device_ack.count(), 20);
     let held: Vec<_> = scene.world.drivers.iter().map(|it| it.worker.gauges().committing).collect();
     assert_eq!(held, [0, 0]);

@@ -76,6 +76,7 @@ fn stages(cells: &WorkerCells, out: &mut Samples) {
     for (stage, durations) in [
         ("route", &cells.shard.route),
         ("commit", &cells.connections.commit),
+        ("enqueue", &cells.shard.enqueue),
         ("send", &cells.connections.send),
         ("device_ack", &cells.shard.device_ack),
     ] {

@@ -55,7 +55,7 @@ shows! {
             "Commands dropped because their connection ended before they ran.";
     }
     elsewhere {
-        refused, revoked_sign_ins, unprovisioned_sign_ins, sessions_refused, route, device_ack
+        refused, revoked_sign_ins, unprovisioned_sign_ins, sessions_refused, route, enqueue, device_ack
     }
 }
 
