@@ -17,9 +17,23 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
-/// The edge's name for a connection: opaque here, never reused while anything refers to it.
+/// The edge's name for a connection, never reused while anything refers to it. The low half is an
+/// index that no other connection of the worker has now: small, because tables here are as long
+/// as the highest. The high half tells its uses apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ConnectionKey(pub u64);
+
+impl ConnectionKey {
+    /// The name of one use of an index.
+    pub const fn new(index: u32, generation: u32) -> Self {
+        Self((generation as u64) << 32 | index as u64)
+    }
+
+    /// The index.
+    pub const fn index(self) -> u32 {
+        self.0 as u32
+    }
+}
 
 /// Number of a worker of this node, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -53,4 +53,4 @@ pub use event::{Event, Now};
 pub use home::Homes;
 pub use limits::{Provision, Rate, ShardConfig, ShardLimits};
 pub use record::{Head, Position, Record};
-pub use shard::Shard;
+pub use shard::{Shard, SignedIn};

@@ -2,6 +2,14 @@
 //!
 //! A session outlives the residence of its user: an idle one keeps these bytes and nothing else.
 //! Pushes that are not acked belong to the resident device ([`crate::live`]).
+//!
+//! ```text
+//!   by connection   its index is the place: no table
+//!   by user         HashTable<u32> ──► place ──next_of_user──► place
+//!   places          [ chunk of 1,024 | chunk | - | chunk ]    as connections of that index came
+//! ```
+//! Chunks, because a vector that doubles would hold up to twice what is used, and copy it all at a
+//! moment of its own choice.
 //! Invariants: one session per connection and per (user, device); sessions of one user form a
 //! list, latest sign-in first.
 
@@ -43,6 +51,11 @@ pub(crate) struct Session {
 
 const _: () = assert!(size_of::<Option<Session>>() == 72, "an idle session costs what it says");
 
+/// Places that are allocated together.
+const CHUNK: usize = 1024;
+
+type Chunk = Box<[Option<Session>]>;
+
 /// What may be pushed and not yet acked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Window {
@@ -62,7 +75,7 @@ impl Window {
     }
 }
 
-/// Place of a session in the table; valid until the session is removed.
+/// Place of a session in the table, its connection's index; valid until the session is removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SessionSlot(u32);
 
@@ -71,47 +84,66 @@ const NONE: u32 = u32::MAX;
 /// All sessions of a shard.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    slots: Vec<Option<Session>>,
-    free: Vec<u32>,
-    by_connection: HashTable<u32>,
+    places: Places,
+    len: usize,
     /// The first session of each user that has one.
     by_user: HashTable<u32>,
     hash: KeyedHash,
 }
 
+/// The places of sessions, by index of their connections. As many chunks as the highest index
+/// asks for, which the edge keeps low.
+#[derive(Debug, Default)]
+struct Places(Vec<Option<Chunk>>);
+
+impl Places {
+    fn find(&self, at: u32) -> Option<&Session> {
+        self.0.get(at as usize / CHUNK)?.as_ref()?[at as usize % CHUNK].as_ref()
+    }
+
+    fn place(&mut self, at: u32) -> &mut Option<Session> {
+        let chunk = at as usize / CHUNK;
+        if chunk >= self.0.len() {
+            self.0.resize_with(chunk + 1, || None);
+        }
+        let chunk = self.0[chunk].get_or_insert_with(|| vec![None; CHUNK].into_boxed_slice());
+        &mut chunk[at as usize % CHUNK]
+    }
+}
+
+impl std::ops::Index<u32> for Places {
+    type Output = Session;
+    fn index(&self, at: u32) -> &Session {
+        self.find(at).expect("lists and tables hold live sessions")
+    }
+}
+
 impl std::ops::Index<SessionSlot> for Sessions {
     type Output = Session;
     fn index(&self, slot: SessionSlot) -> &Session {
-        self.slots[slot.0 as usize].as_ref().expect("a slot is dropped with its session")
+        &self.places[slot.0]
     }
 }
 
 impl std::ops::IndexMut<SessionSlot> for Sessions {
     fn index_mut(&mut self, slot: SessionSlot) -> &mut Session {
-        self.slots[slot.0 as usize].as_mut().expect("a slot is dropped with its session")
+        self.places.place(slot.0).as_mut().expect("a slot is dropped with its session")
     }
 }
 
 impl Sessions {
     pub(crate) fn new(hash: KeyedHash) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_connection: HashTable::new(),
-            by_user: HashTable::new(),
-            hash,
-        }
+        Self { places: Places::default(), len: 0, by_user: HashTable::new(), hash }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_connection.len()
+    pub(crate) const fn len(&self) -> usize {
+        self.len
     }
 
     pub(crate) fn find(&self, connection: ConnectionKey) -> Option<SessionSlot> {
-        let hash = self.hash.of(&connection.0.to_le_bytes());
-        let found =
-            self.by_connection.find(hash, |&at| at_slot(&self.slots, at).connection == connection);
-        found.map(|&at| SessionSlot(at))
+        let at = connection.index();
+        let session = self.places.find(at)?;
+        (session.connection == connection).then_some(SessionSlot(at))
     }
 
     pub(crate) fn find_device(&self, user: UserId, device: DeviceId) -> Option<SessionSlot> {
@@ -120,12 +152,10 @@ impl Sessions {
 
     /// The sessions of `user`, latest sign-in first.
     pub(crate) fn of_user(&self, user: UserId) -> SmallVec<[SessionSlot; 4]> {
-        let head = self
-            .by_user
-            .find(self.hash.of(&user.0), |&at| at_slot(&self.slots, at).user == user)
-            .copied();
+        let head =
+            self.by_user.find(self.hash.of(&user.0), |&at| self.places[at].user == user).copied();
         std::iter::successors(head, |&at| {
-            let next = at_slot(&self.slots, at).next_of_user;
+            let next = self.places[at].next_of_user;
             (next != NONE).then_some(next)
         })
         .map(SessionSlot)
@@ -133,9 +163,7 @@ impl Sessions {
     }
 
     pub(crate) fn has_user(&self, user: UserId) -> bool {
-        self.by_user
-            .find(self.hash.of(&user.0), |&at| at_slot(&self.slots, at).user == user)
-            .is_some()
+        self.by_user.find(self.hash.of(&user.0), |&at| self.places[at].user == user).is_some()
     }
 
     /// Adds a session.
@@ -148,23 +176,20 @@ impl Sessions {
             self.find_device(opening.user, opening.device).is_none(),
             "the older session of a device is removed before the newer is added"
         );
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            (self.slots.len() - 1) as u32
-        });
-        let (connection, user) = (opening.connection, opening.user);
-        self.slots[at as usize] = Some(opening.session());
-        let Self { slots, by_connection, by_user, hash, .. } = self;
-        let connection_hash = |&at: &u32| hash.of(&at_slot(slots, at).connection.0.to_le_bytes());
-        by_connection.insert_unique(hash.of(&connection.0.to_le_bytes()), at, connection_hash);
+        let (at, user) = (opening.connection.index(), opening.user);
+        let place = self.places.place(at);
+        assert!(place.is_none(), "an index is used again when its session is gone");
+        *place = Some(opening.session());
+        self.len += 1;
+        let Self { places, by_user, hash, .. } = self;
         let user_hash = hash.of(&user.0);
-        match by_user.find_mut(user_hash, |&at| at_slot(slots, at).user == user) {
+        match by_user.find_mut(user_hash, |&at| places[at].user == user) {
             Some(head) => {
                 let next = std::mem::replace(head, at);
                 self[SessionSlot(at)].next_of_user = next;
             }
             None => {
-                by_user.insert_unique(user_hash, at, |&at| hash.of(&at_slot(slots, at).user.0));
+                by_user.insert_unique(user_hash, at, |&at| hash.of(&places[at].user.0));
             }
         }
         SessionSlot(at)
@@ -172,14 +197,9 @@ impl Sessions {
 
     pub(crate) fn remove(&mut self, slot: SessionSlot) -> Session {
         let session = self[slot];
-        let Self { slots, by_connection, by_user, hash, free } = self;
-        let connection_hash = hash.of(&session.connection.0.to_le_bytes());
-        by_connection
-            .find_entry(connection_hash, |&at| at == slot.0)
-            .expect("every session is found by its connection")
-            .remove();
+        let Self { places, by_user, hash, .. } = self;
         let head = by_user
-            .find_entry(hash.of(&session.user.0), |&at| at_slot(slots, at).user == session.user)
+            .find_entry(hash.of(&session.user.0), |&at| places[at].user == session.user)
             .expect("every user of a session has a first one");
         if *head.get() == slot.0 {
             if session.next_of_user == NONE {
@@ -189,14 +209,13 @@ impl Sessions {
             }
         } else {
             let mut at = *head.get();
-            while at_slot(slots, at).next_of_user != slot.0 {
-                at = at_slot(slots, at).next_of_user;
+            while places[at].next_of_user != slot.0 {
+                at = places[at].next_of_user;
             }
-            slots[at as usize].as_mut().expect("lists hold live sessions").next_of_user =
-                session.next_of_user;
+            self[SessionSlot(at)].next_of_user = session.next_of_user;
         }
-        slots[slot.0 as usize] = None;
-        free.push(slot.0);
+        *self.places.place(slot.0) = None;
+        self.len -= 1;
         session
     }
 
@@ -254,10 +273,6 @@ fn outbox_bytes(event: &WireEvent) -> u32 {
     u32::try_from(EVENT_OVERHEAD_BYTES + body).unwrap_or(u32::MAX)
 }
 
-fn at_slot(slots: &[Option<Session>], at: u32) -> &Session {
-    slots[at as usize].as_ref().expect("tables hold live sessions")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,7 +304,19 @@ mod tests {
         assert_eq!(sessions.len(), 2);
         let again = sessions.insert(opening(9, 1, 9));
         assert_eq!(sessions[again].connection, ConnectionKey(9));
-        assert_eq!(sessions.slots.len(), 5, "slots are used again");
+        assert_eq!(sessions.places.0.len(), 1, "a chunk for all of them");
+    }
+
+    #[test]
+    fn an_index_used_again_is_another_connection() {
+        let mut sessions = Sessions::new(KeyedHash::new(1));
+        let (first, second) = (7, 1 << 32 | 7);
+        let slot = sessions.insert(opening(first, 1, 1));
+        assert_eq!(sessions.find(ConnectionKey(second)), None);
+        sessions.remove(slot);
+        sessions.insert(opening(second, 2, 1));
+        assert_eq!(sessions.find(ConnectionKey(first)), None);
+        assert!(sessions.find(ConnectionKey(second)).is_some());
     }
 
     #[test]

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringpost_wire::{Command, ErrorCode, MessageId, UserId};
+use ringpost_wire::{Command, DeviceId, ErrorCode, MessageId, UserId};
 
 use crate::budget::Budget;
 use crate::counters::{Counters, Gauges};
@@ -265,10 +265,34 @@ impl Shard {
         !self.outboxes_full && self.sessions[session].room_bytes > 0
     }
 
+    /// Who is signed in on a connection, and what it was granted; `None` if nobody is.
+    pub fn session(&self, connection: ConnectionKey) -> Option<SignedIn> {
+        let session = &self.sessions[self.sessions.find(connection)?];
+        Some(SignedIn {
+            user: session.user,
+            device: session.device,
+            window_pushes: session.window.pushes.into(),
+            window_bytes: session.window.bytes(),
+        })
+    }
+
     /// Whether the connection still has its session.
     pub(crate) fn is_signed_in(&self, connection: ConnectionKey) -> bool {
         self.sessions.find(connection).is_some()
     }
+}
+
+/// Who is signed in on a connection: what the edge need not keep beside the shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SignedIn {
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// Granted window: unacked stored pushes.
+    pub window_pushes: u32,
+    /// Granted window: bytes of them.
+    pub window_bytes: u32,
 }
 
 /// The message that a command names, and its content in bytes: what a rate counts.

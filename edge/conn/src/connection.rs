@@ -13,7 +13,9 @@
 //!
 //! Invariants: until `SignedIn` the receive is one-shot, so that nothing is armed when the
 //! descriptor leaves; `Departing` and `HandingOver` wait until the ring owes no answer; in `Checking`, `Departing` and `Welcoming` nothing is received at all and
-//! what came behind the `hello` waits in `surplus`, at most one receive buffer.
+//! what came behind the `hello` waits in `surplus`, at most one receive buffer. Signed in, a cold
+//! connection waits by a poll and a hot one by a receive; one that is at rest is no
+//! [`Connection`] at all but an [`Idle`](crate::idle::Idle).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -93,6 +95,8 @@ pub enum Phase {
 pub enum Input {
     /// Nothing.
     Idle,
+    /// A poll: the ring says when there is something to receive.
+    Waiting,
     /// A receive.
     Armed,
     /// A receive that was asked to stop.
@@ -114,6 +118,10 @@ pub struct Connection {
     pub phase: Phase,
     /// What is armed on the input side.
     pub input: Input,
+    /// It talks: a receive stays armed between its frames.
+    pub hot: bool,
+    /// When its last frame was complete (monotonic); none before it has signed in.
+    pub spoke_at: Option<Duration>,
     /// What waits to be written; absent while nothing does.
     pub outbox: Option<Box<Outbox>>,
     /// Received and not yet decoded.
@@ -138,9 +146,9 @@ pub struct Connection {
     pub counted: bool,
     /// Frames budget: theoretical arrival time (monotonic).
     pub frames_tat: Duration,
-    /// Who signed in: what a renewed token must name again.
+    /// Who signs in, until the session stands.
     pub identity: Option<Identity>,
-    /// Bytes handed to the outbox since the shard was last told of its room.
+    /// Bytes that the shard handed to the outbox since it was last told of its room.
     pub untold_bytes: usize,
     /// The shard waits to be told that the outbox has room.
     pub wants_writable: bool,
@@ -150,8 +158,6 @@ pub struct Connection {
     pub waits_for_outboxes: bool,
     /// The server's ping is unanswered.
     pub pinged: bool,
-    /// Granted window: unacked stored pushes, and bytes of them.
-    pub window: (u32, u32),
     /// Tag of an `auth` whose token is being checked.
     pub renewing: Option<u16>,
 }
@@ -174,6 +180,8 @@ impl Connection {
             speech: Speech::Undecided,
             phase: Phase::Handshake,
             input: Input::Idle,
+            hot: false,
+            spoke_at: None,
             outbox: None,
             surplus: Vec::new(),
             accepted_at: now,
@@ -192,7 +200,6 @@ impl Connection {
             dirty: false,
             waits_for_outboxes: false,
             pinged: false,
-            window: (0, 0),
             renewing: None,
         }
     }
@@ -229,6 +236,25 @@ impl Connection {
         self.outbox.is_none() && self.input == Input::Idle && !self.asking_address
     }
 
+    /// Whether nothing is under way and nothing is owed: all that is left to know of it fits an
+    /// [`Idle`](crate::idle::Idle).
+    pub fn is_at_rest(&self) -> bool {
+        let decoder_idle = match &self.protocol {
+            Protocol::Binary(decoder) => decoder.is_idle(),
+            Protocol::WebSocket(decoder) => decoder.pinned_bytes() == 0,
+            Protocol::Sniffing(_) | Protocol::Http(_) | Protocol::Deaf => false,
+        };
+        decoder_idle
+            && matches!(self.phase, Phase::SignedIn)
+            && self.input == Input::Waiting
+            && self.outbox.is_none()
+            && self.surplus.is_empty()
+            && self.untold_bytes == 0
+            && self.renewing.is_none()
+            && !(self.hot || self.dirty || self.wants_writable || self.waits_for_outboxes)
+            && !(self.asking_address || self.counted)
+    }
+
     /// Whether bytes may be received and decoded now.
     pub fn wants_input(&self) -> bool {
         matches!(self.phase, Phase::Handshake | Phase::SignIn | Phase::SignedIn)
@@ -257,5 +283,5 @@ impl Connection {
 
 /// A slot as the shard's name for a connection.
 pub fn key(slot: Slot) -> ConnectionKey {
-    ConnectionKey(u64::from(slot.generation()) << 32 | u64::from(slot.index()))
+    ConnectionKey::new(slot.index(), slot.generation())
 }

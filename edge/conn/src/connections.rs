@@ -2,21 +2,54 @@
 //!
 //! A slot's index is dense and reused; its generation tells one use from the next, so that a late
 //! completion or letter for an earlier connection finds nothing.
+//!
+//! ```text
+//!   places   [ chunk of 1,024 | chunk | - | chunk ]     a place: Free | Idle (12 bytes) | Awake ──► Connection
+//! ```
+//! Who looks for a connection at rest wakes it; it is then on the list of those to be looked at
+//! at the end of the turn, and laid to rest again when nothing is under way for it.
 
 use std::net::IpAddr;
 
+use hashbrown::HashMap;
 use ringpost_ring::Slot;
 use ringpost_shard::event::ConnectionKey;
 
 use crate::connection::{Connection, key};
+use crate::idle::Idle;
 
-use hashbrown::HashMap;
+/// Places that are allocated together: a table that doubles would hold up to twice what is used.
+const CHUNK: usize = 1024;
+
+/// What stands at an index.
+#[derive(Debug, Default)]
+enum Place {
+    #[default]
+    Free,
+    Idle(Idle),
+    Awake(Box<Connection>),
+}
+
+const _: () = assert!(size_of::<Place>() == 16, "a connection at rest costs what it says");
+
+/// A connection that is looked at and not woken.
+#[derive(Debug)]
+pub(crate) enum Seen<'a> {
+    /// At rest.
+    Idle(Idle),
+    /// With something under way.
+    Awake(&'a Connection),
+}
 
 /// All connections of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    by_index: Vec<Option<Box<Connection>>>,
+    chunks: Vec<Option<Box<[Place]>>>,
     len: usize,
+    awake: usize,
+    /// Connections that may be at rest by the end of the turn; each as often as something happened
+    /// to it in this turn.
+    stirred: Vec<Slot>,
     /// Connections by address that have not signed in; no entry stands at zero, so the map is
     /// bounded by the connections.
     unauthenticated: HashMap<IpAddr, u32>,
@@ -26,6 +59,11 @@ impl Connections {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many of them are not at rest.
+    pub(crate) fn awake(&self) -> usize {
+        self.awake
     }
 
     /// Addresses with connections that have not signed in.
@@ -43,43 +81,107 @@ impl Connections {
     /// # Panics
     /// If its slot is taken: the ring reuses a slot only after it reported it closed.
     pub(crate) fn insert(&mut self, connection: Connection) {
-        let index = connection.slot.index() as usize;
-        if index >= self.by_index.len() {
-            self.by_index.resize_with(index + 1, || None);
+        let (chunk, at) = position(connection.slot.index());
+        if chunk >= self.chunks.len() {
+            self.chunks.resize_with(chunk + 1, || None);
         }
-        let place = &mut self.by_index[index];
-        assert!(place.is_none(), "a slot is reused only after its connection was removed");
-        *place = Some(Box::new(connection));
+        let chunk = self.chunks[chunk]
+            .get_or_insert_with(|| std::iter::repeat_with(Place::default).take(CHUNK).collect());
+        let free = matches!(chunk[at], Place::Free);
+        assert!(free, "a slot is reused only after its connection was removed");
+        chunk[at] = Place::Awake(Box::new(connection));
         self.len += 1;
+        self.awake += 1;
     }
 
     /// Takes a connection out.
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<Box<Connection>> {
         self.find(slot)?;
+        let place = std::mem::take(self.place(slot.index())?);
         self.len -= 1;
-        self.by_index[slot.index() as usize].take()
+        self.awake -= 1;
+        match place {
+            Place::Awake(connection) => Some(connection),
+            Place::Free | Place::Idle(_) => unreachable!("who is found is awake"),
+        }
     }
 
-    /// The connection of a slot, if it is still the same one.
+    /// The connection of a slot, if it is still the same one; it is awake then.
     pub(crate) fn find(&mut self, slot: Slot) -> Option<&mut Connection> {
-        let place = self.by_index.get_mut(slot.index() as usize)?;
-        place.as_deref_mut().filter(|connection| connection.slot == slot)
+        let (chunk, at) = position(slot.index());
+        let place = self.chunks.get_mut(chunk)?.as_mut()?.get_mut(at)?;
+        if let Place::Idle(idle) = *place {
+            if idle.generation() != slot.generation() {
+                return None;
+            }
+            *place = Place::Awake(Box::new(idle.wake(slot)));
+            self.awake += 1;
+            self.stirred.push(slot);
+        }
+        match place {
+            Place::Awake(connection) if connection.slot == slot => Some(connection),
+            _ => None,
+        }
     }
 
-    /// The connection that the shard means.
+    /// The slot of the connection that the shard means, if it is still the same one.
+    pub(crate) fn slot_of(&self, wanted: ConnectionKey) -> Option<Slot> {
+        self.see(wanted.index()).map(|(slot, _)| slot).filter(|&slot| key(slot) == wanted)
+    }
+
+    /// The connection that the shard means; it is awake then.
     pub(crate) fn find_key(&mut self, wanted: ConnectionKey) -> Option<&mut Connection> {
-        let place = self.by_index.get_mut(wanted.0 as u32 as usize)?;
-        place.as_deref_mut().filter(|connection| key(connection.slot) == wanted)
+        let slot = self.slot_of(wanted)?;
+        self.find(slot)
     }
 
-    /// The connection at an index of the table.
-    pub(crate) fn at(&mut self, index: u32) -> Option<&mut Connection> {
-        self.by_index.get_mut(index as usize)?.as_deref_mut()
+    /// The connection at an index of the table, without waking it.
+    pub(crate) fn see(&self, index: u32) -> Option<(Slot, Seen<'_>)> {
+        let (chunk, at) = position(index);
+        match &self.chunks.get(chunk)?.as_ref()?[at] {
+            Place::Free => None,
+            Place::Idle(idle) => Some((Slot::new(index, idle.generation()), Seen::Idle(*idle))),
+            Place::Awake(connection) => Some((connection.slot, Seen::Awake(connection))),
+        }
+    }
+
+    /// Notes that a receive is under way for a connection that is at rest; answers whether it is.
+    pub(crate) fn begin_receiving(&mut self, slot: Slot) -> bool {
+        match self.place(slot.index()) {
+            Some(Place::Idle(idle)) if idle.generation() == slot.generation() => {
+                idle.begin_receiving();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Something happened to the connection: it is to be looked at by the end of the turn.
+    pub(crate) fn stir(&mut self, slot: Slot) {
+        self.stirred.push(slot);
+    }
+
+    /// Takes one of those to be looked at.
+    pub(crate) fn pop_stirred(&mut self) -> Option<Slot> {
+        self.stirred.pop()
+    }
+
+    /// Lays a connection to rest.
+    ///
+    /// # Panics
+    /// If it is not at rest.
+    pub(crate) fn lay_to_rest(&mut self, slot: Slot) {
+        let place = self.place(slot.index()).expect("who is laid to rest is in the table");
+        if let Place::Awake(connection) = place {
+            *place = Place::Idle(Idle::of(connection));
+            self.awake -= 1;
+        }
     }
 
     /// The slots of all connections, by rising index.
     pub(crate) fn slots(&self) -> Vec<Slot> {
-        self.by_index.iter().flatten().map(|connection| connection.slot).collect()
+        let indices = 0..(self.chunks.len() * CHUNK) as u32;
+        indices.filter_map(|index| self.see(index)).map(|(slot, _)| slot).collect()
     }
 
     /// Counts one more of this address that has not signed in; answers how many there are.
@@ -98,4 +200,14 @@ impl Connections {
             }
         }
     }
+
+    fn place(&mut self, index: u32) -> Option<&mut Place> {
+        let (chunk, at) = position(index);
+        self.chunks.get_mut(chunk)?.as_mut()?.get_mut(at)
+    }
+}
+
+/// Chunk of an index, and the place in it.
+fn position(index: u32) -> (usize, usize) {
+    (index as usize / CHUNK, index as usize % CHUNK)
 }

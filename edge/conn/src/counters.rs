@@ -40,6 +40,10 @@ pub struct ConnectionCounters {
     pub malformed: u64,
     /// Sends that the socket took only a part of.
     pub short_sends: u64,
+    /// Cold connections that began to talk: a receive stays armed for them.
+    pub promoted: u64,
+    /// Hot connections that fell silent.
+    pub demoted: u64,
     /// Times that input was not read because too many answers waited.
     pub input_paused: u64,
     /// Times that the answers waiting at the worker were above their limit.
@@ -59,6 +63,8 @@ pub struct ConnectionCounters {
 pub struct ConnectionGauges {
     /// Open connections, those that are ending included.
     pub open: usize,
+    /// Those of them that are not at rest.
+    pub awake: usize,
     /// Addresses with connections that have not signed in.
     pub addresses: usize,
     /// Connections that are on their way to another worker.

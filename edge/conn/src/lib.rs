@@ -10,6 +10,7 @@ mod connections;
 pub mod counters;
 mod encode;
 pub mod http;
+pub mod idle;
 pub mod letter;
 pub mod outbox;
 pub mod outgoing;

@@ -16,6 +16,8 @@ use crate::letter::Arriving;
 pub enum Operation {
     /// Arm a receive.
     Receive(Slot, ReceiveMode),
+    /// Say when there is something to receive.
+    PollReadable(Slot),
     /// Take a receive back.
     StopReceive(Slot),
     /// Send; one at a time for each slot.
@@ -45,6 +47,7 @@ impl Operation {
     pub fn submit<R: Rings>(self, rings: &mut R, handles: &[R::Handle]) {
         match self {
             Self::Receive(slot, mode) => rings.receive(slot, mode),
+            Self::PollReadable(slot) => rings.poll_readable(slot),
             Self::StopReceive(slot) => rings.stop_receive(slot),
             Self::Send(slot, buffer) => rings.send(slot, buffer),
             Self::PollWritable(slot) => rings.poll_writable(slot),

@@ -39,7 +39,10 @@ impl Slot {
     /// Uses of one index that are told apart.
     pub const GENERATIONS: u32 = 1 << 20;
 
-    pub(crate) fn new(index: u32, generation: u32) -> Self {
+    /// The slot with these parts: for tables that keep them apart. The generation is below
+    /// [`Slot::GENERATIONS`].
+    #[must_use]
+    pub const fn new(index: u32, generation: u32) -> Self {
         Self { index, generation }
     }
 

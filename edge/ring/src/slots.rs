@@ -184,7 +184,8 @@ pub(crate) struct SlotTable {
 
 impl SlotTable {
     pub(crate) fn new(capacity: u32) -> Self {
-        Self { states: Vec::new(), in_use: 0, capacity }
+        // Address space for all: a vector that doubles would hold, and copy, up to twice as much.
+        Self { states: Vec::with_capacity(capacity as usize), in_use: 0, capacity }
     }
 
     pub(crate) fn capacity(&self) -> u32 {

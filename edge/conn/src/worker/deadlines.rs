@@ -13,8 +13,10 @@ use ringpost_wire::{CloseCode, event};
 
 use super::Worker;
 use super::arrivals::Half;
+use super::temperature::cools_at;
 use crate::config::ConnectionConfig;
 use crate::connection::{Connection, Phase, Progress, Protocol};
+use crate::connections::Seen;
 use crate::http::Rejection;
 use crate::output::Operation;
 use crate::websocket;
@@ -28,9 +30,10 @@ const ASSEMBLY_TIME_MAX: Duration = websocket::Limits::ASSEMBLY_TIME_MAX;
 impl Worker {
     /// Puts the connection's next deadline into the wheel.
     pub(super) fn schedule(&mut self, slot: Slot) {
-        if let Some(connection) = self.connections.find(slot) {
-            let at = deadline(connection, &self.config);
-            self.timers.schedule(slot.index(), at);
+        if let Some((same, seen)) = self.connections.see(slot.index())
+            && same == slot
+        {
+            self.timers.schedule(slot.index(), deadline(&seen, &self.config));
         }
     }
 
@@ -38,9 +41,8 @@ impl Worker {
     pub(super) fn pass_deadlines(&mut self, now: Now) {
         for _ in 0..TIMERS_PER_TURN_MAX {
             let Some(index) = self.timers.poll_expired(now.mono) else { break };
-            let Some(connection) = self.connections.at(index) else { continue };
-            let slot = connection.slot;
-            if deadline(connection, &self.config) <= now.mono {
+            let Some((slot, seen)) = self.connections.see(index) else { continue };
+            if deadline(&seen, &self.config) <= now.mono {
                 self.deadline_passed(slot, now);
             }
             self.schedule(slot);
@@ -101,6 +103,10 @@ impl Worker {
             connection.progress = Progress { since: now.mono, bytes: 0 };
         }
         let silent = now.mono.saturating_sub(connection.heard_at);
+        if cools_at(connection).is_some_and(|at| at <= now.mono) {
+            self.cool(slot);
+        }
+        let Some(connection) = self.connections.find(slot) else { return };
         if silent >= self.config.ping_interval * 2 {
             self.close(slot, CloseCode::Silent, now);
         } else if silent >= self.config.ping_interval && !connection.pinged {
@@ -111,7 +117,17 @@ impl Worker {
 }
 
 /// When the connection must be looked at next (monotonic).
-fn deadline(connection: &Connection, config: &ConnectionConfig) -> Duration {
+fn deadline(seen: &Seen<'_>, config: &ConnectionConfig) -> Duration {
+    match seen {
+        Seen::Idle(idle) => {
+            let silence = config.ping_interval * if idle.is_pinged() { 2 } else { 1 };
+            (idle.heard_at() + silence).min(idle.expires_at())
+        }
+        Seen::Awake(connection) => deadline_awake(connection, config),
+    }
+}
+
+fn deadline_awake(connection: &Connection, config: &ConnectionConfig) -> Duration {
     match connection.phase {
         Phase::Handshake => connection.accepted_at + config.handshake_deadline,
         Phase::SignIn
@@ -130,6 +146,9 @@ fn deadline(connection: &Connection, config: &ConnectionConfig) -> Duration {
             }
             if connection.progress.since != Duration::ZERO {
                 at = at.min(connection.progress.since + config.progress_interval);
+            }
+            if let Some(cools_at) = cools_at(connection) {
+                at = at.min(cools_at);
             }
             at
         }

@@ -62,6 +62,7 @@ impl Worker {
             return false;
         }
         connection.frames_tat = due;
+        self.warm(slot, now);
         true
     }
 }

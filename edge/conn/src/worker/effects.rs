@@ -8,6 +8,7 @@ use ringpost_wire::event;
 
 use super::Worker;
 use crate::connection::Phase;
+use crate::letter::Identity;
 use crate::output::Output;
 
 impl Worker {
@@ -86,8 +87,8 @@ impl Worker {
             return;
         };
         let slot = connection.slot;
-        connection.window = granted;
-        self.welcome(slot, tag, now);
+        let identity = connection.identity.take().expect("who signs in has an identity");
+        self.welcome(slot, tag, &identity, granted, now);
         self.enter(slot, Phase::SignedIn, now);
         self.schedule(slot);
         self.feed_surplus(slot, now);
@@ -95,11 +96,15 @@ impl Worker {
     }
 
     /// Says `welcome`, with a fresh ticket: to a new session, and to one whose token was renewed.
-    pub(super) fn welcome(&mut self, slot: Slot, tag: u16, now: Now) {
-        let Some(connection) = self.connections.find(slot) else { return };
-        let identity = connection.identity.expect("a session has an identity");
-        let (window_pushes, window_bytes) = connection.window;
-        let ticket = self.tickets.issue(&identity, now.wall_ms);
+    pub(super) fn welcome(
+        &mut self,
+        slot: Slot,
+        tag: u16,
+        identity: &Identity,
+        (window_pushes, window_bytes): (u32, u32),
+        now: Now,
+    ) {
+        let ticket = self.tickets.issue(identity, now.wall_ms);
         let welcome = event::Welcome {
             user: identity.user,
             device: identity.device,

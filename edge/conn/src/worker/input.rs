@@ -49,30 +49,53 @@ impl Worker {
         }
     }
 
-    /// Arms a receive if the connection takes input and answers do not pile up, its own or all.
+    /// Waits for input if the connection takes it and answers do not pile up, its own or all.
     pub(super) fn arm(&mut self, slot: Slot) {
         let Some(connection) = self.connections.find(slot) else { return };
         if connection.input != Input::Idle {
             return;
         }
-        if !matches!(connection.phase, Phase::Closing { .. }) {
-            let piles_up = connection.pending_bytes() > self.config.outbox_bytes_max;
-            if !connection.wants_input() || piles_up {
-                return;
+        match connection.phase {
+            Phase::SignedIn if connection.hot => self.arm_as(slot, ReceiveMode::Multishot),
+            Phase::SignedIn => {
+                if self.may_arm(slot)
+                    && let Some(connection) = self.connections.find(slot)
+                {
+                    connection.input = Input::Waiting;
+                    self.operations.push(Operation::PollReadable(slot));
+                }
             }
-            if self.outboxes.is_full() {
-                return self.wait_for_outboxes(slot);
-            }
-            if !self.outboxes.has_room_for(connection) {
-                return;
-            }
+            _ => self.arm_as(slot, ReceiveMode::OneShot),
         }
-        connection.input = Input::Armed;
-        let mode = match connection.phase {
-            Phase::SignedIn => ReceiveMode::Multishot,
-            _ => ReceiveMode::OneShot,
-        };
-        self.operations.push(Operation::Receive(slot, mode));
+    }
+
+    /// The same by a receive.
+    pub(super) fn arm_as(&mut self, slot: Slot, mode: ReceiveMode) {
+        if self.may_arm(slot)
+            && let Some(connection) = self.connections.find(slot)
+        {
+            connection.input = Input::Armed;
+            self.operations.push(Operation::Receive(slot, mode));
+        }
+    }
+
+    fn may_arm(&mut self, slot: Slot) -> bool {
+        let Some(connection) = self.connections.find(slot) else { return false };
+        if connection.input != Input::Idle {
+            return false;
+        }
+        if matches!(connection.phase, Phase::Closing { .. }) {
+            return true;
+        }
+        let piles_up = connection.pending_bytes() > self.config.outbox_bytes_max;
+        if !connection.wants_input() || piles_up {
+            return false;
+        }
+        if self.outboxes.is_full() {
+            self.wait_for_outboxes(slot);
+            return false;
+        }
+        self.connections.find(slot).is_some_and(|it| self.outboxes.has_room_for(it))
     }
 
     pub(super) fn receive_stopped(&mut self, slot: Slot, now: Now) {

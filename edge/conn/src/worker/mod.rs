@@ -24,7 +24,10 @@ mod effects;
 mod input;
 mod outboxes;
 mod sign_in;
+mod temperature;
 mod write;
+
+pub use self::temperature::{DEMOTED_AFTER, PROMOTED_WITHIN};
 
 use std::collections::VecDeque;
 use std::mem;
@@ -137,7 +140,8 @@ impl Worker {
             Completion::Received { slot, bytes, more } => self.received(slot, bytes, more, now),
             Completion::Eof { slot } => self.eof(slot, now),
             Completion::ReceiveStopped { slot } => self.receive_stopped(slot, now),
-            Completion::Readable { .. } | Completion::Woken => {}
+            Completion::Readable { slot } => self.readable(slot),
+            Completion::Woken => {}
             Completion::Sent { slot, buffer, result } => self.sent(slot, buffer, result, now),
             Completion::Writable { slot } => self.writable(slot, now),
             Completion::WriteShut { .. } | Completion::Closed { .. } => {}
@@ -185,6 +189,7 @@ impl Worker {
         self.carry_out_effects(now);
         self.flush(now);
         self.balance_outboxes(now);
+        self.settle_down(now);
         self.hand_out_mail();
     }
 
@@ -236,6 +241,7 @@ impl Worker {
     pub fn gauges(&self) -> ConnectionGauges {
         ConnectionGauges {
             open: self.connections.len(),
+            awake: self.connections.awake(),
             addresses: self.connections.addresses(),
             moving: self.moves_under_way,
             arriving: self.arrivals.len(),

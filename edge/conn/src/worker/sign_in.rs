@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ringpost_ring::Slot;
 use ringpost_shard::Event;
+use ringpost_shard::SignedIn;
 use ringpost_shard::event::{ConnectionKey, Now, SignIn};
 use ringpost_wire::command::{Credential, Hello};
 use ringpost_wire::{CloseCode, ErrorCode};
@@ -89,16 +90,17 @@ impl Worker {
     fn renewed(&mut self, slot: Slot, answer: Result<Identity, CredentialRefused>, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         let Some(tag) = connection.renewing.take() else { return };
-        let same = |old: Identity, new: &Identity| (old.user, old.device) == (new.user, new.device);
-        match answer {
-            Ok(new) if connection.identity.is_some_and(|old| same(old, &new)) => {
-                connection.identity = Some(new);
+        let session = self.shard.session(key(slot));
+        let same = |new: &Identity, it: &SignedIn| (it.user, it.device) == (new.user, new.device);
+        match (answer, session) {
+            (Ok(new), Some(session)) if same(&new, &session) => {
                 connection.expires_at = expiry(&new, now);
                 self.schedule(slot);
-                self.welcome(slot, tag, now);
+                let granted = (session.window_pushes, session.window_bytes);
+                self.welcome(slot, tag, &new, granted, now);
             }
-            Err(CredentialRefused::Busy) => self.refuse(slot, tag, ErrorCode::Overloaded),
-            Ok(_) | Err(_) => {
+            (Err(CredentialRefused::Busy), _) => self.refuse(slot, tag, ErrorCode::Overloaded),
+            _ => {
                 self.counters.refused_credentials += 1;
                 self.refuse(slot, tag, ErrorCode::TokenRefused);
             }

@@ -22,22 +22,29 @@ const ROOM_TOLD_SHARE: usize = 8;
 impl Worker {
     /// Writes an event to the connection that the shard means, if it still lives.
     pub(super) fn deliver(&mut self, to: ConnectionKey, tag: u16, event: &event::Event) {
-        if let Some(connection) = self.connections.find_key(to) {
-            let slot = connection.slot;
-            self.say(slot, tag, event);
+        if let Some(slot) = self.connections.slot_of(to)
+            && let written = self.write_event(slot, tag, event)
+            && let Some(connection) = self.connections.find(slot)
+        {
+            connection.untold_bytes += written;
         }
     }
 
     /// Writes an event to a connection.
     pub(super) fn say(&mut self, slot: Slot, tag: u16, event: &event::Event) {
-        let Some(connection) = self.connections.find(slot) else { return };
+        self.write_event(slot, tag, event);
+    }
+
+    /// The same; answers how many bytes it took.
+    fn write_event(&mut self, slot: Slot, tag: u16, event: &event::Event) -> usize {
+        let Some(connection) = self.connections.find(slot) else { return 0 };
         if matches!(connection.phase, Phase::Closing { .. }) {
-            return;
+            return 0;
         }
         self.counters.events += 1;
         self.append(slot, |outbox, speech, scratch| {
             encode::event(event, tag, speech, outbox, scratch);
-        });
+        })
     }
 
     /// Writes bytes that are no event: the answer to an upgrade, a WebSocket control frame.
@@ -54,9 +61,13 @@ impl Worker {
         }
     }
 
-    /// Appends to a connection's outbox, and counts what was.
-    fn append(&mut self, slot: Slot, write: impl FnOnce(&mut Outbox, Speech, &mut BytesMut)) {
-        let Some(connection) = self.connections.find(slot) else { return };
+    /// Appends to a connection's outbox; counts and answers how many bytes.
+    fn append(
+        &mut self,
+        slot: Slot,
+        write: impl FnOnce(&mut Outbox, Speech, &mut BytesMut),
+    ) -> usize {
+        let Some(connection) = self.connections.find(slot) else { return 0 };
         let speech = connection.speech;
         let pool = &mut self.pool;
         let outbox = connection
@@ -65,9 +76,9 @@ impl Worker {
         let before = outbox.pending_bytes();
         write(outbox, speech, &mut self.scratch);
         let written = outbox.pending_bytes() - before;
-        connection.untold_bytes += written;
         self.outboxes.add(written);
         self.mark_dirty(slot);
+        written
     }
 
     pub(super) fn mark_dirty(&mut self, slot: Slot) {
@@ -194,7 +205,7 @@ impl Worker {
         self.balance_input(slot);
     }
 
-    fn tell_room(&mut self, slot: Slot, room_bytes: usize, now: Now) {
+    pub(super) fn tell_room(&mut self, slot: Slot, room_bytes: usize, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         connection.untold_bytes = 0;
         let (connection, room_bytes) = (connection.key(), room_bytes as u32);
@@ -218,6 +229,9 @@ impl Worker {
             }
         } else if pending <= max / 2 {
             self.arm(slot);
+        }
+        if self.connections.find(slot).is_some_and(|it| it.input == Input::Waiting) {
+            self.connections.stir(slot);
         }
     }
 

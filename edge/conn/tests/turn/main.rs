@@ -20,5 +20,6 @@ mod outboxes;
 mod ring_faults;
 mod slow_reader;
 mod stages;
+mod temperature;
 mod walk;
 mod world;

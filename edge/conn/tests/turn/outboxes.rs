@@ -162,6 +162,9 @@ fn above_half_the_slow_get_no_more_and_their_neighbours_are_served() {
 fn above_the_limit_nobody_is_read_or_pushed_to_until_there_is_room() {
     for seed in 0..SEEDS {
         let mut scene = Scene::new(seed, 40);
+        // Hot or cold: by a receive that stays armed, or by a poll.
+        let hot = seed % 2 == 0;
+        assert!(!hot || scene.is_served() && scene.is_served());
         let mut to = 0;
         while scene.full() == 0 {
             scene.send(to % 40);
@@ -173,7 +176,9 @@ fn above_the_limit_nobody_is_read_or_pushed_to_until_there_is_room() {
         assert!(held > OUTBOXES_BYTES_MAX / 8 * 7, "seed {seed}: {held}");
         assert!(held <= OUTBOXES_BYTES_MAX + 2 * BODY_BYTES, "seed {seed}: by one turn's pushes");
         // A receive that is armed brings one more buffer and is taken back then.
-        scene.is_served();
+        if hot {
+            scene.is_served();
+        }
         assert!(!scene.is_served(), "seed {seed}: nobody is read");
         // Half of the slow ones read on: the others hold less than the limit.
         for &(_, client) in &scene.slow[..20] {

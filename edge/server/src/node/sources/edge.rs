@@ -50,6 +50,9 @@ shows! {
             "Times that a client was not read because answers waited.";
         outboxes_full => "ringpost_edge_outboxes_full",
             "Times that the answers waiting at a worker passed their limit.";
+        promoted => "ringpost_edge_promoted",
+            "Cold connections that began to talk: a receive stays armed for them.";
+        demoted => "ringpost_edge_demoted", "Hot connections that fell silent.";
     }
     elsewhere {
         accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
@@ -61,6 +64,7 @@ shows! {
 shows! {
     gauges: gauge of ConnectionGauges {
         open => "ringpost_edge_connections", "Open connections.";
+        awake => "ringpost_edge_connections_awake", "Connections that are not at rest.";
         addresses => "ringpost_edge_addresses", "Addresses with connections not signed in.";
         moving => "ringpost_edge_moving", "Connections on their way to another worker.";
         arriving => "ringpost_edge_arriving",
