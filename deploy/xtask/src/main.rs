@@ -8,6 +8,7 @@
 
 mod gate;
 mod server;
+mod sim;
 mod smoke;
 mod step;
 mod tools;
@@ -29,6 +30,8 @@ struct Cli {
 enum Task {
     /// Run the whole gate: what must pass before a change lands.
     Test(gate::Args),
+    /// Run seeds of the deterministic world, and see whether a promise breaks.
+    Sim(sim::Args),
     /// Measure one worker, and check what an idle connection and a message may cost.
     Smoke(smoke::Args),
     /// Kill the server under its clients, again and again, and count what it kept.
@@ -38,6 +41,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Test(args) => gate::run(&args, repository()),
+        Task::Sim(args) => sim::run(&args, repository()),
         Task::Smoke(args) => smoke::run(&args, repository()),
         Task::Torture(args) => torture::run(&args, repository()),
     }

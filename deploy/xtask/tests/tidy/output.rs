@@ -4,9 +4,9 @@ use crate::fault::{Fault, bites, refuse};
 use crate::repository;
 use crate::source::Source;
 
-/// Where printing is the work: the tasks, and the one module through which the server's command
-/// line speaks.
-const TERMINALS: &[&str] = &["deploy/xtask/", "edge/server/src/output.rs"];
+/// Where printing is the work: the tasks, the simulator's command line, and the one module through
+/// which the server's command line speaks.
+const TERMINALS: &[&str] = &["deploy/xtask/", "bench/sim/src/main.rs", "edge/server/src/output.rs"];
 
 const PRINTS: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
 
