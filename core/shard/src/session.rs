@@ -140,6 +140,14 @@ impl Sessions {
         self.len
     }
 
+    /// Heap bytes of the tables.
+    pub(crate) fn bytes(&self) -> usize {
+        let chunks = self.places.0.iter().flatten().count();
+        self.places.0.capacity() * size_of::<Option<Chunk>>()
+            + chunks * CHUNK * size_of::<Option<Session>>()
+            + self.by_user.allocation_size()
+    }
+
     pub(crate) fn find(&self, connection: ConnectionKey) -> Option<SessionSlot> {
         let at = connection.index();
         let session = self.places.find(at)?;

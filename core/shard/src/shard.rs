@@ -180,6 +180,11 @@ impl Shard {
         }
     }
 
+    /// Heap bytes of the sessions.
+    pub fn session_bytes(&self) -> usize {
+        self.sessions.bytes()
+    }
+
     /// The last record handed here: what a history read of a user at home here must not miss.
     pub const fn handed(&self) -> Position {
         self.handed

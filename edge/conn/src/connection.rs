@@ -144,6 +144,8 @@ pub struct Connection {
     pub asking_address: bool,
     /// It counts among the connections of its address that have not signed in.
     pub counted: bool,
+    /// What of its incomplete input stands in the worker's sum.
+    pub held_bytes: usize,
     /// Frames budget: theoretical arrival time (monotonic).
     pub frames_tat: Duration,
     /// Who signs in, until the session stands.
@@ -193,6 +195,7 @@ impl Connection {
             address: None,
             asking_address: false,
             counted: false,
+            held_bytes: 0,
             frames_tat: Duration::ZERO,
             identity: None,
             untold_bytes: 0,
@@ -273,6 +276,17 @@ impl Connection {
             false => Some(self.assembling_since.unwrap_or(now)),
         };
         begun
+    }
+
+    /// Heap bytes of input that is not complete, or not decoded yet.
+    pub fn input_bytes(&self) -> usize {
+        let decoder = match &self.protocol {
+            Protocol::Sniffing(_) | Protocol::Deaf => 0,
+            Protocol::Http(reader) => size_of::<HeadReader>() + reader.pinned_bytes(),
+            Protocol::Binary(decoder) => decoder.assembly_bytes(),
+            Protocol::WebSocket(decoder) => decoder.pinned_bytes(),
+        };
+        decoder + self.surplus.capacity()
     }
 
     /// Bytes that wait to be written.

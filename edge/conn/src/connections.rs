@@ -66,6 +66,18 @@ impl Connections {
         self.awake
     }
 
+    /// Indices for which the table has places.
+    pub(crate) fn places(&self) -> usize {
+        self.chunks.iter().flatten().count() * CHUNK
+    }
+
+    /// Heap bytes of the table, and of the connections that are not at rest.
+    pub(crate) fn bytes(&self) -> usize {
+        self.chunks.capacity() * size_of::<Option<Box<[Place]>>>()
+            + self.places() * size_of::<Place>()
+            + self.awake * size_of::<Connection>()
+    }
+
     /// Addresses with connections that have not signed in.
     pub(crate) fn addresses(&self) -> usize {
         self.unauthenticated.len()

@@ -73,6 +73,8 @@ pub struct ConnectionGauges {
     pub arriving: usize,
     /// Bytes of answers that wait to be written, those that the ring holds included.
     pub outboxes_bytes: usize,
+    /// Heap bytes of input that is not complete.
+    pub input_bytes: usize,
     /// Records of this worker that were committed and have not come back durable.
     pub committing: usize,
 }

@@ -11,6 +11,7 @@ pub mod counters;
 mod encode;
 pub mod http;
 pub mod idle;
+pub mod ledger;
 pub mod letter;
 pub mod outbox;
 pub mod outgoing;
@@ -22,6 +23,7 @@ pub mod websocket;
 pub mod worker;
 
 pub use config::ConnectionConfig;
+pub use ledger::Ledger;
 pub use letter::Letter;
 pub use outgoing::Outgoing;
 pub use output::{Operation, Output};

@@ -151,9 +151,10 @@ fn complete(worker: &mut Worker, operation: Operation, first_bytes: &mut Option<
 fn an_idle_signed_in_connection_costs_no_more_than_promised() {
     let mut worker = worker();
     (0..MANY).for_each(|index| sign_in(&mut worker, index));
-    let before = ALLOCATOR.allocated();
+    let (before, ledger) = (ALLOCATOR.allocated(), worker.ledger().user_bytes);
     (MANY..2 * MANY).for_each(|index| sign_in(&mut worker, index));
     let grown = ALLOCATOR.allocated() - before;
+    let ledger = worker.ledger().user_bytes - ledger;
     assert_eq!(worker.shard().gauges().sessions, u64::from(2 * MANY));
     assert_eq!((worker.gauges().open, worker.gauges().awake), (2 * MANY as usize, 0));
     let timers = TimerWheel::bytes(2 * MANY) - TimerWheel::bytes(MANY);
@@ -165,4 +166,7 @@ fn an_idle_signed_in_connection_costs_no_more_than_promised() {
         each(timers)
     );
     assert!(sum <= IDLE_BYTES_MAX as f64, "{sum:.1} bytes, at most {IDLE_BYTES_MAX}");
+    // The ledger is arithmetic over what the tables have; the allocator is the truth.
+    let truth = grown + timers;
+    assert!(ledger.abs_diff(truth) <= truth / 50, "the ledger says {ledger}, it is {truth}");
 }

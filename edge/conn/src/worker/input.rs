@@ -128,6 +128,15 @@ impl Worker {
         if connection.note_assembly(now.mono) {
             self.schedule(slot);
         }
+        self.recount_input(slot);
+    }
+
+    /// Keeps the sum of what connections hold of their input.
+    pub(super) fn recount_input(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let held_bytes = connection.input_bytes();
+        let before = mem::replace(&mut connection.held_bytes, held_bytes);
+        self.input_bytes = self.input_bytes + held_bytes - before;
     }
 
     /// The part before the first command: which protocol, and the upgrade of a WebSocket. Answers

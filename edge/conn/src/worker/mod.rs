@@ -45,6 +45,7 @@ use crate::config::ConnectionConfig;
 use crate::connection::{Connection, Input, Phase, Protocol, Speech, key};
 use crate::connections::Connections;
 use crate::counters::{ConnectionCounters, ConnectionGauges};
+use crate::ledger::{self, Ledger};
 use crate::letter::Letter;
 use crate::output::{Operation, Output};
 use crate::tickets::Tickets;
@@ -83,6 +84,8 @@ pub struct Worker {
     mail: Vec<Vec<Mail>>,
     dirty: Vec<Slot>,
     outboxes: Outboxes,
+    /// Heap bytes of input that is not complete, of all connections.
+    input_bytes: usize,
     pool: Vec<Vec<u8>>,
     scratch: BytesMut,
     operations: Vec<Operation>,
@@ -104,6 +107,7 @@ impl Worker {
         Self {
             id,
             outboxes: Outboxes::new(config.outboxes_bytes_max),
+            input_bytes: 0,
             config,
             shard,
             homes,
@@ -232,6 +236,19 @@ impl Worker {
         &self.counters
     }
 
+    /// What the connections cost, by kind.
+    pub fn ledger(&self) -> Ledger {
+        let (open, awake) = (self.connections.len(), self.connections.awake());
+        Ledger {
+            user_bytes: self.connections.bytes()
+                + self.shard.session_bytes()
+                + TimerWheel::bytes(self.connections.places() as u32)
+                + self.input_bytes,
+            kernel_bytes: ledger::kernel_bytes(open, awake),
+            backlog_bytes: self.outboxes.bytes(),
+        }
+    }
+
     /// The domain, to read its counters.
     pub fn shard(&self) -> &Shard {
         &self.shard
@@ -246,6 +263,7 @@ impl Worker {
             moving: self.moves_under_way,
             arriving: self.arrivals.len(),
             outboxes_bytes: self.outboxes.bytes(),
+            input_bytes: self.input_bytes,
             committing: self.committed_at.len(),
         }
     }
@@ -318,6 +336,7 @@ impl Worker {
             self.shard_event(Event::Closed { connection: key(slot) }, now);
         }
         self.timers.cancel(slot.index());
+        self.input_bytes -= connection.held_bytes;
         if let Some(outbox) = &connection.outbox {
             // What the ring holds comes back by itself.
             self.outboxes.remove(outbox.pending_bytes() - outbox.in_flight_bytes());
@@ -379,6 +398,8 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         connection.protocol = Protocol::Deaf;
         connection.surplus = Vec::new();
+        self.recount_input(slot);
+        let Some(connection) = self.connections.find(slot) else { return };
         if connection.speech == Speech::Undecided && connection.pending_bytes() == 0 {
             return self.remove(slot, now);
         }

@@ -153,6 +153,7 @@ impl Worker {
         let token = self.move_token(slot);
         let Some(connection) = self.connections.remove(slot) else { return };
         self.timers.cancel(slot.index());
+        self.input_bytes -= connection.held_bytes;
         let Phase::Moving(hello, identity) = connection.phase else { return };
         self.counters.moved_out += 1;
         let to = self.home(identity.user);
@@ -211,6 +212,7 @@ impl Worker {
         connection.surplus = state.surplus;
         connection.phase = Phase::Welcoming;
         self.connections.insert(connection);
+        self.recount_input(slot);
         if self.drain.is_on() {
             return self.close(slot, CloseCode::GoingAway, now);
         }

@@ -14,6 +14,7 @@ mod driver;
 mod hand_over;
 mod journal;
 mod last_words;
+mod ledger;
 mod mail;
 mod moves;
 mod outboxes;

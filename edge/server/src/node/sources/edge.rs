@@ -1,5 +1,6 @@
 //! Numbers of a worker's connections.
 
+use ringpost_conn::Ledger;
 use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
 use ringpost_wire::CloseCode;
 
@@ -39,6 +40,17 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
     }
 }
 
+/// Shows what connections cost, by kind.
+pub(super) fn ledger(ledger: &Ledger, out: &mut Samples) {
+    let &Ledger { user_bytes, kernel_bytes, backlog_bytes } = ledger;
+    for (kind, bytes) in
+        [("user", user_bytes), ("kernel", kernel_bytes), ("backlog", backlog_bytes)]
+    {
+        let help = "Bytes that connections cost, by kind.";
+        out.gauge("ringpost_connection_bytes", help, &[("kind", kind)], bytes as i64);
+    }
+}
+
 shows! {
     plain: counter of ConnectionCounters {
         received_bytes => "ringpost_edge_received_bytes", "Bytes received.";
@@ -71,6 +83,7 @@ shows! {
             "Halves of moved connections whose other half has not come.";
         outboxes_bytes => "ringpost_edge_outboxes_bytes",
             "Bytes of answers that wait to be written.";
+        input_bytes => "ringpost_edge_input_bytes", "Bytes of input that is not complete.";
         committing => "ringpost_edge_committing", "Records that are not durable yet.";
     }
     elsewhere {}

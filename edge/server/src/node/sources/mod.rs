@@ -24,8 +24,8 @@ mod storage;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ringpost_conn::Worker;
 use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
+use ringpost_conn::{Ledger, Worker};
 use ringpost_ring::{RingSet, RingStats, Rings};
 use ringpost_shard::counters::{Counters, Gauges};
 use ringpost_shard::durations::BOUNDS_S;
@@ -37,6 +37,7 @@ use crate::metrics::{MetricSource, Samples};
 #[derive(Clone, Debug, Default)]
 pub(super) struct WorkerCells {
     held: ConnectionGauges,
+    ledger: Ledger,
     connections: ConnectionCounters,
     shard: Counters,
     gauges: Gauges,
@@ -47,6 +48,7 @@ impl WorkerCells {
     pub(super) fn read(worker: &Worker, rings: &RingSet) -> Self {
         Self {
             held: worker.gauges(),
+            ledger: worker.ledger(),
             connections: worker.counters().clone(),
             shard: worker.shard().counters().clone(),
             gauges: worker.shard().gauges(),
@@ -64,6 +66,7 @@ impl MetricSource for WorkerSource {
             // Copied out, so that a worker which publishes meanwhile finds the cells free.
             let cells = cells.lock().unwrap_or_else(PoisonError::into_inner).clone();
             edge::collect(&cells.held, &cells.connections, out);
+            edge::ledger(&cells.ledger, out);
             shard::collect(&cells.shard, &cells.gauges, out);
             ring::collect(&cells.ring, out);
             stages(&cells, out);
