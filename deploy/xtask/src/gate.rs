@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 
 use crate::step::{Action, Step};
-use crate::{sim, tools, torture};
+use crate::{sim, smoke, tools, torture};
 
 /// How long the whole gate may take on two cores, from a fresh clone, in seconds.
 const WHOLE_BUDGET_S: u64 = 28 * 60;
@@ -114,6 +114,12 @@ const STEPS: &[Step] = &[
         defends: "what is acknowledged survives the death of the server",
         action: Action::Task { words: "kill the server 20 times, seed 1", run: torture::gate },
         budget_s: 60,
+    },
+    Step {
+        name: "guard",
+        defends: "bytes of an idle connection, system calls of a message, and that none is lost",
+        action: Action::Task { words: "run `ringpost-bench guard`", run: smoke::gate },
+        budget_s: 150,
     },
 ];
 

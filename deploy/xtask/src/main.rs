@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a tool for the terminal: what it prints is its output")]
 
 mod gate;
+mod peers;
 mod server;
 mod sim;
 mod smoke;
@@ -32,7 +33,9 @@ enum Task {
     Test(gate::Args),
     /// Run seeds of the deterministic world, and see whether a promise breaks.
     Sim(sim::Args),
-    /// Measure one worker, and check what an idle connection and a message may cost.
+    /// Install the servers that `ringpost-bench compare` measures, below target/peers.
+    Peers(peers::Args),
+    /// Run the guard of `ringpost-bench`: what an idle connection and a message may cost.
     Smoke(smoke::Args),
     /// Kill the server under its clients, again and again, and count what it kept.
     Torture(torture::Args),
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Test(args) => gate::run(&args, repository()),
         Task::Sim(args) => sim::run(&args, repository()),
+        Task::Peers(args) => peers::run(&args, repository()),
         Task::Smoke(args) => smoke::run(&args, repository()),
         Task::Torture(args) => torture::run(&args, repository()),
     }

@@ -166,31 +166,6 @@ impl Server {
         Ok(tokens)
     }
 
-    /// The process, while it runs.
-    ///
-    /// # Errors
-    /// When it was not started.
-    pub(crate) fn process_id(&self) -> anyhow::Result<u32> {
-        Ok(self.process.as_ref().context("the server was not started")?.id())
-    }
-
-    /// One counter or gauge of `/metrics`, by its name without labels.
-    ///
-    /// # Errors
-    /// When the server does not answer or has no such metric.
-    pub(crate) fn metric(&self, name: &str) -> anyhow::Result<u64> {
-        let mut stream = TcpStream::connect(self.admin)?;
-        stream.set_read_timeout(Some(READY_DEADLINE))?;
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value
-            .and_then(|value| value.trim().parse().ok())
-            .with_context(|| format!("the server has no metric {name}"))
-    }
-
     /// Removes data and log after a good run.
     ///
     /// # Errors

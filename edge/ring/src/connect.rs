@@ -2,9 +2,9 @@
 //! descriptor, so that a client may have more connections than the process may have files.
 //!
 //! ```text
-//!   connect --> Socket --> [NODELAY -> BIND_ADDRESS_NO_PORT -> BIND -> CONNECT], linked --> Connected
-//!                  \                    the first that fails cancels those behind it --> ConnectFailed
-//!                   +--> ConnectFailed
+//!   connect --> Socket --> LINGER, NODELAY, BIND_ADDRESS_NO_PORT, BIND, CONNECT --> Connected
+//!                 |        all at once, in this order; one fails -----------------> ConnectFailed
+//!                 +--------------------------------------------------------------> ConnectFailed
 //! ```
 //! A slot is reported only when its connection stands; one that fails before is closed silently.
 
@@ -18,12 +18,22 @@ use crate::rings::Completion;
 use crate::slots::Phase;
 use crate::token::Kind;
 
+/// How a connection ends when its slot is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnClose {
+    /// As TCP means it: what was sent still arrives, and the closing end remembers the connection
+    /// for a minute.
+    Finish,
+    /// By a reset: nothing is remembered, what has not arrived is lost. As when a host vanishes.
+    Reset,
+}
+
 impl RingSet {
     /// Connects to `to` from the address `from` (port 0: the kernel chooses one that is free for
     /// this destination). Answered by [`Completion::Connected`] or [`Completion::ConnectFailed`]
     /// with `key`. Needs Linux 6.11.
-    pub fn connect(&mut self, from: SocketAddrV4, to: SocketAddrV4, key: u32) {
-        self.kernel.socket(from, to, key);
+    pub fn connect(&mut self, from: SocketAddrV4, to: SocketAddrV4, key: u32, on_close: OnClose) {
+        self.kernel.socket(from, to, key, on_close);
     }
 
     pub(crate) fn on_socket(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {

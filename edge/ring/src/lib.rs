@@ -53,6 +53,7 @@ mod uring;
 pub use nix::errno::Errno;
 
 pub use self::config::{OpenError, RingConfig};
+pub use self::connect::OnClose;
 pub use self::handle::{EventWaker, RingHandle};
 pub use self::ring_set::RingSet;
 pub use self::rings::{Completion, MoveToken, Operation, ReceiveMode, Rings, Slot, Wait};

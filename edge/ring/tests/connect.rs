@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::time::Duration;
 
 use ringpost_ring::{
-    Completion, Errno, ReceiveMode, RingConfig, RingSet, Rings, SendBuffer, Slot, Wait,
+    Completion, Errno, OnClose, ReceiveMode, RingConfig, RingSet, Rings, SendBuffer, Slot, Wait,
 };
 
 const CONFIG: RingConfig = RingConfig {
@@ -58,7 +58,7 @@ fn a_connection_comes_from_the_address_asked_for_and_carries_bytes_both_ways() {
     let mut rings = RingSet::open(&CONFIG).unwrap();
     for key in 1..=3u32 {
         let from = Ipv4Addr::new(127, 0, 7, key as u8);
-        rings.connect(SocketAddrV4::new(from, 0), to, key);
+        rings.connect(SocketAddrV4::new(from, 0), to, key, OnClose::Reset);
         let (slot, answered) = connected(&mut rings).unwrap();
         assert_eq!(answered, key);
         let (mut stream, peer) = listener.accept().unwrap();
@@ -86,7 +86,7 @@ fn a_refused_connection_is_told_with_its_reason_and_leaves_no_slot() {
     let to = v4(listener.local_addr().unwrap());
     drop(listener);
     let mut rings = RingSet::open(&CONFIG).unwrap();
-    rings.connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), to, 9);
+    rings.connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), to, 9, OnClose::Reset);
     assert_eq!(connected(&mut rings), Err((9, Errno::ECONNREFUSED)));
     for _ in 0..100 {
         rings.submit_and_wait(Wait::at_most(Duration::from_millis(10)), |_| {});
@@ -101,7 +101,7 @@ fn a_refused_connection_is_told_with_its_reason_and_leaves_no_slot() {
 fn an_address_that_is_not_ours_is_refused_at_bind() {
     let mut rings = RingSet::open(&CONFIG).unwrap();
     let from = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
-    rings.connect(from, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9), 4);
+    rings.connect(from, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9), 4, OnClose::Reset);
     assert_eq!(connected(&mut rings), Err((4, Errno::EADDRNOTAVAIL)));
 }
 
@@ -112,11 +112,38 @@ fn more_connections_than_slots_are_refused_one_by_one() {
     let mut rings = RingSet::open(&CONFIG).unwrap();
     let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
     for key in 0..CONFIG.slots_max {
-        rings.connect(from, to, key);
+        rings.connect(from, to, key, OnClose::Reset);
         connected(&mut rings).unwrap();
     }
-    rings.connect(from, to, 99);
+    rings.connect(from, to, 99, OnClose::Reset);
     assert_eq!(connected(&mut rings), Err((99, Errno::ENFILE)));
+}
+
+/// The steps of one connect are parted by submission queues that are full: their order holds.
+#[test]
+fn more_connects_at_once_than_the_submission_queue_holds_all_come_about() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = v4(listener.local_addr().unwrap());
+    let config = RingConfig { submission_entries: 8, slots_max: 256, ..CONFIG };
+    let mut rings = RingSet::open(&config).unwrap();
+    for key in 0..100 {
+        let from = SocketAddrV4::new(Ipv4Addr::new(127, 0, 8, 1), 0);
+        rings.connect(from, to, key, OnClose::Reset);
+    }
+    let mut keys = Vec::new();
+    for _ in 0..1_000 {
+        rings.submit_and_wait(Wait::at_most(Duration::from_millis(100)), |completion| {
+            match completion {
+                Completion::Connected { key, .. } => keys.push(key),
+                other => panic!("{other:?}"),
+            }
+        });
+        if keys.len() == 100 {
+            break;
+        }
+    }
+    keys.sort_unstable();
+    assert!(keys.into_iter().eq(0..100));
 }
 
 #[test]
@@ -126,7 +153,7 @@ fn a_ring_that_goes_while_it_connects_frees_what_it_lent() {
     for turns in 0..4 {
         let mut rings = RingSet::open(&CONFIG).unwrap();
         for key in 0..8 {
-            rings.connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), to, key);
+            rings.connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), to, key, OnClose::Reset);
         }
         for _ in 0..turns {
             rings.submit_and_wait(Wait::POLL, |_| {});

@@ -3,16 +3,17 @@
 use std::mem::size_of;
 use std::net::SocketAddrV4;
 
+use io_uring::opcode;
 use io_uring::types::{DestinationSlot, Fixed};
-use io_uring::{opcode, squeue};
 use nix::errno::Errno;
 
 use super::{Kernel, Lent};
+use crate::connect::OnClose;
 use crate::rings::Slot;
 use crate::token::{Kind, Token};
 
-/// Operations behind the socket: two options, bind, connect.
-const STEPS: u8 = 4;
+/// Operations behind the socket: three options, bind, connect.
+const STEPS: u8 = 5;
 
 /// A connect on its way, as its owner sees it.
 pub(crate) struct Connecting {
@@ -31,10 +32,17 @@ pub(super) struct ConnectInFlight {
     from: libc::sockaddr_in,
     to: libc::sockaddr_in,
     on: libc::c_int,
+    linger: libc::linger,
 }
 
 impl Kernel {
-    pub(crate) fn socket(&mut self, from: SocketAddrV4, to: SocketAddrV4, key: u32) {
+    pub(crate) fn socket(
+        &mut self,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        key: u32,
+        on_close: OnClose,
+    ) {
         let entry = opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0)
             .file_index(Some(DestinationSlot::auto_target()))
             .build();
@@ -44,13 +52,19 @@ impl Kernel {
             from: socket_address(from),
             to: socket_address(to),
             on: 1,
+            linger: libc::linger {
+                l_onoff: libc::c_int::from(on_close == OnClose::Reset),
+                l_linger: 0,
+            },
         });
         let key = self.connects.insert(connect);
         // SAFETY: names nothing of ours.
         unsafe { self.push(entry, Token::of_key(Kind::Socket, key)) };
     }
 
-    /// The socket stands in `slot`: queues the rest, each step only if those before it succeed.
+    /// The socket stands in `slot`: queues the rest. The kernel begins entries in their
+    /// order and only the last of these waits for anything, so they need no links: a chain of
+    /// links must not be parted by a full submission queue, and these may be.
     pub(crate) fn connect_steps(&mut self, socket: Token, slot: Slot) {
         let lent = self.connects[socket.key()].as_ptr();
         // SAFETY: allocated in `socket`; no step is queued yet, so the kernel does not know it.
@@ -61,24 +75,34 @@ impl Kernel {
         let to = unsafe { &raw const (*lent).to };
         // SAFETY: as above.
         let on = unsafe { &raw const (*lent).on };
+        // SAFETY: as above.
+        let linger = unsafe { &raw const (*lent).linger };
         let fixed = Fixed(slot.index());
         let option = |level: i32, name: i32| {
             let bytes = size_of::<libc::c_int>() as u32;
             opcode::SetSockOpt::new(fixed, level as u32, name as u32, on.cast(), bytes).build()
         };
+        let linger_bytes = size_of::<libc::linger>() as u32;
+        let linger = opcode::SetSockOpt::new(
+            fixed,
+            libc::SOL_SOCKET as u32,
+            libc::SO_LINGER as u32,
+            linger.cast(),
+            linger_bytes,
+        );
         let bytes = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-        let linked = squeue::Flags::IO_LINK;
         let steps = [
-            option(libc::IPPROTO_TCP, libc::TCP_NODELAY).flags(linked),
+            linger.build(),
+            option(libc::IPPROTO_TCP, libc::TCP_NODELAY),
             // The port is chosen at connect, when it need be free for one destination only.
-            option(libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT).flags(linked),
-            opcode::Bind::new(fixed, from.cast(), bytes).build().flags(linked),
+            option(libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT),
+            opcode::Bind::new(fixed, from.cast(), bytes).build(),
             opcode::Connect::new(fixed, to.cast(), bytes).build(),
         ];
-        const { assert!(STEPS == 4) };
+        const { assert!(STEPS == 5) };
         for entry in steps {
             let token = Token::of_key(Kind::ConnectStep, socket.key());
-            // SAFETY: names the addresses and the option of a `Lent`, which is taken back at the
+            // SAFETY: names the addresses and the options of a `Lent`, which is taken back at the
             // completion of the last step (each has one).
             unsafe { self.push(entry, token) };
         }
@@ -97,11 +121,8 @@ impl Kernel {
         let last = *left == 0;
         // SAFETY: as above.
         let failed = unsafe { &mut (*lent).connecting.failed };
-        if let Err(errno) = result
-            // What is cancelled behind the step that failed does not say why.
-            && (errno != Errno::ECANCELED || failed.is_none())
-        {
-            *failed = Some(errno);
+        if let Err(errno) = result {
+            failed.get_or_insert(errno);
         }
         last.then(|| self.take_connect(step))
     }

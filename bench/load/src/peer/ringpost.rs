@@ -1,0 +1,169 @@
+//! ringpost itself, as its binary: one worker on its core, its journal on disk for full relays.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use super::child::{self, Child};
+use super::{Form, Peer, Promise, Setting};
+use crate::dialect::Dialect;
+use crate::dialect::ringpost as dialect;
+
+/// Users of one call of `ringpost token`: the system bounds the length of a command line.
+const TOKENS_PER_CALL: u32 = 1_000;
+/// A connection may say 1,024 things at once and 500 a second; a sender says two for each of its
+/// messages (the message, the ack of its receipt), and stops before it would be slowed down.
+const MESSAGES_PER_SENDER_MAX: u32 = 450;
+const PATIENCE: Duration = Duration::from_secs(60);
+const COMMON: &[&str] = &[
+    "--workers",
+    "1",
+    "--log-level",
+    "warn",
+    "--set",
+    "limits.connections_max=3000000",
+    "--set",
+    "limits.ping_interval=1h",
+];
+
+pub(super) struct Ringpost {
+    child: Option<Child>,
+    setting: Setting,
+    folder: PathBuf,
+    address: SocketAddrV4,
+    admin: SocketAddrV4,
+    dialect: Rc<dialect::Ringpost>,
+}
+
+impl Ringpost {
+    pub(super) fn start(setting: &Setting) -> anyhow::Result<Self> {
+        ensure!(
+            setting.binary.is_file(),
+            "{} is not there: build it with `cargo build --release`, or name it by --binary",
+            setting.binary.display()
+        );
+        let seed = u64::from(std::process::id());
+        let dialect = dialect::Ringpost::new(setting.form, seed, setting.tickets);
+        let mut server = Self {
+            child: None,
+            folder: child::folder("ringpost")?,
+            setting: setting.clone(),
+            address: child::free_address()?,
+            admin: child::free_address()?,
+            dialect: Rc::new(dialect),
+        };
+        server.spawn()?;
+        Ok(server)
+    }
+
+    fn spawn(&mut self) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.setting.binary);
+        command
+            .args(["--listen", &self.address.to_string()])
+            .args(["--admin-listen", &self.admin.to_string()])
+            .arg("--data-dir")
+            .arg(data_dir(&self.folder))
+            .args(COMMON);
+        for set in &self.setting.set {
+            command.args(["--set", set]);
+        }
+        let mut child = Child::start("ringpost", &self.folder, self.setting.core, &mut command)?;
+        let admin = self.admin;
+        child.until(|| ask(admin, "/readyz").is_ok_and(|text| text.starts_with("HTTP/1.1 200")))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    fn metric(&self, name: &str) -> anyhow::Result<u64> {
+        let text = ask(self.admin, "/metrics")?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .and_then(|value| value.trim().parse().ok())
+            .with_context(|| format!("the server has no metric {name}"))
+    }
+}
+
+impl Peer for Ringpost {
+    fn name(&self) -> &str {
+        "ringpost"
+    }
+
+    fn promise(&self) -> Promise {
+        match self.setting.form {
+            Form::Plain => Promise::Nothing,
+            Form::Full => Promise::Kept,
+        }
+    }
+
+    fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("it runs, except inside `restart`").id()
+    }
+
+    fn address(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    fn dialect(&self) -> Rc<dyn Dialect> {
+        Rc::<dialect::Ringpost>::clone(&self.dialect)
+    }
+
+    fn admit(&mut self, users: std::ops::Range<u32>) -> anyhow::Result<()> {
+        let mut first = users.start;
+        while first < users.end {
+            let some = first..users.end.min(first.saturating_add(TOKENS_PER_CALL));
+            first = some.end;
+            let mut command = Command::new(&self.setting.binary);
+            command.args(["token", "--device", &dialect::device().to_string(), "--data-dir"]);
+            command.arg(data_dir(&self.folder));
+            for user in some.clone() {
+                command.args(["--user", &self.dialect.user_id(user).to_string()]);
+            }
+            let output = command.output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "`ringpost token` failed: {said}");
+            let tokens = String::from_utf8(output.stdout)?;
+            ensure!(tokens.lines().count() == some.len(), "not a token for each user: {tokens}");
+            for (user, token) in some.zip(tokens.lines()) {
+                self.dialect.admit(user, token.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn enters(&self) -> anyhow::Result<Option<u64>> {
+        Ok(Some(self.metric("ringpost_ring_enters_total")?))
+    }
+
+    fn messages_per_sender_max(&self) -> u32 {
+        MESSAGES_PER_SENDER_MAX
+    }
+
+    fn keeps_users(&self) -> bool {
+        true
+    }
+
+    fn restart(&mut self) -> anyhow::Result<()> {
+        self.child.take().context("it does not run")?.kill_and_keep()?;
+        self.spawn()
+    }
+}
+
+fn data_dir(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+/// The answer of the private port, head and all.
+fn ask(admin: SocketAddrV4, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
