@@ -45,6 +45,10 @@ pub const BATCH_HEADER_BYTES: usize = 96;
 /// Length of a record header.
 pub const RECORD_HEADER_BYTES: usize = 28;
 
+/// Largest number in a header. A journal that writes a million batches a second counts to it for
+/// 146,000 years.
+const NUMBER_MAX: u64 = 1 << 62;
+
 const MAGIC: u64 = u64::from_le_bytes(*b"RPJBATCH");
 const HEADER_CRC_AT: usize = 92;
 
@@ -198,9 +202,19 @@ impl BatchHeader {
             payload_bytes: u32_at(bytes, 84),
             digest: u32_at(bytes, 88),
         };
-        // A writer never breaks these; with them no arithmetic on a header can wrap below zero.
-        (header.first_position > 0 && header.generation >= header.previous.generation)
-            .then_some(header)
+        // A writer never breaks these; with them no arithmetic on a header can wrap, either way.
+        let numbers = [
+            header.generation,
+            header.sequence,
+            header.first_position,
+            header.previous.end,
+            header.offset,
+            header.trimmed_through,
+        ];
+        (header.first_position > 0
+            && header.generation >= header.previous.generation
+            && numbers.iter().all(|number| *number <= NUMBER_MAX))
+        .then_some(header)
     }
 }
 
@@ -337,6 +351,25 @@ mod tests {
             assert_eq!(BatchHeader::decode(&bytes, header.journal_id), None, "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
+    }
+
+    #[test]
+    fn a_header_with_a_number_that_no_writer_reaches_is_none() {
+        let read = |change: fn(&mut BatchHeader)| {
+            let mut header = header();
+            change(&mut header);
+            let mut bytes = [0; BATCH_HEADER_BYTES];
+            header.encode(&mut bytes);
+            BatchHeader::decode(&bytes, header.journal_id)
+        };
+        assert!(read(|header| header.generation = NUMBER_MAX).is_some());
+        assert_eq!(read(|header| header.generation = u64::MAX), None);
+        assert_eq!(read(|header| header.sequence = u64::MAX), None);
+        assert_eq!(read(|header| header.first_position = u64::MAX), None);
+        assert_eq!(read(|header| header.first_position = 0), None);
+        assert_eq!(read(|header| header.previous.end = u64::MAX - 4095), None);
+        assert_eq!(read(|header| header.offset = u64::MAX - 4095), None);
+        assert_eq!(read(|header| header.trimmed_through = u64::MAX), None);
     }
 
     #[test]
