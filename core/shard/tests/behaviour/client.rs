@@ -6,8 +6,8 @@ use ringpost_shard::event::ConnectionKey;
 use ringpost_wire::event::{NewMessage, Receipt, Status};
 use ringpost_wire::{ErrorCode, Event as WireEvent, MessageId, ServerId, UserId};
 
-use crate::world::store::Store;
-use crate::world::{World, message_id};
+use super::world::store::Store;
+use super::world::{World, message_id};
 
 /// A message that a client wants to be sent.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! What a shard does, seen from outside: one file per behaviour, all in the same small world.
 
+mod any_order;
 mod client;
 mod clock;
 mod ephemeral;

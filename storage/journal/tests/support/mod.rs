@@ -2,7 +2,13 @@
 //! step. Everything random comes from one seed.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::{collections::BTreeMap, io, time::Duration};
+pub(crate) mod lives;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use ringpost_journal::{
@@ -27,23 +33,42 @@ pub(crate) fn small_config() -> Config {
     }
 }
 
-/// xorshift64*: small, and the same everywhere.
-pub(crate) struct Random(u64);
+/// xorshift64*, small and the same everywhere; or a script, and behind its end xorshift64*.
+pub(crate) struct Random {
+    state: u64,
+    script: Option<VecDeque<u8>>,
+}
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+        Self { state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, script: None }
+    }
+
+    /// Each choice is a byte of the script, or two where there are more than 256 ways: a small
+    /// change of the script is a small change of what happens.
+    pub(crate) fn from_script(script: &[u8]) -> Self {
+        Self { script: Some(script.iter().copied().collect()), ..Self::new(0) }
+    }
+
+    /// Whether the script is at its end; without one there is none.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.script.as_ref().is_some_and(VecDeque::is_empty)
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.state.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        let Some(script) = self.script.as_mut().filter(|script| !script.is_empty()) else {
+            return self.next() % bound;
+        };
+        let bytes = if bound > 256 { 2 } else { 1 };
+        let choice = script.drain(..bytes.min(script.len()));
+        choice.fold(0, |number, byte| number << 8 | u64::from(byte)) % bound
     }
 
     pub(crate) fn chance(&mut self, one_in: u64) -> bool {
