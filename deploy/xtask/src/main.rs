@@ -6,8 +6,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a tool for the terminal: what it prints is its output")]
 
+mod fleet;
 mod gate;
 mod peers;
+mod powercut;
+mod seeded;
 mod server;
 mod sim;
 mod smoke;
@@ -35,6 +38,8 @@ enum Task {
     Sim(sim::Args),
     /// Install the servers that `ringpost-bench compare` measures, below target/peers.
     Peers(peers::Args),
+    /// Cut the power of the server's disk under its clients, again and again.
+    Powercut(powercut::Args),
     /// Run the guard of `ringpost-bench`: what an idle connection and a message may cost.
     Smoke(smoke::Args),
     /// Kill the server under its clients, again and again, and count what it kept.
@@ -46,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => gate::run(&args, repository()),
         Task::Sim(args) => sim::run(&args, repository()),
         Task::Peers(args) => peers::run(&args, repository()),
+        Task::Powercut(args) => powercut::run(&args, repository()),
         Task::Smoke(args) => smoke::run(&args, repository()),
         Task::Torture(args) => torture::run(&args, repository()),
     }

@@ -31,6 +31,7 @@ const TOKENS_PER_CALL: usize = 1000;
 pub(crate) struct Server {
     binary: PathBuf,
     folder: PathBuf,
+    data: PathBuf,
     workers: u16,
     settings: &'static [&'static str],
     listen: SocketAddr,
@@ -56,6 +57,7 @@ impl Server {
         let mut port = || ports.next().context("no port is free");
         Ok(Self {
             binary: repository.join("target/release/ringpost"),
+            data: folder.join("data"),
             folder,
             workers,
             settings,
@@ -75,8 +77,14 @@ impl Server {
         self.folder.join("server.log")
     }
 
-    fn data_dir(&self) -> PathBuf {
-        self.folder.join("data")
+    /// Where the run keeps what is its own.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Keeps the data in `path` instead; before the first start.
+    pub(crate) fn keep_data_in(&mut self, path: PathBuf) {
+        self.data = path;
     }
 
     /// Starts the server on the data that it left, and waits until it says that it is ready.
@@ -90,7 +98,7 @@ impl Server {
             .args(["--admin-listen", &self.admin.to_string()])
             .args(["--workers", &self.workers.to_string()])
             .arg("--data-dir")
-            .arg(self.data_dir())
+            .arg(&self.data)
             .args(self.settings)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -109,17 +117,33 @@ impl Server {
         Ok(())
     }
 
-    /// Kills the server with SIGKILL.
+    /// Kills the server with SIGKILL, and waits until it is gone.
     ///
     /// # Errors
     /// When it was not running any more: it must live until it is killed.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.strike()?;
+        self.bury()
+    }
+
+    /// Sends SIGKILL. No instruction of the server runs after it, but while it waits for a disk
+    /// its process stays.
+    ///
+    /// # Errors
+    /// As [`Server::kill`].
+    pub(crate) fn strike(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.ended()? {
             bail!("the server ended by itself: {status}");
         }
-        let mut child = self.process.take().context("the server was not started")?;
-        child.kill()?;
-        child.wait()?;
+        Ok(self.process.as_mut().context("the server was not started")?.kill()?)
+    }
+
+    /// Waits until the process that was struck is gone.
+    ///
+    /// # Errors
+    /// When there was none.
+    pub(crate) fn bury(&mut self) -> anyhow::Result<()> {
+        self.process.take().context("the server was not started")?.wait()?;
         Ok(())
     }
 
@@ -133,15 +157,21 @@ impl Server {
 
     /// Whether the server answers `/readyz` with 200.
     fn is_ready(&self) -> bool {
-        let ask = || -> std::io::Result<bool> {
-            let mut stream = TcpStream::connect(self.admin)?;
-            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-            let mut line = [0; b"HTTP/1.1 200".len()];
-            stream.read_exact(&mut line)?;
-            Ok(line == *b"HTTP/1.1 200")
-        };
-        ask().unwrap_or(false)
+        self.readiness().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// What the server answers to `/readyz`, from the status line to the reasons.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) fn readiness(&self) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(self.admin)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// Access tokens of these users, by the command of the binary; the server must have run once.
@@ -153,7 +183,7 @@ impl Server {
         for some in users.chunks(TOKENS_PER_CALL) {
             let mut command = Command::new(&self.binary);
             command.args(["token", "--device", &device.to_string(), "--data-dir"]);
-            command.arg(self.data_dir());
+            command.arg(&self.data);
             for user in some {
                 command.args(["--user", &user.to_string()]);
             }

@@ -28,6 +28,17 @@ pub(crate) enum Action {
     Cargo { words: &'static [&'static str], environment: &'static [(&'static str, &'static str)] },
     /// A function of this crate; the words say what it does.
     Task { words: &'static str, run: fn(&Path) -> anyhow::Result<()> },
+    /// The same, and it cannot be run on every machine.
+    MachineTask { words: &'static str, run: fn(&Path) -> anyhow::Result<Verdict> },
+}
+
+/// What has come of a step that did not fail.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// It was run.
+    Passed,
+    /// It was not run, for this reason.
+    Skipped(String),
 }
 
 impl Step {
@@ -40,7 +51,7 @@ impl Step {
     ///
     /// # Errors
     /// When the command cannot be started or ends with a failure, and when the task fails.
-    pub(crate) fn run(&self, repository: &Path) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, repository: &Path) -> anyhow::Result<Verdict> {
         match self.action {
             Action::Cargo { words, environment } => {
                 // Cargo names itself to what it runs: the pinned toolchain's, not the first of PATH.
@@ -52,9 +63,10 @@ impl Step {
                     .status()
                     .with_context(|| format!("cannot start `{}`", self.action))?;
                 ensure!(status.success(), "`{}` ended with {status}", self.action);
-                Ok(())
+                Ok(Verdict::Passed)
             }
-            Action::Task { run, .. } => run(repository),
+            Action::Task { run, .. } => run(repository).map(|()| Verdict::Passed),
+            Action::MachineTask { run, .. } => run(repository),
         }
     }
 }
@@ -75,7 +87,7 @@ impl fmt::Display for Action {
                 }
                 Ok(())
             }
-            Self::Task { words, .. } => out.write_str(words),
+            Self::Task { words, .. } | Self::MachineTask { words, .. } => out.write_str(words),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One device under torture: it sends, remembers, acks when it likes, and always comes back.
+//! One device of the fleet: it sends, remembers, acks when it likes, and always comes back.
 //!
 //! A client does what `PROTOCOL.md` asks of a good one: it keeps the exact bytes of a message
 //! until `sent`, sends them again after a reconnect, in order, and remembers the ids of what it
@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use super::ledger::{Device, Key};
 use super::link::{End, Link};
-use super::seeded::Chance;
 use super::{Shared, Stage};
+use crate::seeded::Chance;
 
 /// Messages of one device that wait for an answer.
 const OUTSTANDING_MAX: usize = 16;

@@ -1,6 +1,6 @@
 //! Chance by seed: what of a run can be repeated is drawn from here, and from nothing else.
 //!
-//! The kills, sizes, recipients and habits of a run follow from its seed. What the kernel makes
+//! The harm, sizes, recipients and habits of a run follow from its seed. What the kernel makes
 //! of the threads does not, so a replay is alike, not the same. Source: splitmix64, Steele, Lea
 //! and Flood, "Fast splittable pseudorandom number generators", 2014.
 
@@ -8,17 +8,17 @@ use std::ops::Range;
 
 /// A stream of numbers that follows from its seed.
 #[derive(Clone, Debug)]
-pub(super) struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
     /// The stream with number `stream` of a run with this seed.
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut mixed = Self(seed);
         Self(mixed.number() ^ Self(stream).number())
     }
 
     /// Any number.
-    pub(super) fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,17 +27,17 @@ impl Chance {
     }
 
     /// A number of `range`, which must not be empty.
-    pub(super) fn within(&mut self, range: Range<u64>) -> u64 {
+    pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.number() % (range.end - range.start)
     }
 
     /// True once in `n`, on average.
-    pub(super) fn once_in(&mut self, n: u64) -> bool {
+    pub(crate) fn once_in(&mut self, n: u64) -> bool {
         self.number().is_multiple_of(n)
     }
 
     /// Bytes that repeat nothing.
-    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let words = std::iter::repeat_with(|| self.number().to_le_bytes());
         words.flatten().take(length).collect()
     }

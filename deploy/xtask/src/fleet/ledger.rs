@@ -38,31 +38,31 @@ pub(super) type Key = (Device, MessageId);
 
 /// What was counted.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Messages made.
-    pub(super) made: u64,
+    pub(crate) made: u64,
     /// Messages answered `sent`.
-    pub(super) acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// `sent` again, for a message that was sent again.
-    pub(super) acknowledged_again: u64,
+    pub(crate) acknowledged_again: u64,
     /// Messages sent again.
-    pub(super) repeats: u64,
+    pub(crate) repeats: u64,
     /// Messages sent again with another content, and answered with a conflict.
-    pub(super) conflicts: u64,
+    pub(crate) conflicts: u64,
     /// Refusals to be repeated later.
-    pub(super) refusals: u64,
+    pub(crate) refusals: u64,
     /// Messages shown by devices of their recipients.
-    pub(super) shown: u64,
+    pub(crate) shown: u64,
     /// Copies shown by the other devices of their senders.
-    pub(super) copies: u64,
+    pub(crate) copies: u64,
     /// Pushes of what the device had already, which it did not show again.
-    pub(super) redeliveries: u64,
+    pub(crate) redeliveries: u64,
     /// Receipts `delivered`.
-    pub(super) delivered: u64,
+    pub(crate) delivered: u64,
     /// Sign-ins.
-    pub(super) sessions: u64,
+    pub(crate) sessions: u64,
     /// Sign-ins by a resume ticket.
-    pub(super) resumed: u64,
+    pub(crate) resumed: u64,
 }
 
 /// One message.
