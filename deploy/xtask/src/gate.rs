@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 
 use crate::step::{Action, Step, Verdict};
-use crate::{powercut, sim, smoke, tools, torture};
+use crate::{fuzz, powercut, sim, smoke, tools, torture};
 
 /// How long the whole gate may take on two cores, from a fresh clone, in seconds.
 const WHOLE_BUDGET_S: u64 = 36 * 60;
@@ -108,6 +108,15 @@ const STEPS: &[Step] = &[
         defends: "the promises, against two minutes of worlds that nobody has seen",
         action: Action::Task { words: "fresh seeds of the deterministic world", run: sim::gate },
         budget_s: 180,
+    },
+    Step {
+        name: "fuzz",
+        defends: "no bytes from outside break what reads them",
+        action: Action::Task {
+            words: "give each target a fixed number of inputs",
+            run: fuzz::gate,
+        },
+        budget_s: 240,
     },
     Step {
         name: "torture",

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a tool for the terminal: what it prints is its output")]
 
 mod fleet;
+mod fuzz;
 mod gate;
 mod peers;
 mod powercut;
@@ -38,6 +39,8 @@ enum Task {
     Sim(sim::Args),
     /// Install the servers that `ringpost-bench compare` measures, below target/peers.
     Peers(peers::Args),
+    /// Give hostile bytes to everything that reads bytes, by coverage.
+    Fuzz(fuzz::Args),
     /// Cut the power of the server's disk under its clients, again and again.
     Powercut(powercut::Args),
     /// Run the guard of `ringpost-bench`: what an idle connection and a message may cost.
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => gate::run(&args, repository()),
         Task::Sim(args) => sim::run(&args, repository()),
         Task::Peers(args) => peers::run(&args, repository()),
+        Task::Fuzz(args) => fuzz::run(&args, repository()),
         Task::Powercut(args) => powercut::run(&args, repository()),
         Task::Smoke(args) => smoke::run(&args, repository()),
         Task::Torture(args) => torture::run(&args, repository()),

@@ -1,8 +1,8 @@
 //! The programs that the gate calls beside Cargo, installed where they are missing.
 //!
-//! The list is short on purpose: a C compiler and make build the C parts of dependencies, git is
-//! called by a dependency's build script, and Python runs the client that was written from the
-//! protocol's text alone. Nothing is installed that is there already.
+//! The list is short on purpose: compilers and make build the parts of dependencies that are C or
+//! C++, git is called by a dependency's build script, and Python runs the client that was written
+//! from the protocol's text alone. Nothing is installed that is there already.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,6 +18,7 @@ struct Program {
 const PROGRAMS: &[Program] = &[
     Program { name: "git", package: "git" },
     Program { name: "gcc", package: "gcc" },
+    Program { name: "g++", package: "g++" },
     Program { name: "make", package: "make" },
     Program { name: "python3", package: "python3" },
 ];
@@ -46,7 +47,7 @@ pub(crate) fn ensure(repository: &Path) -> anyhow::Result<()> {
             call(repository, "rustup", &["component", "add", component])?;
         }
     }
-    println!("git, gcc, make, python3, rustfmt and clippy are here");
+    println!("git, gcc, g++, make, python3, rustfmt and clippy are here");
     Ok(())
 }
 
