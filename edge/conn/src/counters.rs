@@ -52,6 +52,10 @@ pub struct ConnectionCounters {
     pub closed: ByCloseCode,
     /// Connections that the client ended or lost.
     pub lost: u64,
+    /// From the begin of a batch of completions to the taking of one receive in it; sampled.
+    pub receive: Durations,
+    /// From the taking of a receive to the end of handling all that is in it; sampled.
+    pub decode: Durations,
     /// From a record's commit here to its coming back durable.
     pub commit: Durations,
     /// From giving bytes to the ring to the socket having taken all of them.

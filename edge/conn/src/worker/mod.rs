@@ -17,6 +17,7 @@
 //! leaves in one send; nothing here waits.
 
 mod arrivals;
+mod clocked;
 mod deadlines;
 mod dispatch;
 mod drain;
@@ -27,6 +28,7 @@ mod sign_in;
 mod temperature;
 mod write;
 
+pub use self::clocked::SAMPLED_ONE_IN;
 pub use self::temperature::{DEMOTED_AFTER, PROMOTED_WITHIN};
 
 use std::collections::VecDeque;
@@ -80,6 +82,8 @@ pub struct Worker {
     /// When records of this shard were committed that have not come back (monotonic), in order;
     /// bounded by what the shard lets be in flight.
     committed_at: VecDeque<Duration>,
+    /// Receives since the last that was clocked.
+    receives: u32,
     /// Mail of this turn, by the number of the peer.
     mail: Vec<Vec<Mail>>,
     dirty: Vec<Slot>,
@@ -120,6 +124,7 @@ impl Worker {
             accept_resumes_at: None,
             effects: Vec::new(),
             committed_at: VecDeque::new(),
+            receives: 0,
             mail: Vec::new(),
             dirty: Vec::new(),
             pool: Vec::new(),

@@ -1,8 +1,10 @@
 //! One worker with its ring and its mailbox, driven as the server's driver does it, step by step.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ringpost_conn::{Letter, Operation, Outgoing, Output, Worker};
 use ringpost_ring::Rings;
@@ -33,6 +35,8 @@ pub(crate) struct Driver {
     pub(crate) ring_held: bool,
     pub(crate) outgoing: Outgoing,
     pub(crate) handed_over: Vec<HandedOver>,
+    /// What each reading of the clock within a batch adds to the time.
+    pub(crate) tick: Duration,
     /// Tokens that nobody has checked.
     pub(crate) checks: VecDeque<(ConnectionKey, String)>,
 }
@@ -48,6 +52,7 @@ impl Driver {
             ring_held: false,
             outgoing: Outgoing::new(workers),
             handed_over: Vec::new(),
+            tick: Duration::ZERO,
             checks: VecDeque::new(),
         }
     }
@@ -70,9 +75,12 @@ impl Driver {
             busy = true;
         }
         if !self.ring_held {
-            let worker = &mut self.worker;
+            let (worker, tick, readings) = (&mut self.worker, self.tick, Cell::new(0));
             self.rings.submit_and_wait(Wait::POLL, |completion| {
-                worker.complete(completion, now);
+                worker.complete_clocked(completion, now, || {
+                    readings.set(readings.get() + 1);
+                    now.mono + tick * readings.get()
+                });
                 busy = true;
             });
         }

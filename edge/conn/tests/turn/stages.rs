@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ringpost_conn::worker::SAMPLED_ONE_IN;
 use ringpost_ring::fake::{FakeSizes, Faults};
 use ringpost_shard::Durations;
 use ringpost_wire::Command;
@@ -114,4 +115,25 @@ fn every_record_and_every_push_is_counted_once() {
     assert_eq!(shard(&scene.world, 1).device_ack.count(), 20);
     let held: Vec<_> = scene.world.drivers.iter().map(|it| it.worker.gauges().committing).collect();
     assert_eq!(held, [0, 0]);
+}
+
+/// The clock moves with each reading: one before the receive is handled and one after it.
+#[test]
+fn one_receive_in_so_many_is_clocked_from_its_batch_to_its_end() {
+    let mut world = World::with(&Setup { faults: Faults::none(), ..Setup::new(1, 1) });
+    let user = world.user_at(0, 0);
+    let client = world.sign_in(0, user, 1);
+    let counted = |world: &World| {
+        let (receive, decode) = (world.counters(0).receive, world.counters(0).decode);
+        assert_eq!((receive.count(), receive.sum), (decode.count(), decode.sum));
+        (receive.count(), receive.sum)
+    };
+    let before = counted(&world);
+    world.drivers[0].tick = WAIT;
+    for nonce in 0..u64::from(3 * SAMPLED_ONE_IN) {
+        world.say(client, &Command::Ping { nonce });
+        world.settle();
+    }
+    let after = counted(&world);
+    assert_eq!((after.0 - before.0, after.1 - before.1), (3, 3 * WAIT));
 }

@@ -58,7 +58,12 @@ impl Clock {
 
     /// Both clocks. Monotonic time is never zero, which stands for "not yet" in many places.
     pub fn now(self) -> Now {
-        Now { mono: self.start.elapsed() + Duration::from_secs(1), wall_ms: clock::wall_ms() }
+        Now { mono: self.mono(), wall_ms: clock::wall_ms() }
+    }
+
+    /// The monotonic clock.
+    pub fn mono(self) -> Duration {
+        self.start.elapsed() + Duration::from_secs(1)
     }
 }
 
@@ -138,7 +143,8 @@ impl Driver {
             let mut completed = false;
             self.rings.submit_and_wait(wait, |completion| {
                 completed = true;
-                worker.complete(completion, *time.get_or_insert_with(|| clock.now()));
+                let now = *time.get_or_insert_with(|| clock.now());
+                worker.complete_clocked(completion, now, || clock.mono());
             });
             self.inbox.sleep.awake();
             self.pending.unpublished |= completed;

@@ -69,7 +69,7 @@ shows! {
     elsewhere {
         accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
         refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
-        malformed, closed, commit, send
+        malformed, closed, receive, decode, commit, send
     }
 }
 

@@ -77,6 +77,8 @@ impl MetricSource for WorkerSource {
 /// How long each stage of a message's way took. Each is counted where it ends.
 fn stages(cells: &WorkerCells, out: &mut Samples) {
     for (stage, durations) in [
+        ("receive", &cells.connections.receive),
+        ("decode", &cells.connections.decode),
         ("route", &cells.shard.route),
         ("commit", &cells.connections.commit),
         ("enqueue", &cells.shard.enqueue),
