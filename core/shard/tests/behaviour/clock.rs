@@ -1,13 +1,18 @@
-//! A wall clock that jumps: ids rise, order holds, nothing expires that should not.
+//! A wall clock that jumps by a day: ids rise, order holds, nothing expires, no rate is given away
+//! or withheld. Row 42 of the abuse table.
 
 use std::time::Duration;
+
+use ringpost_shard::ShardLimits;
+use ringpost_shard::limits::Rate;
+use ringpost_wire::{ErrorCode, Event as WireEvent};
 
 use crate::world::World;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
 #[test]
-fn order_holds_while_the_clock_jumps_by_a_day_each_way_and_over_a_restart() {
+fn abuse_row_42_order_holds_while_the_clock_jumps_by_a_day_each_way_and_over_a_restart() {
     let mut world = World::new(2);
     let (alice, bob) = (world.user(0, 0), world.user(1, 0));
     let (mut a, mut b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
@@ -31,4 +36,56 @@ fn order_holds_while_the_clock_jumps_by_a_day_each_way_and_over_a_restart() {
     }
     assert_eq!(ids.len(), 5);
     assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+}
+
+#[test]
+fn abuse_row_42_a_jump_neither_grants_nor_delays_what_a_rate_allows() {
+    for jump_ms in [DAY_MS as i64, -(DAY_MS as i64)] {
+        let user_sends = Rate { per_second: 10, burst: 2 };
+        let limits = ShardLimits { user_sends, ..ShardLimits::default() };
+        let mut world = World::with_limits(1, limits);
+        let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+        let a = world.sign_in(alice, 1);
+        world.sign_in(bob, 1);
+        world.settle();
+        world.told(a);
+        for number in 1..=2 {
+            world.send(a, 0, number, bob, b"x");
+        }
+        world.settle();
+        world.told(a);
+        world.now.wall_ms = world.now.wall_ms.strict_add_signed(jump_ms);
+        world.send(a, 3, 3, bob, b"x");
+        let told = world.told(a);
+        let [(3, WireEvent::Error(error))] = &told[..] else { panic!("{jump_ms}: {told:?}") };
+        assert_eq!((error.code, error.retry_after_ms), (ErrorCode::RateLimited, 100));
+        world.pass(Duration::from_millis(100));
+        world.send(a, 4, 3, bob, b"x");
+        world.settle();
+        assert_eq!(world.receipts(a).len(), 1, "{jump_ms}");
+    }
+}
+
+#[test]
+fn abuse_row_42_what_waits_for_a_device_outlives_a_jump() {
+    for jump_ms in [DAY_MS as i64, -(DAY_MS as i64)] {
+        let mut world = World::new(2);
+        let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+        let a = world.sign_in(alice, 1);
+        let b = world.sign_in(bob, 1);
+        world.settle();
+        world.hang_up(b);
+        world.send(a, 0, 1, bob, b"before");
+        world.settle();
+        world.now.wall_ms = world.now.wall_ms.strict_add_signed(jump_ms);
+        world.send(a, 0, 2, bob, b"after");
+        world.settle();
+        let b = world.sign_in(bob, 1);
+        world.settle();
+        let got = world.messages(b);
+        let bodies: Vec<&[u8]> = got.iter().map(|message| &message.body[..]).collect();
+        assert_eq!(bodies, [&b"before"[..], b"after"], "{jump_ms}");
+        assert!(got[0].id < got[1].id);
+        assert_eq!(world.shards[1].counters().entries_expired, 0);
+    }
 }

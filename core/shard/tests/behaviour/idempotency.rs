@@ -18,7 +18,7 @@ fn pair(workers: u16, limits: ShardLimits) -> (World, ConnectionKey, ConnectionK
 }
 
 #[test]
-fn a_repetition_in_flight_waits_for_the_same_answer() {
+fn abuse_row_22_a_repetition_in_flight_waits_for_the_same_answer() {
     let (mut world, a, b, bob) = pair(2, ShardLimits::default());
     world.send(a, 1, 1, bob, b"x");
     world.send(a, 2, 1, bob, b"x");
@@ -42,7 +42,7 @@ fn answers_owed_for_one_send_are_bounded() {
 }
 
 #[test]
-fn a_repetition_of_what_was_accepted_is_answered_from_the_cache_and_from_the_store() {
+fn abuse_row_22_a_repetition_of_what_was_accepted_gets_the_same_answer_from_cache_and_store() {
     let limits = ShardLimits { accepted_cache_max: 1, ..ShardLimits::default() };
     let (mut world, a, b, bob) = pair(2, limits);
     for number in 1..=2 {
@@ -62,7 +62,7 @@ fn a_repetition_of_what_was_accepted_is_answered_from_the_cache_and_from_the_sto
 }
 
 #[test]
-fn a_conflict_names_what_was_accepted() {
+fn abuse_row_22_a_conflict_names_what_was_accepted() {
     let (mut world, a, _, bob) = pair(1, ShardLimits::default());
     world.send(a, 1, 1, bob, b"x");
     world.settle();
@@ -90,7 +90,7 @@ fn a_conflict_names_what_was_accepted() {
 }
 
 #[test]
-fn a_repetition_after_a_restart_is_found_in_the_store() {
+fn abuse_row_23_a_repetition_after_a_restart_is_found_in_the_store() {
     let (mut world, a, _, bob) = pair(2, ShardLimits::default());
     world.send(a, 1, 5, bob, b"x");
     world.settle();
@@ -118,7 +118,7 @@ fn a_repetition_after_a_restart_is_found_in_the_store() {
 }
 
 #[test]
-fn the_same_id_from_another_device_is_a_message_of_its_own() {
+fn abuse_row_23_the_same_id_from_another_device_is_a_message_of_its_own() {
     let (mut world, a, b, bob) = pair(1, ShardLimits::default());
     let alice = world.user(0, 0);
     let second = world.sign_in(alice, 2);

@@ -23,7 +23,7 @@ fn pushed(count: u64) -> (World, ConnectionKey, ConnectionKey, Vec<NewMessage>) 
 }
 
 #[test]
-fn an_ack_of_what_was_never_pushed_is_refused_and_changes_nothing() {
+fn abuse_row_28_an_ack_of_what_was_never_pushed_is_refused_and_changes_nothing() {
     let (mut world, a, b, _) = pushed(2);
     for push in [0, 3, u64::MAX] {
         world.ack(b, push);
@@ -144,7 +144,7 @@ fn read_by_id_of_a_message_of_old_is_verified_in_the_store() {
 }
 
 #[test]
-fn no_receipt_touches_a_message_of_other_people_and_the_answer_does_not_tell_them_apart() {
+fn abuse_row_27_receipts_of_other_peoples_messages_are_all_refused_alike() {
     let (mut world, a, _, messages) = pushed(2);
     let mallory: UserId = world.user(1, 5);
     let m = world.sign_in(mallory, 1);

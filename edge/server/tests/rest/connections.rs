@@ -85,7 +85,7 @@ fn a_body_that_never_comes_ends_at_the_deadline() {
 }
 
 #[test]
-fn row_3_a_huge_head_is_refused() {
+fn abuse_row_3_a_huge_head_is_refused() {
     let rig = rig();
     let mut client = rig.connect(b"");
     client.send(&format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(9 << 10)));
@@ -96,7 +96,7 @@ fn row_3_a_huge_head_is_refused() {
 }
 
 #[test]
-fn row_45_two_lengths_or_a_length_beside_chunks_smuggle_nothing() {
+fn abuse_row_45_two_lengths_or_a_length_beside_chunks_smuggle_nothing() {
     let rig = rig();
     let hidden = "POST /v1/auth/code HTTP/1.1\r\n";
     for framing in [

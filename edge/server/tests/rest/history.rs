@@ -163,7 +163,7 @@ fn a_read_waits_for_what_was_sent_and_gives_up_with_503() {
 }
 
 #[test]
-fn row_27_nobody_reads_a_conversation_that_is_not_ones_own() {
+fn abuse_row_27_nobody_reads_a_conversation_that_is_not_ones_own() {
     let rig = talk();
     let alice = rig.token(user(1));
     let foreign = [user(2), user(3), user(4)].map(|id| id.to_string());
@@ -203,7 +203,7 @@ fn row_27_nobody_reads_a_conversation_that_is_not_ones_own() {
 }
 
 #[test]
-fn row_27_who_exists_and_who_does_not_look_alike() {
+fn abuse_row_27_who_exists_and_who_does_not_look_alike() {
     let rig = talk();
     let alice = rig.token(user(1));
     let stranger = rig.get(&format!("/v1/messages?user_id={}", user(3)), &alice);

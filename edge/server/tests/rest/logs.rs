@@ -33,7 +33,7 @@ impl<'a> MakeWriter<'a> for Captured {
 
 /// One log for this process: the only test here that reads it, on purpose.
 #[test]
-fn row_39_secrets_and_peers_never_write_into_the_log() {
+fn abuse_row_39_secrets_and_peers_never_write_into_the_log() {
     let captured = Captured::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)

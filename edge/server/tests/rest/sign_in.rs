@@ -48,7 +48,7 @@ fn a_code_serves_once_for_its_phone_and_its_request() {
 }
 
 #[test]
-fn row_35_guessing_ends_the_code_and_not_the_owners_other_one() {
+fn abuse_row_35_guessing_ends_the_code_and_not_the_owners_other_one() {
     let rig = rig();
     let (theirs, their_code) = rig.ask_code(PHONE);
     // A third party asks for a code of the same phone, and guesses until it is void.
@@ -68,7 +68,7 @@ fn row_35_guessing_ends_the_code_and_not_the_owners_other_one() {
 }
 
 #[test]
-fn row_35_every_phone_gets_the_same_answer_known_or_not() {
+fn abuse_row_35_every_phone_gets_the_same_answer_known_or_not() {
     let rig = rig();
     rig.sign_in(PHONE, 1);
     let shape = |phone: &str| {
@@ -81,7 +81,7 @@ fn row_35_every_phone_gets_the_same_answer_known_or_not() {
 }
 
 #[test]
-fn row_35_calls_are_limited_per_address_and_codes_per_phone() {
+fn abuse_row_35_calls_are_limited_per_address_and_codes_per_phone() {
     let auth = Auth { requests_per_address_minute: 8, codes_per_phone_hour: 2, ..Auth::default() };
     let rig = rig_with(auth, Rest::default());
     let ask = |address: &str, phone: &str| {

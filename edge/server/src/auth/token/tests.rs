@@ -105,7 +105,7 @@ fn what_we_sign_we_take_with_its_exact_time_of_issue() {
 }
 
 #[test]
-fn row_19_algorithm_none_in_any_spelling_is_refused() {
+fn abuse_row_19_algorithm_none_in_any_spelling_is_refused() {
     let rig = rig();
     for name in ["none", "None", "NONE", "nOnE", ""] {
         let mut header = rig.header();
@@ -117,7 +117,7 @@ fn row_19_algorithm_none_in_any_spelling_is_refused() {
 }
 
 #[test]
-fn row_19_hmac_with_the_public_key_as_secret_is_refused() {
+fn abuse_row_19_hmac_with_the_public_key_as_secret_is_refused() {
     let rig = rig();
     let pem = format!(
         "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
@@ -137,7 +137,7 @@ fn row_19_hmac_with_the_public_key_as_secret_is_refused() {
 }
 
 #[test]
-fn row_19_an_empty_cut_or_foreign_signature_is_refused() {
+fn abuse_row_19_an_empty_cut_or_foreign_signature_is_refused() {
     let rig = rig();
     let token = rig.token();
     let (message, signature) = token.rsplit_once('.').unwrap();
@@ -154,7 +154,7 @@ fn row_19_an_empty_cut_or_foreign_signature_is_refused() {
 }
 
 #[test]
-fn row_19_what_is_no_token_is_refused() {
+fn abuse_row_19_what_is_no_token_is_refused() {
     let rig = rig();
     let token = rig.token();
     for text in ["", ".", "..", "...", "a.b.c", "e30.e30.", "\u{0}", "é.é.é"] {
@@ -171,7 +171,7 @@ fn row_19_what_is_no_token_is_refused() {
 }
 
 #[test]
-fn row_20_times_are_checked_with_sixty_seconds_of_skew() {
+fn abuse_row_20_times_are_checked_with_sixty_seconds_of_skew() {
     let rig = rig();
     let check = |key: &str, seconds: u64, expected: Result<(), AuthError>| {
         let mut changed = claims();
@@ -203,7 +203,7 @@ fn row_20_times_are_checked_with_sixty_seconds_of_skew() {
 }
 
 #[test]
-fn row_20_wrong_audience_issuer_subject_and_device_are_refused() {
+fn abuse_row_20_wrong_audience_issuer_subject_and_device_are_refused() {
     let rig = rig();
     rig.refuses(&rig.with("aud", json!("Chat")), AuthError::Audience);
     rig.refuses(&rig.with("aud", json!(["mail"])), AuthError::Audience);
@@ -226,7 +226,7 @@ fn row_20_wrong_audience_issuer_subject_and_device_are_refused() {
 }
 
 #[test]
-fn row_20_an_unknown_key_is_refused_and_nothing_is_looked_up_for_it() {
+fn abuse_row_20_an_unknown_key_is_refused_and_nothing_is_looked_up_for_it() {
     let rig = rig();
     for id in ["other", "../../keys/token.pk8", "/dev/zero", "' OR 1=1", "http://evil/", ""] {
         rig.refuses(&rig.with_header("kid", json!(id)), AuthError::UnknownKey);
