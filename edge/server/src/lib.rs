@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod node;
 pub mod output;
 pub mod readiness;
+pub mod refusals;
 pub mod rest;
 pub mod serve;
 mod try_tour;

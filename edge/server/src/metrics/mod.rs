@@ -103,6 +103,15 @@ impl Samples {
         histogram.sum += sum;
     }
 
+    /// The values of a counter by their labels; nothing where it was not shown.
+    pub fn counted(&self, name: &str) -> impl Iterator<Item = (&[Label], u64)> {
+        let values = self.families.get(name).and_then(|family| match &family.values {
+            Values::Counters(values) => Some(values),
+            _ => None,
+        });
+        values.into_iter().flatten().map(|(labels, value)| (labels.as_slice(), *value))
+    }
+
     fn values(
         &mut self,
         name: &'static str,
@@ -128,12 +137,17 @@ impl Metrics {
 
     /// One scrape, in the OpenMetrics text format.
     pub fn text(&self) -> String {
+        text::encode(self.samples())
+    }
+
+    /// The numbers of all parts now.
+    pub fn samples(&self) -> Samples {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut samples = Samples::default();
         for source in sources {
             source.collect(&mut samples);
         }
-        text::encode(samples)
+        samples
     }
 }
 

@@ -28,6 +28,7 @@ use crate::config::{Auth, CodeSenderKind, Config, Limits};
 use crate::exit::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::refusals;
 use crate::rest::{CodeSender, LogSender, RestParts, RestService, Revoked, WebhookSender};
 use crate::serve::Prepared;
 
@@ -103,6 +104,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
     let admin = start_admin(&config, &rest, &readiness, &metrics)?;
+    refusals::start(&rest, Arc::clone(&metrics));
     accept(&workers, sockets);
     readiness.note("driver", "io_uring: the self-test of the ring passed");
     readiness.note("journal", storage.device.clone());

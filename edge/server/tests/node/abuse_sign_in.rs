@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::peer::{Encoding, Heard, Peer, upgrade};
-use crate::rig::{Node, Siege, exchange};
+use crate::rig::{Node, exchange};
+use crate::siege::Siege;
 
 const CREDENTIALS: &str = r#"ringpost_edge_refused_total{reason="credentials"}"#;
 

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::peer::{BINARY, Encoding, PING, Peer, TEXT, frame};
-use crate::rig::Siege;
+use crate::siege::Siege;
 
 /// A violation: what it is, how the connection speaks, the bytes, the close code.
 type Violation = (&'static str, Encoding, Vec<u8>, u16);

@@ -2,12 +2,16 @@
 //!
 //! Setup: a [`rig::Node`]. Action: what clients, attackers and operators do. Expectation: what
 //! PROTOCOL.md and the command line promise. Nothing here is measured in time: every wait has a
-//! generous end and goes on as soon as it can. [`rig`] starts nodes, [`peer`] speaks to them.
+//! generous end and goes on as soon as it can. [`rig`] starts nodes, [`peer`] speaks to them,
+//! [`siege`] holds what every attack must leave alone.
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod abuse;
+mod abuse_replay;
 mod abuse_sign_in;
+mod abuse_stalls;
 mod abuse_websocket;
+mod cable;
 mod foreign_library;
 mod ipv6;
 mod kill;
@@ -15,4 +19,5 @@ mod pairings;
 mod peer;
 mod rig;
 mod shutdown;
+mod siege;
 mod storage_faults;

@@ -68,7 +68,8 @@ impl Peer {
         Self::shake_hands(socket.into(), encoding)
     }
 
-    fn shake_hands(stream: TcpStream, encoding: Encoding) -> Self {
+    /// The transport's handshake on a connection.
+    pub(crate) fn shake_hands(stream: TcpStream, encoding: Encoding) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();

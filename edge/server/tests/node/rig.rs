@@ -12,8 +12,6 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::peer::{Encoding, Peer};
-
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_ringpost");
 
 /// Lets the kernel choose.
@@ -221,28 +219,4 @@ pub(crate) fn rest_of(stream: &mut TcpStream) -> String {
         }
     }
     String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// A node under attack, and somebody who only wants to talk.
-pub(crate) struct Siege {
-    pub(crate) node: Node,
-    bystander: Peer,
-}
-
-impl Siege {
-    pub(crate) fn begin(settings: &[&str]) -> Self {
-        let node = Node::start(settings);
-        let bystander = Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1);
-        Self { node, bystander }
-    }
-
-    /// The bystander is still served, and each of these counters has come to its number.
-    pub(crate) fn end(mut self, counters: &[(&str, u64)]) {
-        self.bystander.ping();
-        for &(name, count) in counters {
-            let node = &self.node;
-            eventually(&format!("{name} at {count}"), || node.metric(name) >= count);
-        }
-        self.bystander.ping();
-    }
 }
