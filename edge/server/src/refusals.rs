@@ -25,10 +25,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Counters of refusals, each with the label values that are none.
-const WATCHED: [(&str, &[&str]); 8] = [
+const WATCHED: [(&str, &[&str]); 12] = [
     ("ringpost_edge_closed", &["normal", "going_away"]),
     ("ringpost_edge_refused", &[]),
+    ("ringpost_ring_accepts_refused", &[]),
     ("ringpost_shard_refused", &[]),
+    ("ringpost_shard_sign_ins_refused", &[]),
+    ("ringpost_shard_loads_refused", &[]),
+    // A worker comes again in a moment with what the other two put off.
+    ("ringpost_journal_refused", &["segment_pending", "in_flight"]),
     ("ringpost_auth_codes", &["delivered"]),
     ("ringpost_auth_token_checks", &["ok"]),
     ("ringpost_auth_token_checks_refused", &[]),

@@ -156,8 +156,7 @@ fn advice(source: &io::Error) -> &'static str {
 #[error(
     "journal damaged: {segment} (generation {generation}) at byte {offset}: {what}. Acknowledged \
      records from position {position} on cannot be read. Stop here, keep a copy of the directory, \
-     and restore it from a backup or replace the disk; `ringpost journal inspect DIR` lists what \
-     is readable"
+     and restore it from a backup or replace the disk"
 )]
 pub struct Damage {
     /// File name of the segment.

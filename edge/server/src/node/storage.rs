@@ -3,6 +3,7 @@
 //! The store is brought to the end of the journal before anything else starts: then the shards
 //! can begin empty, and no id is stamped twice.
 
+use std::path::Path;
 use std::process::Command as ProcessCommand;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -76,9 +77,9 @@ impl Storage {
 
         let (choice, device) = choose_device(config, store.as_ref())?;
         let path = directory.join("journal");
-        let opened =
-            ringpost_journal::open(&path, &limits.journal, store.persisted().0).map_err(failed)?;
-        let (last, replayed) = replay(&opened, &threads, &store)?;
+        let opened = ringpost_journal::open(&path, &limits.journal, store.persisted().0)
+            .map_err(|error| unreadable(&path, error))?;
+        let (last, replayed) = replay(&path, &opened, &threads, &store)?;
         let handle = threads.handle();
         let progress = Arc::new(Progress::new(last, move |position| handle.kick(position)));
         let _ = reported.set(Arc::clone(&progress));
@@ -129,6 +130,7 @@ impl Storage {
 
 /// Brings the store to the end of the journal; answers the last position and how many records.
 fn replay(
+    path: &Path,
     opened: &Opened,
     threads: &StoreThreads,
     store: &Arc<dyn Store>,
@@ -138,7 +140,7 @@ fn replay(
     let mut last = store.applied();
     let mut count = 0;
     for record in opened.records_after(last.0) {
-        let record = record.map_err(failed)?;
+        let record = record.map_err(|error| unreadable(path, error))?;
         last = Position(record.position);
         handle
             .submit(
@@ -186,6 +188,15 @@ fn choose_device(config: &Config, store: &dyn Store) -> Result<(DeviceKind, Stri
             anyhow!("journal.device = \"glommio\", but {reason}; use \"auto\" or \"file\""),
         )),
     }
+}
+
+/// The journal tells segments by their names: the directory is ours to say, and how to look into it.
+fn unreadable(path: &Path, error: impl Into<anyhow::Error>) -> Failure {
+    let hint = format!(
+        "cannot open the journal (`ringpost journal inspect {}` shows what is in it)",
+        path.display()
+    );
+    Failure::new(Kind::Storage, error.into().context(hint))
 }
 
 fn failed(error: impl Into<anyhow::Error>) -> Failure {

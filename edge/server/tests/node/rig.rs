@@ -39,11 +39,12 @@ impl Node {
 
     /// The same, listening at this address.
     pub(crate) fn start_at(listen: &str, settings: &[&str]) -> Self {
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        let mut own: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
-        // Segments are written in advance: small ones start fast.
-        own.push("journal.segment_bytes=4MiB".to_owned());
-        Self::start_on(listen, dir, own)
+        Self::start_on(listen, Arc::new(tempfile::tempdir().unwrap()), own(settings))
+    }
+
+    /// The same, with its data in a directory that the test has made ready.
+    pub(crate) fn start_in(dir: &Arc<TempDir>, settings: &[&str]) -> Self {
+        Self::start_on(ANY_PORT, Arc::clone(dir), own(settings))
     }
 
     /// The same, for a test that lets writes fail by the limit on the size of files: without the
@@ -175,6 +176,12 @@ impl Drop for Node {
             let _ = writeln!(std::io::stderr().lock(), "{}", self.log());
         }
     }
+}
+
+/// The settings of a test, and what serves all tests.
+fn own(settings: &[&str]) -> Vec<String> {
+    // Segments are written in advance: small ones start fast.
+    settings.iter().chain(&["journal.segment_bytes=4MiB"]).map(|&it| it.to_owned()).collect()
 }
 
 /// The command that serves on `data_dir`.

@@ -1,15 +1,19 @@
-//! A directory that cannot be written, and a disk that is full: abuse row 41.
+//! Disks that are full, read-only or damaged, and directories of another format: abuse row 41. The
+//! server says what is wrong and where, exits with 74 or refuses, throws nothing away, and has all
+//! that it acknowledged when the disk is well again.
 //!
-//! A full disk is made by the limit on the size of files (`RLIMIT_FSIZE`): beyond it each write
-//! fails, for root as well.
+//! A write that fails is made by the limit on the size of files (`RLIMIT_FSIZE`), which holds for
+//! root as well; a disk of a size by [`Disk`], where the test may mount one.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::disk::Disk;
 use crate::peer::{Encoding, Heard, Peer, message};
-use crate::rig::{ANY_PORT, Node, eventually, serve_command};
+use crate::rig::{ANY_PORT, BINARY, Node, eventually, serve_command};
 
 #[test]
 fn abuse_row_41_a_directory_that_cannot_be_used_is_a_clear_error() {
@@ -87,4 +91,172 @@ fn abuse_row_41_a_write_that_fails_is_never_acknowledged() {
         a.say(&message(lost, bob, b"never durable"));
         assert_eq!(a.hear_kind("receipt")["status"], "sent");
     }
+}
+
+/// A node that has taken messages and was killed; what Bob is owed, by their ids.
+fn killed(node: &mut Node, bob: Uuid) -> Vec<String> {
+    Peer::sign_in_live(node, Encoding::Tcp, bob, 1);
+    let mut a = Peer::sign_in_live(node, Encoding::Json, Uuid::new_v4(), 1);
+    let ids = (0..20).map(|number| a.send(bob, &content_of(number))).collect();
+    node.kill();
+    ids
+}
+
+/// Content that is found again in a file.
+fn content_of(number: u8) -> [u8; 64] {
+    [0xa0 | number; 64]
+}
+
+/// The exit code of a server that cannot start, and what it said.
+fn refusal(data_dir: &Path) -> (Option<i32>, String) {
+    let output = serve_command(ANY_PORT, data_dir, &[]).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Bob is pushed exactly these, in this order.
+fn check_delivered(node: &Node, bob: Uuid, ids: &[String]) {
+    let mut b = Peer::sign_in(node, Encoding::Json, bob, 1);
+    for id in ids {
+        let event = b.hear_kind("new_message");
+        assert_eq!(event["id"], *id);
+        b.say(&json!({"type": "ack", "push": event["push"]}));
+    }
+    b.hear_kind("queue_empty");
+    b.ping();
+}
+
+/// Where in the files of a directory these bytes are.
+fn find(dir: &Path, wanted: &[u8]) -> (PathBuf, usize) {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find_map(|path| {
+            let bytes = std::fs::read(&path).unwrap();
+            let at = bytes.windows(wanted.len()).position(|window| window == wanted)?;
+            Some((path, at))
+        })
+        .expect("the content stands in a file")
+}
+
+#[test]
+fn abuse_row_41_a_damaged_journal_is_refused_and_nothing_of_it_is_thrown_away() {
+    let mut node = Node::start(&[]);
+    let bob = Uuid::new_v4();
+    let ids = killed(&mut node, bob);
+    let journal = node.data_dir().join("journal");
+    let (segment, at) = find(&journal, &content_of(3));
+    let sound = std::fs::read(&segment).unwrap();
+    let mut damaged = sound.clone();
+    damaged[at] ^= 1;
+    std::fs::write(&segment, &damaged).unwrap();
+
+    let (code, text) = refusal(&node.data_dir());
+    assert_eq!(code, Some(74), "{text}");
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    let inspect = format!("ringpost journal inspect {}", journal.display());
+    for expected in [name, &inspect, "journal damaged"] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    let output = Command::new(BINARY).args(["journal", "inspect"]).arg(&journal).output().unwrap();
+    let listing = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(74), "{listing}");
+    assert!(listing.contains("DAMAGE") && listing.contains(name), "{listing}");
+    // Neither of them has touched it: with the bytes back, everything is there.
+    assert!(std::fs::read(&segment).unwrap() == damaged);
+    std::fs::write(&segment, &sound).unwrap();
+    check_delivered(&node.restart(), bob, &ids);
+}
+
+#[test]
+fn abuse_row_41_a_newer_or_damaged_part_is_refused_by_name() {
+    let mut node = Node::start(&[]);
+    let bob = Uuid::new_v4();
+    let ids = killed(&mut node, bob);
+    let data = node.data_dir();
+    for (file, text, expected) in [
+        ("FORMAT", "ringpost data directory, format 2\n", "format 2"),
+        ("FORMAT", "something else\n", "does not name a format"),
+        ("journal/format", "ringpost-journal 2 0000000000000000\n", "journal format 2"),
+        ("journal/format", "", "not a readable journal format file"),
+        ("store/FORMAT", "ringpost store 2\n", "newer ringpost"),
+        ("store/FORMAT", "", "restore the data directory from a backup"),
+        ("store/fjall/version", "FJL\x09", "restore the data directory from a backup"),
+    ] {
+        let path = data.join(file);
+        let before = std::fs::read(&path).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let (code, said) = refusal(&data);
+        assert_eq!(code, Some(74), "{file}: {said}");
+        let part = file.split_once('/').map_or(data.clone(), |(part, _)| data.join(part));
+        for expected in [expected, part.to_str().unwrap()] {
+            assert!(said.contains(expected), "{file}: {expected} in {said}");
+        }
+        std::fs::write(&path, before).unwrap();
+    }
+    check_delivered(&node.restart(), bob, &ids);
+}
+
+#[test]
+fn abuse_row_41_a_read_only_disk_is_refused_and_loses_nothing() {
+    on_a_disk(64, |disk| {
+        let mut node = Node::start_in(&disk.dir, &[]);
+        let bob = Uuid::new_v4();
+        let ids = killed(&mut node, bob);
+        disk.make_read_only(true);
+        let (code, text) = refusal(disk.path());
+        assert_eq!(code, Some(74), "{text}");
+        for expected in ["Read-only file system", disk.path().to_str().unwrap(), "must be able"] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+        disk.make_read_only(false);
+        check_delivered(&node.restart(), bob, &ids);
+    });
+}
+
+#[test]
+fn abuse_row_41_a_disk_that_fills_up_refuses_and_keeps_what_was_acknowledged() {
+    /// Far more than fits: the disk is full before.
+    const SENDS_MAX: usize = 2_000;
+    on_a_disk(96, |disk| {
+        let mut node = Node::start_in(&disk.dir, &[]);
+        let bob = Uuid::new_v4();
+        Peer::sign_in_live(&node, Encoding::Tcp, bob, 1);
+        let mut a = Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1);
+        disk.fill(256 << 10);
+        let mut ids = Vec::new();
+        let refused = (0..SENDS_MAX).find_map(|_| {
+            a.say(&message(Uuid::new_v4(), bob, &[7; 60_000]));
+            match a.listen() {
+                Heard::Event(event) if event["status"] == "sent" => {
+                    ids.push(event["id"].as_str().unwrap().to_owned());
+                    None
+                }
+                other => Some(other),
+            }
+        });
+        // Told to come back, or that the outcome is unknown; or the server has ended.
+        match refused {
+            Some(Heard::Event(error)) => {
+                assert!([11, 12].contains(&error["code"].as_u64().unwrap()), "{error}");
+            }
+            Some(Heard::End(_)) => {}
+            other => panic!("{} were taken, and then {other:?}", ids.len()),
+        }
+        assert!(!ids.is_empty(), "there was some room");
+        node.kill();
+        disk.give_back();
+        let node = node.restart();
+        check_delivered(&node, bob, &ids);
+        Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1).send(bob, b"room again");
+    });
+}
+
+/// Runs a test in a thread of its own, which has a disk of its own.
+fn on_a_disk(mebibytes: u32, test: impl FnOnce(&Disk) + Send + 'static) {
+    let run = move || {
+        if let Some(disk) = Disk::mount(mebibytes) {
+            test(&disk);
+        }
+    };
+    std::thread::spawn(run).join().unwrap();
 }
