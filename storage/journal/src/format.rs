@@ -264,7 +264,8 @@ pub(crate) fn decode_records(
     header: &BatchHeader,
     payload: &Bytes,
 ) -> Result<Vec<RecoveredRecord>, usize> {
-    let mut records = Vec::with_capacity((header.records as usize).min(payload.len()));
+    let records_max = payload.len() / RECORD_HEADER_BYTES;
+    let mut records = Vec::with_capacity((header.records as usize).min(records_max));
     let mut digest = crc32fast::Hasher::new();
     let mut at = 0;
     for index in 0..header.records {

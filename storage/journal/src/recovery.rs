@@ -196,7 +196,10 @@ impl<S: SegmentSource> Finder<'_, S> {
             }
             self.source.read(slot.slot, 0, &mut head)?;
             let header = BatchHeader::decode(&head, self.journal_id)
-                .filter(|header| header.slot == slot.slot && header.offset == 0);
+                .filter(|header| header.slot == slot.slot && header.offset == 0)
+                // A segment is begun behind an older one. Marks that lead back to where they
+                // stand would be followed for ever.
+                .filter(|header| header.previous.generation < header.generation);
             if let Some(header) = header {
                 self.firsts.insert(header.generation, (*slot, header));
             }

@@ -6,8 +6,13 @@ mod support;
 
 use std::{io::ErrorKind, time::Duration};
 
-use ringpost_journal::{Action, BLOCK_BYTES, Done, PREPARE_RETRY, RecoveryError, Refused};
-use support::{Operated, World, device_error, payload, record, small_config};
+use ringpost_journal::{
+    Action, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Done, Mark, PREPARE_RETRY, RecoveryError,
+    Refused,
+};
+use support::{
+    JOURNAL_ID, MemoryDisk, Operated, World, device_error, payload, record, small_config,
+};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -437,4 +442,30 @@ fn another_segment_size_is_taken_over() {
     assert_eq!(world.read(50).unwrap().len(), 10);
     let sizes = world.disk.slot_numbers().into_iter().map(|slot| world.disk.bytes_of(slot).len());
     assert!(sizes.into_iter().all(|bytes| bytes == 32 * BLOCK_BYTES), "old ones are deleted");
+}
+
+#[test]
+fn a_segment_that_names_itself_as_the_one_before_it_is_not_followed() {
+    let mark = Mark { generation: 3, slot: 0, end: BLOCK_BYTES as u64 };
+    let header = BatchHeader {
+        journal_id: JOURNAL_ID,
+        generation: 3,
+        sequence: 1,
+        first_position: 5,
+        previous: mark,
+        slot: 0,
+        offset: 0,
+        trimmed_through: 4,
+        records: 0,
+        payload_bytes: 0,
+        digest: 0,
+    };
+    let mut bytes = [0; BATCH_HEADER_BYTES];
+    header.encode(&mut bytes);
+    let mut disk = MemoryDisk::default();
+    disk.prepare(0, small_config().segment_bytes);
+    disk.overwrite(0, 0, &bytes);
+    let world =
+        World::open(disk, small_config(), 0).expect("no writer wrote it, so nothing is lost");
+    assert!(world.recovery.chain.is_empty());
 }
