@@ -91,7 +91,7 @@ enum Harm {
     Cut,
     /// It fails; then the power goes.
     Breakdown(Defect),
-    /// It is full, and has room again. Nobody dies.
+    /// It is full, and has room again; then the server is started anew.
     Full,
 }
 
@@ -193,6 +193,9 @@ fn rounds(
         }
         if harm == Harm::Full {
             fill_up(volume, server, fleet).with_context(what)?;
+            // A store that has met the end of the room asks for it.
+            server.kill()?;
+            server.start()?;
             continue;
         }
         let lost = cut(volume, server, &mut chance).with_context(what)?;
@@ -255,6 +258,8 @@ fn fill_up(volume: &Volume, server: &Server, fleet: &Fleet) -> anyhow::Result<()
     println!("full: {}", server.readiness().unwrap_or_default().lines().last().unwrap_or_default());
     drop(ballast);
     std::fs::remove_file(&path)?;
+    // Or the next cut brings it back.
+    File::open(volume.path())?.sync_all()?;
     let before = fleet.counts().acknowledged;
     let begun = Instant::now();
     while fleet.counts().acknowledged == before {
