@@ -47,7 +47,7 @@ const CONTROL_STANDSTILL: Duration = Duration::from_secs(8);
 const CONTROL_ROUNDS: u32 = 10;
 
 /// Rounds of the gate's step, for each device.
-const GATE_ROUNDS: u32 = 4;
+const GATE_ROUNDS: u32 = 3;
 
 /// Seed of the gate's step.
 const GATE_SEED: u64 = 1;
