@@ -3,7 +3,7 @@
 //! A refusal is counted where it happens, in the worker's turn, and nothing else is done there.
 //! This part looks at the counters now and then and writes what has grown: the class by its
 //! counter and label, how many since the line before, how many since boot. The first refusal of a
-//! class is told within [`LOOK_EVERY`]; after a line the class is silent for [`QUIET`].
+//! class is told within `LOOK_EVERY`; after a line the class is silent for `QUIET`.
 //!
 //! Invariants: classes are label values from closed sets, so memory and lines are bounded by what
 //! the code can count; nothing that a peer said can reach a line, for the counters do not hold it.
