@@ -33,11 +33,13 @@ pub struct Tables<E> {
 }
 
 impl<E: Engine> Tables<E> {
-    /// The store that `engine` holds; what it holds counts as persisted.
+    /// The store that `engine` holds, persisted: what a killed process left in the page cache must
+    /// not be built upon, and then be lost with the power when the journal has been trimmed.
     ///
     /// # Errors
-    /// If the engine's own progress cannot be read.
+    /// If the engine cannot persist, or its own progress cannot be read.
     pub fn open(engine: E) -> Result<Self, StoreError> {
+        engine.persist()?;
         let mark = engine.view().read(Space::Index, &layout::MARK)?;
         let (applied, stamp) = match mark {
             Some(mark) => layout::read_mark(&mark)?,

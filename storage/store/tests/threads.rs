@@ -263,6 +263,7 @@ fn a_stop_during_an_outage_leaves_the_rest_to_the_journal() {
     rig.submit(1..=10);
     rig.engine.set_down(true);
     assert_eq!(rig.threads.stop(PATIENCE), Err(StopError::Store(StoreError::Down)));
+    rig.engine.set_down(false);
     assert_eq!(Tables::open(rig.engine.clone()).unwrap().applied(), Position(0));
 }
 
