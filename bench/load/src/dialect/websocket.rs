@@ -2,7 +2,7 @@
 //!
 //! After the upgrade a client says `[HELLO][number]` as a binary message, and is answered the
 //! same. A message is `[receiver][content]`; the receiver gets `[content]` alone. Numbers are
-//! u32, little-endian; [`to`](super::raw::to) names receivers that are not users.
+//! u32, little-endian; [`super::raw::to`] names receivers that are not users.
 //!
 //! Clients mask with a key of zeros, which every server must take: unmasking costs a server the
 //! same, and the generator nothing.
