@@ -153,6 +153,10 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// Steps that run only by name: they ask for more than every machine has (a quiet processor, the
+/// right to mount), and for builds of their own.
+const ON_REQUEST: &[&str] = &["fuzz", "powercut", "guard"];
+
 const fn cargo(words: &'static [&'static str]) -> Action {
     Action::Cargo { words, environment: &[] }
 }
@@ -179,14 +183,18 @@ fn step_names() -> PossibleValuesParser {
 pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
     if args.list {
         for step in STEPS {
-            println!("{:<12} {:>5}  {}", step.name, brief(step.budget()), step.defends);
+            let note = if ON_REQUEST.contains(&step.name) { " (only by name)" } else { "" };
+            println!("{:<12} {:>5}  {}{note}", step.name, brief(step.budget()), step.defends);
             println!("{:<12} {:>5}  {}", "", "", step.action);
         }
         return Ok(());
     }
     let chosen = STEPS
         .iter()
-        .filter(|step| args.only.as_deref().is_none_or(|name| name == step.name))
+        .filter(|step| match &args.only {
+            Some(name) => name == step.name,
+            None => !ON_REQUEST.contains(&step.name),
+        })
         .collect::<Vec<_>>();
     let mut taken = Vec::with_capacity(chosen.len());
     let mut skipped = Vec::new();
@@ -243,7 +251,7 @@ mod tests {
     use std::collections::HashSet;
     use std::time::Duration;
 
-    use super::{Action, STEPS, WHOLE_BUDGET_S, brief, table};
+    use super::{Action, ON_REQUEST, STEPS, WHOLE_BUDGET_S, brief, table};
 
     #[test]
     fn the_budgets_of_the_steps_fit_the_budget_of_the_whole() {
@@ -255,6 +263,7 @@ mod tests {
     fn a_name_selects_one_step() {
         let names = STEPS.iter().map(|step| step.name).collect::<HashSet<_>>();
         assert_eq!(names.len(), STEPS.len());
+        assert!(ON_REQUEST.iter().all(|name| names.contains(name)));
     }
 
     #[test]
