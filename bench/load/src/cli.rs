@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit;
 use crate::peer::{self, Form, Setting};
-use crate::scenario::Scenario;
 use crate::scenario::relay::Shape;
+use crate::scenario::{Scenario, fanout};
 
 /// Measures ringpost, its peers and the physical floor under the same load.
 ///
@@ -59,6 +59,34 @@ pub(crate) enum Command {
         #[command(flatten)]
         relay: RelayArgs,
     },
+    /// One client speaks to all the others; for servers whose protocol knows "to all"
+    Fanout {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        peer: PeerArgs,
+        #[command(flatten)]
+        fanout: FanoutArgs,
+    },
+    /// Everybody comes back at once: reconnects with sign-in, by ticket where there are tickets
+    Storm {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        peer: PeerArgs,
+        #[command(flatten)]
+        crowd: Crowd,
+    },
+    /// A page of what a command wrote by --json; with two files, both beside each other
+    Report {
+        /// What was written
+        first: PathBuf,
+        /// Another, of the same scenarios
+        second: Option<PathBuf>,
+        /// Where the page goes
+        #[arg(long, value_name = "FILE", default_value = "report.html")]
+        html: PathBuf,
+    },
     /// One scenario against all peers that are there, in alternating order, as ratios
     Compare {
         /// Which; its flags are those of the command of this name
@@ -76,6 +104,9 @@ pub(crate) enum Command {
         crowd: Crowd,
         #[command(flatten)]
         relay: RelayArgs,
+        /// fanout: who listen
+        #[arg(long, default_value_t = 1_000)]
+        receivers: u32,
     },
     /// The gate's form: idle and relay against the floor, with bounds on bytes, enters and faults
     Guard {
@@ -102,6 +133,8 @@ pub(crate) enum Which {
     Connect,
     Idle,
     Relay,
+    Fanout,
+    Storm,
 }
 
 #[derive(Args)]
@@ -165,7 +198,39 @@ pub(crate) struct RelayArgs {
     random: bool,
 }
 
+#[derive(Args)]
+pub(crate) struct FanoutArgs {
+    /// Who listen
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    receivers: u32,
+    /// Messages to all on their way
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    outstanding: u32,
+    /// Content of a message, bytes; at least 16
+    #[arg(long, default_value_t = 64)]
+    content: usize,
+    /// Deliveries of the run; the first tenth warms up
+    #[arg(long, default_value_t = 200_000)]
+    messages: u64,
+}
+
+impl FanoutArgs {
+    pub(crate) fn scenario(&self) -> Scenario {
+        fanout_of(self.receivers, self.outstanding, self.content, self.messages)
+    }
+}
+
+fn fanout_of(receivers: u32, outstanding: u32, content_bytes: usize, messages: u64) -> Scenario {
+    let words = u32::try_from(messages / u64::from(receivers)).unwrap_or(u32::MAX).max(1);
+    Scenario::Fanout(fanout::Shape { receivers, outstanding, content_bytes, words })
+}
+
 impl RelayArgs {
+    /// The same numbers, for a fan-out.
+    pub(crate) fn fanout(&self, receivers: u32) -> Scenario {
+        fanout_of(receivers.max(1), self.outstanding, self.content, self.messages)
+    }
+
     pub(crate) fn scenario(&self) -> Scenario {
         Scenario::Relay(Shape {
             form: if self.plain { Form::Plain } else { Form::Full },
@@ -180,14 +245,16 @@ impl RelayArgs {
 }
 
 impl Crowd {
-    pub(crate) fn scenario(&self, which: Which, relay: Option<&RelayArgs>) -> Scenario {
-        match (which, relay) {
-            (Which::Relay, Some(relay)) => relay.scenario(),
-            (Which::Connect, _) => {
-                Scenario::Connect { raw: self.raw, connections: self.connections }
-            }
-            _ => Scenario::Idle { connections: self.connections },
-        }
+    pub(crate) fn connect(&self) -> Scenario {
+        Scenario::Connect { raw: self.raw, connections: self.connections }
+    }
+
+    pub(crate) fn idle(&self) -> Scenario {
+        Scenario::Idle { connections: self.connections }
+    }
+
+    pub(crate) fn storm(&self) -> Scenario {
+        Scenario::Storm { connections: self.connections }
     }
 }
 

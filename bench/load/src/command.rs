@@ -1,5 +1,7 @@
 //! What each command does: pins the generator, runs, prints, writes, and tells the outcome.
 
+use std::path::Path;
+
 use anyhow::Context;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -22,15 +24,27 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Floor { listen } => floor::serve(*listen),
         Command::Connect { common, peer, crowd } => {
-            one(&crowd.scenario(Which::Connect, None), &peer.peer, common, cores)
+            one(&crowd.connect(), &peer.peer, common, cores)
         }
-        Command::Idle { common, peer, crowd } => {
-            one(&crowd.scenario(Which::Idle, None), &peer.peer, common, cores)
-        }
+        Command::Idle { common, peer, crowd } => one(&crowd.idle(), &peer.peer, common, cores),
         Command::Relay { common, peer, relay } => one(&relay.scenario(), &peer.peer, common, cores),
-        Command::Compare { scenario, peers, rounds, common, crowd, relay } => {
+        Command::Fanout { common, peer, fanout } => {
+            one(&fanout.scenario(), &peer.peer, common, cores)
+        }
+        Command::Storm { common, peer, crowd } => one(&crowd.storm(), &peer.peer, common, cores),
+        Command::Report { first, second, html } => {
+            page(first, second.as_deref(), html)?;
+            Ok(Outcome::Good)
+        }
+        Command::Compare { scenario, peers, rounds, common, crowd, relay, receivers } => {
             pin(common.generator_core)?;
-            let scenario = crowd.scenario(*scenario, Some(relay));
+            let scenario = match scenario {
+                Which::Connect => crowd.connect(),
+                Which::Idle => crowd.idle(),
+                Which::Storm => crowd.storm(),
+                Which::Relay => relay.scenario(),
+                Which::Fanout => relay.fanout(*receivers),
+            };
             let found = compare_all(&scenario, peers, *rounds, common, cores)?;
             terminal::tell(&found.text());
             if let Some(path) = &common.json {
@@ -62,6 +76,13 @@ fn one(scenario: &Scenario, peer: &str, common: &Common, cores: usize) -> anyhow
         report::write_json(path, &run)?;
     }
     Ok(outcome(&run))
+}
+
+fn page(first: &Path, second: Option<&Path>, html: &Path) -> anyhow::Result<()> {
+    let first = report::read_json(first)?;
+    let second = second.map(report::read_json).transpose()?;
+    let page = report::html::page(&first, second.as_ref());
+    std::fs::write(html, page).with_context(|| format!("cannot write {}", html.display()))
 }
 
 fn pin(core: usize) -> anyhow::Result<()> {

@@ -235,6 +235,12 @@ impl Fleet {
         dialect.message(from, to, content, &mut self.outgoing(from).out);
     }
 
+    /// The same to everybody else; false if the protocol knows no such thing.
+    pub(crate) fn broadcast(&mut self, from: u32, content: &[u8]) -> bool {
+        let dialect = Rc::clone(&self.dialect);
+        dialect.broadcast(content, &mut self.outgoing(from).out)
+    }
+
     /// Asks the server for a sign of life.
     pub(crate) fn ping(&mut self, client: u32) {
         let dialect = Rc::clone(&self.dialect);

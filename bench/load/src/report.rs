@@ -1,11 +1,14 @@
 //! What a run found, as JSON and as text. Fields are only added, never renamed: others read them.
 
+pub(crate) mod html;
+
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::compare::Comparison;
 use crate::ledger::Faults;
 use crate::measure::Environment;
 
@@ -133,4 +136,34 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What a file of JSON holds: one run, several, or a comparison with its runs.
+pub(crate) struct Report {
+    /// The ratios.
+    pub(crate) comparison: Option<Comparison>,
+    /// All runs.
+    pub(crate) runs: Vec<Run>,
+}
+
+/// Reads what a command wrote by `--json`.
+///
+/// # Errors
+/// When it is not such a file.
+pub(crate) fn read_json(path: &Path) -> anyhow::Result<Report> {
+    let what = || format!("{} is no report of ringpost-bench", path.display());
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let value: serde_json::Value = serde_json::from_str(&text).with_context(what)?;
+    if value.get("ratios").is_some() {
+        let mut comparison: Comparison = serde_json::from_value(value).with_context(what)?;
+        let runs = std::mem::take(&mut comparison.runs);
+        return Ok(Report { comparison: Some(comparison), runs });
+    }
+    let runs = if value.is_array() {
+        serde_json::from_value(value).with_context(what)?
+    } else {
+        vec![serde_json::from_value(value).with_context(what)?]
+    };
+    Ok(Report { comparison: None, runs })
 }

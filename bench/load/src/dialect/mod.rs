@@ -66,6 +66,11 @@ pub(crate) trait Dialect {
     /// Writes a message.
     fn message(&self, from: u32, to: u32, content: &[u8], out: &mut BytesMut);
 
+    /// Writes a message to everybody else; false if the protocol knows none.
+    fn broadcast(&self, _content: &[u8], _out: &mut BytesMut) -> bool {
+        false
+    }
+
     /// Acknowledges up to this number, after all that one read brought.
     fn acknowledge(&self, _ack: u64, _out: &mut BytesMut) {}
 

@@ -96,6 +96,11 @@ impl Dialect for Raw {
         put(to, content, out);
     }
 
+    fn broadcast(&self, content: &[u8], out: &mut BytesMut) -> bool {
+        put(to::ALL, content, out);
+        true
+    }
+
     fn ping(&self, out: &mut BytesMut) {
         put(to::ECHO, &[], out);
     }

@@ -71,6 +71,11 @@ impl Dialect for WebSocket {
         put(BINARY, to, content, out);
     }
 
+    fn broadcast(&self, content: &[u8], out: &mut BytesMut) -> bool {
+        put(BINARY, to::ALL, content, out);
+        true
+    }
+
     fn ping(&self, out: &mut BytesMut) {
         head(PING, 0, out);
     }

@@ -1,7 +1,7 @@
 //! A scenario with its numbers, as chosen on the command line: what `compare` repeats.
 
 use super::relay::Shape;
-use super::{connect, idle, relay};
+use super::{connect, fanout, idle, relay, storm};
 use crate::peer::Setting;
 use crate::report::Run;
 
@@ -32,6 +32,13 @@ pub(crate) enum Scenario {
     },
     /// Messages from one to one.
     Relay(Shape),
+    /// Messages from one to all.
+    Fanout(fanout::Shape),
+    /// Everybody comes back at once.
+    Storm {
+        /// How many.
+        connections: u32,
+    },
 }
 
 impl Scenario {
@@ -42,6 +49,8 @@ impl Scenario {
             Self::Connect { raw: false, .. } => "connect",
             Self::Idle { .. } => "idle",
             Self::Relay(shape) => shape.name(),
+            Self::Fanout(_) => "fanout",
+            Self::Storm { .. } => "storm",
         }
     }
 
@@ -53,7 +62,7 @@ impl Scenario {
                 more_is_better: false,
                 of: |run| run.user_bytes_per_connection,
             },
-            Self::Connect { .. } | Self::Relay(_) => Metric {
+            _ => Metric {
                 name: "messages_per_server_cpu_second",
                 more_is_better: true,
                 of: |run| run.messages_per_server_cpu_second,
@@ -75,6 +84,11 @@ impl Scenario {
                 idle::run(peer, &Setting { clients: *connections, ..setting.clone() })
             }
             Self::Relay(shape) => relay::run(peer, setting, shape, cores),
+            Self::Fanout(shape) => fanout::run(peer, setting, shape, cores),
+            Self::Storm { connections } => {
+                let setting = Setting { clients: *connections, ..setting.clone() };
+                storm::run(peer, &setting, cores)
+            }
         }
     }
 }

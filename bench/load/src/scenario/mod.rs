@@ -3,8 +3,10 @@
 
 mod chosen;
 pub(crate) mod connect;
+pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod relay;
+pub(crate) mod storm;
 
 use std::fs;
 use std::ops::Range;
