@@ -1,13 +1,14 @@
 //! Sans-IO connections of the edge: bytes, events and `now` in; bytes, effects and deadlines out.
 //!
-//! Owns what happens on a connection between the first byte and the shard. Does not own sockets,
-//! rings, clocks or threads: a driver does, and the tests are one.
+//! Owns what happens on a connection between the first byte and the shard, and the order of a
+//! worker's turn. Does not own sockets, rings, clocks or threads: it is given them.
 #![forbid(unsafe_code)]
 
 pub mod config;
 pub mod connection;
 mod connections;
 pub mod counters;
+pub mod driver;
 mod encode;
 pub mod http;
 pub mod idle;
@@ -23,6 +24,7 @@ pub mod websocket;
 pub mod worker;
 
 pub use config::ConnectionConfig;
+pub use driver::Driver;
 pub use ledger::Ledger;
 pub use letter::Letter;
 pub use outgoing::Outgoing;

@@ -35,6 +35,11 @@ impl Outgoing {
         self.lines.iter().all(VecDeque::is_empty)
     }
 
+    /// Letters that wait, for all peers together.
+    pub fn len(&self) -> usize {
+        self.lines.iter().map(VecDeque::len).sum()
+    }
+
     /// Hands letters over as far as there is room. `try_post` answers whether the peer must be
     /// woken, or gives the letter back; `wake` is called at most once for each peer.
     pub fn deliver(

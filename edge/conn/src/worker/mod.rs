@@ -7,7 +7,7 @@
 //!                                    +---- connections <---+
 //! ```
 //!
-//! A driver (io_uring today) calls, in each turn: [`Worker::letter`] for each letter,
+//! The [driver](crate::driver) calls, in each turn: [`Worker::letter`] for each letter,
 //! [`Worker::complete`] for each completion, [`Worker::end_turn`]; then it carries out
 //! [`Worker::operations`] and [`Worker::outputs`] in order, and sleeps until
 //! [`Worker::next_deadline`].

@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 
 use anyhow::anyhow;
 use ringpost_conn::http::Origins;
-use ringpost_conn::{ConnectionConfig, Letter, Worker};
+use ringpost_conn::{ConnectionConfig, Driver, Letter, Worker};
 use ringpost_journal::JournalHandle;
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::{Event, Homes, Shard, ShardConfig};
 
 use super::control::{Registrations, Workers};
-use super::driver::{Clock, Command, Driver, Neighbours, Pending};
+use super::driver::{Clock, Command, Others, Published, Threads, WorkerLoop};
 use super::mailbox::{Inbox, Mailbox};
 use super::sources::{StorageSource, WorkerCells, WorkerSource};
 use super::storage::Storage;
@@ -50,7 +50,8 @@ struct Waiting {
 /// What a waiting worker is given to run.
 struct Start {
     worker: Worker,
-    neighbours: Neighbours,
+    others: Others,
+    handles: Vec<RingHandle>,
     clock: Clock,
     cells: Arc<Mutex<WorkerCells>>,
 }
@@ -192,9 +193,11 @@ fn run_worker(
     let (mailbox, inbox): (Mailbox, Inbox) = Mailbox::new(waker);
     let _ = opened.send(Ok((rings.handle(), mailbox, rings.slots())));
     // The owner gives up the start by dropping its side.
-    let Ok(Start { worker, neighbours, clock, cells }) = started.recv() else { return };
-    let pending = Pending::new(neighbours.mailboxes.len());
-    Driver { worker, rings, inbox, commands, neighbours, clock, cells, pending }.run();
+    let Ok(Start { worker, others, handles, clock, cells }) = started.recv() else { return };
+    let driver = Driver::new(worker, rings, handles, inbox.sleep);
+    let threads = Threads { letters: inbox.letters, others };
+    let published = Published::default();
+    WorkerLoop { driver, threads, commands, clock, cells, published }.run();
 }
 
 /// Pins the calling thread to the `number`th core that the process may use. A refusal costs speed,
@@ -242,9 +245,8 @@ impl Common<'_> {
         for (number, waits) in (0..).zip(waiting) {
             let cells = Arc::new(Mutex::new(WorkerCells::default()));
             all_cells.push(Arc::clone(&cells));
-            let neighbours = Neighbours {
+            let others = Others {
                 mailboxes: mailboxes.to_vec(),
-                handles: handles.clone(),
                 journal: self.journal.clone(),
                 store: self.storage.threads.handle(),
                 tokens: Arc::clone(&self.tokens),
@@ -252,7 +254,8 @@ impl Common<'_> {
                 registrations: Arc::clone(self.registrations),
             };
             let worker = self.worker(WorkerId(number), waits.slots);
-            let start = Start { worker, neighbours, clock: self.clock, cells };
+            let (handles, clock) = (handles.clone(), self.clock);
+            let start = Start { worker, others, handles, clock, cells };
             // The thread waits for it.
             let _ = waits.start.send(start);
             let position = self.storage.store.applied();

@@ -1,0 +1,280 @@
+//! The driver of one worker: letters and completions in, operations and outputs out, sleep.
+//!
+//! ```text
+//!   +-> letters -> end of turn -> outputs to the neighbours -> operations to the ring --+
+//!   |                                                                                   |
+//!   +-- completions <- submit and wait (sleeps only after a second look) <--------------+
+//! ```
+//! Owns what did not fit into a queue of a neighbour yet, and the order of a turn. Is given the
+//! rings, the time and the neighbours: the server's are io_uring, clocks and threads, the
+//! simulator's are none of these, and both run this code. Holds no rule of the protocol or the
+//! domain.
+//!
+//! A whole turn is [`Driver::turn`], [`Driver::rest`], [`Driver::enter`], [`Driver::awake`].
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringpost_ring::{Rings, SleepFlag, Wait};
+use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
+use ringpost_shard::record::SharedRecord;
+use ringpost_shard::{Effect, Event};
+
+use crate::letter::{CredentialRefused, Letter};
+use crate::outgoing::Outgoing;
+use crate::output::{Operation, Output};
+use crate::worker::Worker;
+
+/// Letters taken in one turn: the ring must not wait for a flood of them.
+const LETTERS_PER_TURN_MAX: usize = 1_024;
+
+/// Records handed to the journal as one batch.
+const BATCH_RECORDS_MAX: usize = 4_096;
+
+/// A journal without room is asked again after this.
+const JOURNAL_RETRY: Duration = Duration::from_millis(2);
+
+/// A record, and the workers that are handed it when it is durable, as a bit for each.
+pub type Committed = (SharedRecord, u64);
+
+/// Everything beside a worker. Nothing here waits.
+pub trait Neighbours {
+    /// The next letter in the worker's mailbox.
+    fn next_letter(&mut self) -> Option<Letter>;
+
+    /// Whether a letter is there.
+    fn has_letters(&self) -> bool;
+
+    /// Puts a letter into a peer's mailbox; `Ok(true)`: the peer sleeps and must be woken.
+    ///
+    /// # Errors
+    /// Gives the letter back if there is no room.
+    fn try_post(&mut self, to: WorkerId, letter: Letter) -> Result<bool, Letter>;
+
+    /// Hands records to the journal: all of them in order, or none.
+    ///
+    /// # Errors
+    /// If there is no room for them, or the journal has ended.
+    fn try_commit(&mut self, records: Vec<Committed>) -> Result<(), CommitRefused>;
+
+    /// Asks the store: `Load`, `LookUpAccepted` or `ReadMessages`, answered by a letter; or at
+    /// once, by `StoreUnavailable`, if the store does not take the question.
+    fn read(&mut self, from: WorkerId, question: Effect) -> Option<Event<'static>>;
+
+    /// Has a token checked, answered by a letter.
+    ///
+    /// # Errors
+    /// Why it is not checked at all.
+    fn try_verify(
+        &mut self,
+        from: WorkerId,
+        connection: ConnectionKey,
+        token: String,
+    ) -> Result<(), CredentialRefused>;
+
+    /// Answers a registration.
+    fn user_created(&mut self, ticket: u64, created: bool);
+
+    /// Hands an HTTP connection to REST, with what was read of it already.
+    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>);
+}
+
+/// Why the journal took nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommitRefused {
+    /// There is no room now.
+    NoRoom,
+    /// It has ended: nothing will be durable any more.
+    Ended,
+}
+
+/// One worker with its rings, and what waits for room in a queue of a neighbour.
+pub struct Driver<R: Rings> {
+    worker: Worker,
+    rings: R,
+    handles: Vec<R::Handle>,
+    sleep: Arc<SleepFlag>,
+    commits: VecDeque<SharedRecord>,
+    letters: Outgoing,
+    journal_failed: bool,
+}
+
+impl<R: Rings> Driver<R> {
+    /// A driver that has nothing to do. `handles` has the rings of all workers by their number;
+    /// `sleep` is what those look at who put letters into the worker's mailbox.
+    pub fn new(worker: Worker, rings: R, handles: Vec<R::Handle>, sleep: Arc<SleepFlag>) -> Self {
+        let letters = Outgoing::new(handles.len());
+        let commits = VecDeque::new();
+        Self { worker, rings, handles, sleep, commits, letters, journal_failed: false }
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Its rings.
+    pub fn rings(&self) -> &R {
+        &self.rings
+    }
+
+    /// Its rings, to listen with them.
+    pub fn rings_mut(&mut self) -> &mut R {
+        &mut self.rings
+    }
+
+    /// Whether nothing waits for room with a neighbour.
+    pub fn is_settled(&self) -> bool {
+        self.commits.is_empty() && self.letters.is_empty()
+    }
+
+    /// Records and letters that wait for room.
+    pub fn waiting(&self) -> usize {
+        self.commits.len() + self.letters.len()
+    }
+
+    /// Takes letters, ends the turn and carries out what it asks for; operations are queued.
+    /// Answers whether the ring was given any.
+    pub fn turn(&mut self, now: Now, neighbours: &mut impl Neighbours) -> bool {
+        for _ in 0..LETTERS_PER_TURN_MAX {
+            let Some(letter) = neighbours.next_letter() else { break };
+            self.worker.letter(letter, now);
+        }
+        self.worker.end_turn(now);
+        self.carry_out(now, neighbours)
+    }
+
+    /// How long the ring may sleep: not at all while letters wait; the second look comes after
+    /// the announcement, so that no pusher is missed. `others` is what else wakes the caller.
+    pub fn rest(
+        &mut self,
+        now: Now,
+        neighbours: &impl Neighbours,
+        others: Option<Duration>,
+    ) -> Wait {
+        self.sleep.announce();
+        if neighbours.has_letters() {
+            self.sleep.awake();
+            return Wait::POLL;
+        }
+        match self.next_turn_within(now).into_iter().chain(others).min() {
+            None => Wait::FOREVER,
+            Some(Duration::ZERO) => Wait::POLL,
+            Some(time) => Wait::at_most(time),
+        }
+    }
+
+    /// When the next turn is due although nothing happens; `None`: when something does.
+    pub fn next_turn_within(&self, now: Now) -> Option<Duration> {
+        let deadline = self.worker.next_deadline().map(|at| at.saturating_sub(now.mono));
+        let retry = (!self.is_settled()).then_some(JOURNAL_RETRY);
+        deadline.into_iter().chain(retry).min()
+    }
+
+    /// Submits what was queued, sleeps as `wait` allows, and takes completions. Answers whether
+    /// there was any. The clock is read after the sleep.
+    pub fn enter(&mut self, wait: Wait, clock: impl Fn() -> Now) -> bool {
+        let worker = &mut self.worker;
+        let mut time = None;
+        self.rings.submit_and_wait(wait, |completion| {
+            let now = *time.get_or_insert_with(&clock);
+            worker.complete_clocked(completion, now, || clock().mono);
+        });
+        time.is_some()
+    }
+
+    /// The sleep is over: who puts letters into the mailbox need not wake the worker.
+    pub fn awake(&self) {
+        self.sleep.awake();
+    }
+
+    fn carry_out(&mut self, now: Now, neighbours: &mut impl Neighbours) -> bool {
+        loop {
+            let outputs: Vec<Output> = self.worker.outputs().collect();
+            let is_last = outputs.is_empty();
+            for output in outputs {
+                self.output(output, now, neighbours);
+            }
+            if is_last && !self.commit(now, neighbours) {
+                break;
+            }
+            // What was refused at once has become letters to ourselves: end the turn again.
+            self.worker.end_turn(now);
+        }
+        self.deliver(neighbours);
+        let mut queued = false;
+        for operation in self.worker.operations() {
+            Operation::submit(operation, &mut self.rings, &self.handles);
+            queued = true;
+        }
+        queued
+    }
+
+    fn output(&mut self, output: Output, now: Now, neighbours: &mut impl Neighbours) {
+        let from = self.worker.id();
+        match output {
+            Output::Tier(Effect::Commit { record }) => self.commits.push_back(record),
+            Output::Tier(Effect::UserCreated { ticket, created }) => {
+                neighbours.user_created(ticket, created);
+            }
+            Output::Tier(question) => {
+                if let Some(unavailable) = neighbours.read(from, question) {
+                    self.worker.letter(Letter::Event(unavailable), now);
+                }
+            }
+            Output::Mail { to, mail } => self.letters.push(to, Letter::Mail { from, mail }),
+            Output::Arriving { to, arriving } => self.letters.push(to, Letter::Arriving(arriving)),
+            Output::MoveFailed { to, token } => {
+                self.letters.push(to, Letter::MoveFailed { token });
+            }
+            Output::Verify { connection, token } => {
+                if let Err(reason) = neighbours.try_verify(from, connection, token) {
+                    self.worker.letter(Letter::Verified { connection, answer: Err(reason) }, now);
+                }
+            }
+            Output::HandOver { fd, read, address } => neighbours.hand_over(fd, read, address),
+        }
+    }
+
+    /// Hands letters to the peers: one wake for each peer that sleeps, by its ring.
+    fn deliver(&mut self, neighbours: &mut impl Neighbours) {
+        let Self { letters, rings, handles, .. } = self;
+        letters.deliver(
+            |peer, letter| neighbours.try_post(peer, letter),
+            |peer| rings.wake(&handles[usize::from(peer.0)]),
+        );
+    }
+
+    /// Hands records to the journal, in order, as far as it has room; the rest waits, bounded by
+    /// what the shard lets be in flight. Answers whether the worker was told that the journal has
+    /// ended.
+    fn commit(&mut self, now: Now, neighbours: &mut impl Neighbours) -> bool {
+        let had_failed = self.journal_failed;
+        while !self.commits.is_empty() && !self.journal_failed {
+            let count = self.commits.len().min(BATCH_RECORDS_MAX);
+            let batch = self.commits.iter().take(count);
+            let batch = batch.map(|record| (Arc::clone(record), self.touch(record))).collect();
+            match neighbours.try_commit(batch) {
+                Ok(()) => drop(self.commits.drain(..count)),
+                Err(CommitRefused::Ended) => {
+                    self.journal_failed = true;
+                    self.worker.letter(Letter::Event(Event::JournalFailed), now);
+                }
+                Err(CommitRefused::NoRoom) => return false,
+            }
+        }
+        if self.journal_failed {
+            // Their outcome was told by `JournalFailed`.
+            self.commits.clear();
+        }
+        self.journal_failed != had_failed
+    }
+
+    fn touch(&self, record: &SharedRecord) -> u64 {
+        let homes = record.head.touches();
+        homes.iter().fold(0, |touch, &user| touch | 1 << self.worker.home(user).0)
+    }
+}
