@@ -84,7 +84,7 @@ fn a_token_that_nobody_checks_holds_no_connection_open() {
     // The answer comes when nobody waits for it any more.
     world.checks_held = false;
     world.settle();
-    assert_eq!(world.drivers[0].worker.shard().gauges().sessions, 0);
+    assert_eq!(world.drivers[0].worker().shard().gauges().sessions, 0);
     world.clients[client].hang_up();
     world.pass(config().close_deadline);
     world.check_nothing_is_left();
@@ -129,7 +129,7 @@ fn a_half_open_connection_costs_nothing_after_two_intervals() {
         let client = world.sign_in(1, user, 1);
         world.clients[client].read_bytes = 0;
         world.pass(config().ping_interval * 2 + TICK);
-        assert_eq!(world.drivers[0].worker.shard().gauges().sessions, 0, "the session is over");
+        assert_eq!(world.drivers[0].worker().shard().gauges().sessions, 0, "the session is over");
         world.pass(config().close_deadline + TICK);
         world.check_nothing_is_left();
     }
@@ -175,7 +175,7 @@ fn a_closed_client_that_does_not_close_is_dropped_at_the_close_deadline() {
     world.say(client, &Command::Bye);
     world.settle();
     assert_eq!(world.clients[client].close_code(), Some(CloseCode::Normal));
-    assert_eq!(world.drivers[0].worker.gauges().open, 1, "the client has not closed yet");
+    assert_eq!(world.drivers[0].worker().gauges().open, 1, "the client has not closed yet");
     world.pass(config().close_deadline + TICK);
     world.check_nothing_is_left();
 }
@@ -206,7 +206,7 @@ fn a_reader_without_progress_is_dropped_and_one_with_a_little_is_not() {
         }
         world.pass(TICK);
         assert_eq!(world.counters(0).closed.count(CloseCode::NoProgress), 1, "seed {seed}");
-        assert_eq!(world.drivers[0].worker.shard().gauges().sessions, 2, "seed {seed}");
+        assert_eq!(world.drivers[0].worker().shard().gauges().sessions, 2, "seed {seed}");
         world.clients[slow].read_on();
         world.settle();
         let seen = world.clients[slow].take().into_iter();

@@ -37,7 +37,7 @@ fn the_connection_accepted_later_wins_in_either_order_of_signing_in() {
         world.say(later, &Command::Ping { nonce: 3 });
         world.settle();
         assert!(world.clients[later].take().contains(&Event::Pong { nonce: 3 }));
-        assert_eq!(world.drivers[2].worker.shard().gauges().sessions, 1);
+        assert_eq!(world.drivers[2].worker().shard().gauges().sessions, 1);
     }
 }
 

@@ -15,8 +15,8 @@ use crate::world::World;
 const SEEDS: u64 = 15;
 
 fn drain(world: &mut World) {
-    for driver in &mut world.drivers {
-        driver.mailbox.push_back(Letter::Drain);
+    for mailbox in &mut world.mailboxes {
+        mailbox.letters.push_back(Letter::Drain);
     }
     world.settle();
 }
@@ -28,7 +28,7 @@ fn deadline() -> Duration {
 
 fn check_drained(world: &World) {
     world.check_nothing_is_left();
-    assert!(world.drivers.iter().all(|driver| driver.worker.is_drained()));
+    assert!(world.drivers.iter().all(|driver| driver.worker().is_drained()));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_drain_ends_as_soon_as_the_last_client_has_left() {
     let user = world.user_at(0, 0);
     let client = world.sign_in(1, user, 1);
     drain(&mut world);
-    assert!(!world.drivers[0].worker.is_drained());
+    assert!(!world.drivers[0].worker().is_drained());
     world.clients[client].hang_up();
     world.settle();
     check_drained(&world);
@@ -111,12 +111,12 @@ fn a_connection_that_comes_home_after_the_drain_is_sent_away() {
     for seed in 0..SEEDS {
         let mut world = World::new(2, seed);
         let user = world.user_at(1, 0);
-        world.drivers[1].letters_held = true;
+        world.mailboxes[1].held = true;
         let client = world.greet(0, user, 1);
         world.settle();
-        world.drivers[1].mailbox.push_front(Letter::Drain);
-        world.drivers[0].mailbox.push_back(Letter::Drain);
-        world.drivers[1].letters_held = false;
+        world.mailboxes[1].letters.push_front(Letter::Drain);
+        world.mailboxes[0].letters.push_back(Letter::Drain);
+        world.mailboxes[1].held = false;
         world.settle();
         assert_eq!(world.clients[client].close_code(), Some(CloseCode::GoingAway), "seed {seed}");
         world.clients[client].hang_up();

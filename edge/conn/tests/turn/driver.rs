@@ -1,17 +1,20 @@
-//! One worker with its ring and its mailbox, driven as the server's driver does it, step by step.
+//! One worker with its ring, driven as the server drives it: by the product's own driver, whose
+//! neighbours are here mailboxes in memory, the journal of the test, and lists that a test looks at.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringpost_conn::{Letter, Operation, Outgoing, Output, Worker};
-use ringpost_ring::Rings;
-use ringpost_ring::Wait;
+use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
+use ringpost_conn::letter::CredentialRefused;
+use ringpost_conn::{Letter, Worker};
 use ringpost_ring::fake::{FakeHandle, FakeRing};
-use ringpost_shard::Effect;
-use ringpost_shard::event::{ConnectionKey, Now};
+use ringpost_ring::{Rings, SleepFlag, Wait};
+use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
+use ringpost_shard::{Effect, Event};
 
 use crate::journal::Journal;
 
@@ -22,18 +25,25 @@ pub(crate) struct HandedOver {
     pub(crate) address: Option<IpAddr>,
 }
 
-pub(crate) struct Driver {
-    pub(crate) worker: Worker,
-    pub(crate) rings: FakeRing,
-    /// What other threads said and the worker has not taken.
-    pub(crate) mailbox: VecDeque<Letter>,
-    /// Letters that the mailbox holds; above it a peer keeps its own.
+/// What other threads said to a worker and it has not taken.
+pub(crate) struct Mailbox {
+    pub(crate) letters: VecDeque<Letter>,
+    /// Letters that it holds; above it a peer keeps its own.
     pub(crate) letters_max: usize,
-    /// The mailbox is not read while this is set.
-    pub(crate) letters_held: bool,
+    /// It is not read while this is set.
+    pub(crate) held: bool,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> Self {
+        Self { letters: VecDeque::new(), letters_max: usize::MAX, held: false }
+    }
+}
+
+pub(crate) struct Driver {
+    inner: ringpost_conn::Driver<FakeRing>,
     /// The ring is not entered while this is set.
     pub(crate) ring_held: bool,
-    pub(crate) outgoing: Outgoing,
     pub(crate) handed_over: Vec<HandedOver>,
     /// What each reading of the clock within a batch adds to the time.
     pub(crate) tick: Duration,
@@ -42,67 +52,120 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(worker: Worker, rings: FakeRing, workers: usize) -> Self {
+    pub(crate) fn new(worker: Worker, ring: FakeRing, rings: Vec<FakeHandle>) -> Self {
+        let sleep = Arc::new(SleepFlag::new());
         Self {
-            worker,
-            rings,
-            mailbox: VecDeque::new(),
-            letters_max: usize::MAX,
-            letters_held: false,
+            inner: ringpost_conn::Driver::new(worker, ring, rings, sleep),
             ring_held: false,
-            outgoing: Outgoing::new(workers),
             handed_over: Vec::new(),
             tick: Duration::ZERO,
             checks: VecDeque::new(),
         }
     }
 
-    /// One turn up to the ring; whether there was anything to do.
-    pub(crate) fn turn(&mut self, now: Now, journal: &mut Journal, rings: &[FakeHandle]) -> bool {
-        let mut busy = false;
-        while let Some(letter) = (!self.letters_held).then(|| self.mailbox.pop_front()).flatten() {
-            self.worker.letter(letter, now);
-            busy = true;
-        }
-        self.worker.end_turn(now);
-        let outputs: Vec<Output> = self.worker.outputs().collect();
-        for output in outputs {
-            self.output(output, journal);
-            busy = true;
-        }
-        for operation in self.worker.operations() {
-            Operation::submit(operation, &mut self.rings, rings);
-            busy = true;
-        }
-        if !self.ring_held {
-            let (worker, tick, readings) = (&mut self.worker, self.tick, Cell::new(0));
-            self.rings.submit_and_wait(Wait::POLL, |completion| {
-                worker.complete_clocked(completion, now, || {
-                    readings.set(readings.get() + 1);
-                    now.mono + tick * readings.get()
-                });
-                busy = true;
-            });
-        }
-        busy
+    pub(crate) fn worker(&self) -> &Worker {
+        self.inner.worker()
     }
 
-    fn output(&mut self, output: Output, journal: &mut Journal) {
-        let from = self.worker.id();
-        match output {
-            Output::Tier(Effect::Commit { record }) => journal.commit(record),
-            Output::Tier(read) => journal.read(from, read),
-            Output::Mail { to, mail } => self.outgoing.push(to, Letter::Mail { from, mail }),
-            Output::Arriving { to, arriving } => {
-                self.outgoing.push(to, Letter::Arriving(arriving));
-            }
-            Output::MoveFailed { to, token } => {
-                self.outgoing.push(to, Letter::MoveFailed { token });
-            }
-            Output::Verify { connection, token } => self.checks.push_back((connection, token)),
-            Output::HandOver { fd, read, address } => {
-                self.handed_over.push(HandedOver { fd, read, address });
-            }
+    pub(crate) fn rings(&self) -> &impl Rings {
+        self.inner.rings()
+    }
+
+    /// Whether nothing waits for room in a peer's mailbox or the journal.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.inner.is_settled()
+    }
+
+    /// One turn up to the ring; whether there was anything to do.
+    pub(crate) fn turn(
+        &mut self,
+        now: Now,
+        journal: &mut Journal,
+        mailboxes: &mut [Mailbox],
+    ) -> bool {
+        let own = usize::from(self.inner.worker().id().0);
+        let (handed_over, checks) = (&mut self.handed_over, &mut self.checks);
+        let mut desk = Desk { own, journal, mailboxes, handed_over, checks, is_busy: false };
+        let queued = self.inner.turn(now, &mut desk);
+        let is_busy = queued || desk.is_busy;
+        if self.ring_held {
+            return is_busy;
         }
+        let (tick, readings) = (self.tick, Cell::new(0));
+        let completed = self.inner.enter(Wait::POLL, || {
+            let mono = now.mono + tick * readings.get();
+            readings.set(readings.get() + 1);
+            Now { mono, ..now }
+        });
+        is_busy || completed
+    }
+}
+
+/// What a worker reaches in one turn.
+struct Desk<'a> {
+    own: usize,
+    journal: &'a mut Journal,
+    mailboxes: &'a mut [Mailbox],
+    handed_over: &'a mut Vec<HandedOver>,
+    checks: &'a mut VecDeque<(ConnectionKey, String)>,
+    is_busy: bool,
+}
+
+impl Neighbours for Desk<'_> {
+    fn next_letter(&mut self) -> Option<Letter> {
+        let mailbox = &mut self.mailboxes[self.own];
+        let letter = if mailbox.held { None } else { mailbox.letters.pop_front() };
+        self.is_busy |= letter.is_some();
+        letter
+    }
+
+    fn has_letters(&self) -> bool {
+        let mailbox = &self.mailboxes[self.own];
+        !mailbox.held && !mailbox.letters.is_empty()
+    }
+
+    fn try_post(&mut self, to: WorkerId, letter: Letter) -> Result<bool, Letter> {
+        let mailbox = &mut self.mailboxes[usize::from(to.0)];
+        if mailbox.letters.len() >= mailbox.letters_max {
+            return Err(letter);
+        }
+        mailbox.letters.push_back(letter);
+        self.is_busy = true;
+        // Nobody sleeps here: every round asks everybody.
+        Ok(false)
+    }
+
+    fn try_commit(&mut self, records: Vec<Committed>) -> Result<(), CommitRefused> {
+        self.is_busy = true;
+        for (record, _) in records {
+            self.journal.commit(record);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, from: WorkerId, question: Effect) -> Option<Event<'static>> {
+        self.is_busy = true;
+        self.journal.read(from, question);
+        None
+    }
+
+    fn try_verify(
+        &mut self,
+        _from: WorkerId,
+        connection: ConnectionKey,
+        token: String,
+    ) -> Result<(), CredentialRefused> {
+        self.is_busy = true;
+        self.checks.push_back((connection, token));
+        Ok(())
+    }
+
+    fn user_created(&mut self, ticket: u64, _created: bool) {
+        unreachable!("nobody registers here, but {ticket} is answered");
+    }
+
+    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>) {
+        self.is_busy = true;
+        self.handed_over.push(HandedOver { fd, read, address });
     }
 }

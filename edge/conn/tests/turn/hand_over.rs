@@ -72,9 +72,9 @@ fn a_drain_in_the_middle_leaves_nothing_behind() {
             for _ in 0..rounds {
                 world.round();
             }
-            world.drivers[0].mailbox.push_back(Letter::Drain);
+            world.mailboxes[0].letters.push_back(Letter::Drain);
             world.settle();
-            assert!(world.drivers[0].worker.is_drained(), "seed {seed}, round {rounds}");
+            assert!(world.drivers[0].worker().is_drained(), "seed {seed}, round {rounds}");
             world.pass(ringpost_conn::ConnectionConfig::default().drain_deadline);
             world.check_nothing_is_left();
         }

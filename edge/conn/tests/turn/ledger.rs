@@ -9,7 +9,7 @@ use crate::world::World;
 const SEEDS: u64 = 10;
 
 fn input_bytes(world: &World) -> usize {
-    world.drivers.iter().map(|driver| driver.worker.gauges().input_bytes).sum()
+    world.drivers.iter().map(|driver| driver.worker().gauges().input_bytes).sum()
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn half_a_message_stands_in_the_ledger_until_it_is_whole_or_gone() {
         let users = [world.user_at(0, 0), world.user_at(0, 1)];
         let clients = users.map(|user| world.sign_in(0, user, 1));
         assert_eq!(input_bytes(&world), 0, "seed {seed}: a session at rest holds nothing");
-        let before = world.drivers[0].worker.ledger().user_bytes;
+        let before = world.drivers[0].worker().ledger().user_bytes;
         let whole = encoded(2, &message(1, users[1], &[7; 10_000]));
         for client in clients {
             world.clients[client].write(&whole[..8_000]);
@@ -27,7 +27,7 @@ fn half_a_message_stands_in_the_ledger_until_it_is_whole_or_gone() {
         world.settle();
         let held = input_bytes(&world);
         assert!(held > 2 * 7_900, "seed {seed}: {held} bytes are held");
-        assert!(world.drivers[0].worker.ledger().user_bytes >= before + held);
+        assert!(world.drivers[0].worker().ledger().user_bytes >= before + held);
         world.clients[clients[0]].write(&whole[8_000..]);
         world.clients[clients[1]].reset();
         world.settle();
@@ -58,7 +58,7 @@ fn what_waits_for_the_welcome_is_counted_at_the_worker_that_has_it() {
         let client = world.greet(0, user, 1);
         world.say(client, &Command::Ping { nonce: 1 });
         world.settle();
-        let here = world.drivers[0].worker.gauges();
+        let here = world.drivers[0].worker().gauges();
         world.checks_held = false;
         world.settle();
         // The ping may have come in a receive of its own, which is not armed then.

@@ -20,14 +20,14 @@ fn the_mail_of_a_turn_is_one_letter_for_each_peer() {
     for user in recipients {
         world.sign_in(0, user, 1);
     }
-    world.drivers.iter_mut().skip(1).for_each(|driver| driver.letters_held = true);
+    world.mailboxes.iter_mut().skip(1).for_each(|mailbox| mailbox.held = true);
     for number in 1..=MESSAGES {
         let to = recipients[number as usize % 2];
         world.say(client, &message(number, to, b"x"));
     }
     world.settle();
     for (worker, parity) in [(1, 0), (2, 1)] {
-        let letters: Vec<_> = world.drivers[worker].mailbox.drain(..).collect();
+        let letters: Vec<_> = world.mailboxes[worker].letters.drain(..).collect();
         let [Letter::Mail { from, mail }] = &letters[..] else { panic!("{letters:?}") };
         assert_eq!(from.0, 0);
         let sent = mail.iter().map(|mail| match mail {

@@ -21,8 +21,8 @@ fn check_at_home(world: &mut World, client: usize, seed: u64) {
     let [Event::Welcome(_), rest @ ..] = &told[..] else { panic!("seed {seed}: {told:?}") };
     assert!(rest.contains(&Event::Pong { nonce: 77 }), "seed {seed}: {told:?}");
     let (here, there) = (&world.drivers[0], &world.drivers[1]);
-    assert_eq!((here.worker.gauges().open, here.rings.slots_in_use()), (0, 0), "seed {seed}");
-    assert_eq!((there.worker.gauges().open, there.rings.slots_in_use()), (1, 1), "seed {seed}");
+    assert_eq!((here.worker().gauges().open, here.rings().slots_in_use()), (0, 0), "seed {seed}");
+    assert_eq!((there.worker().gauges().open, there.rings().slots_in_use()), (1, 1), "seed {seed}");
     assert_eq!(world.counters(0).moved_out, 1);
     assert_eq!(world.counters(1).moved_in, 1);
 }
@@ -43,7 +43,7 @@ fn the_state_may_come_before_the_descriptor() {
         let client = greet_elsewhere(&mut world);
         world.settle();
         assert!(world.clients[client].heard.is_empty());
-        assert_eq!(world.drivers[1].worker.gauges().arriving, 1, "seed {seed}: the state waits");
+        assert_eq!(world.drivers[1].worker().gauges().arriving, 1, "seed {seed}: the state waits");
         world.drivers[1].ring_held = false;
         world.settle();
         check_at_home(&mut world, client, seed);
@@ -54,12 +54,12 @@ fn the_state_may_come_before_the_descriptor() {
 fn the_descriptor_may_come_before_the_state() {
     for seed in 0..SEEDS {
         let mut world = World::new(2, seed);
-        world.drivers[1].letters_held = true;
+        world.mailboxes[1].held = true;
         let client = greet_elsewhere(&mut world);
         world.settle();
         assert!(world.clients[client].heard.is_empty());
-        assert_eq!(world.drivers[1].worker.gauges().arriving, 1, "seed {seed}: the slot waits");
-        world.drivers[1].letters_held = false;
+        assert_eq!(world.drivers[1].worker().gauges().arriving, 1, "seed {seed}: the slot waits");
+        world.mailboxes[1].held = false;
         world.settle();
         check_at_home(&mut world, client, seed);
     }
@@ -95,12 +95,12 @@ fn body(event: Event) -> Option<u8> {
 fn a_descriptor_whose_state_never_comes_is_closed_at_the_deadline() {
     for seed in 0..SEEDS {
         let mut world = World::new(2, seed);
-        world.drivers[1].letters_held = true;
+        world.mailboxes[1].held = true;
         let client = greet_elsewhere(&mut world);
         world.settle();
-        let lost = world.drivers[1].mailbox.pop_front();
+        let lost = world.mailboxes[1].letters.pop_front();
         assert!(matches!(lost, Some(Letter::Arriving(_))), "{lost:?}");
-        world.drivers[1].letters_held = false;
+        world.mailboxes[1].held = false;
         let deadline = ConnectionConfig::default().move_deadline;
         world.pass(deadline - Duration::from_millis(1));
         assert!(world.clients[client].is_connected(), "seed {seed}");
@@ -114,18 +114,18 @@ fn a_descriptor_whose_state_never_comes_is_closed_at_the_deadline() {
 #[test]
 fn a_state_whose_descriptor_never_comes_is_forgotten_at_the_deadline() {
     let mut world = World::new(2, 1);
-    world.drivers[1].letters_held = true;
+    world.mailboxes[1].held = true;
     let client = greet_elsewhere(&mut world);
     world.settle();
-    let Some(Letter::Arriving(mut arriving)) = world.drivers[1].mailbox.pop_front() else {
+    let Some(Letter::Arriving(mut arriving)) = world.mailboxes[1].letters.pop_front() else {
         panic!("the state is in the mailbox")
     };
     // No descriptor carries this token.
     arriving.token += 1;
-    world.drivers[1].mailbox.push_back(Letter::Arriving(arriving));
-    world.drivers[1].letters_held = false;
+    world.mailboxes[1].letters.push_back(Letter::Arriving(arriving));
+    world.mailboxes[1].held = false;
     world.settle();
-    assert_eq!(world.drivers[1].worker.gauges().arriving, 2);
+    assert_eq!(world.drivers[1].worker().gauges().arriving, 2);
     world.pass(ConnectionConfig::default().move_deadline);
     assert!(!world.clients[client].is_connected());
     assert_eq!(world.counters(1).moves_expired, 2);
@@ -208,11 +208,11 @@ fn no_more_connections_are_on_the_move_than_the_limit_says() {
 #[test]
 fn a_full_mailbox_keeps_the_state_at_its_sender() {
     let mut world = World::new(2, 5);
-    world.drivers[1].letters_max = 0;
+    world.mailboxes[1].letters_max = 0;
     let client = greet_elsewhere(&mut world);
     world.settle();
-    assert!(!world.drivers[0].outgoing.is_empty() && world.clients[client].heard.is_empty());
-    world.drivers[1].letters_max = 1;
+    assert!(!world.drivers[0].is_settled() && world.clients[client].heard.is_empty());
+    world.mailboxes[1].letters_max = 1;
     world.settle();
     check_at_home(&mut world, client, 5);
 }

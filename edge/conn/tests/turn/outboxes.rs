@@ -39,7 +39,7 @@ impl Scene {
     }
 
     fn bytes(&self) -> usize {
-        self.world.drivers[0].worker.gauges().outboxes_bytes
+        self.world.drivers[0].worker().gauges().outboxes_bytes
     }
 
     fn full(&self) -> u64 {
@@ -213,7 +213,7 @@ fn ephemera_are_dropped_for_those_who_do_not_read_and_come_again_afterwards() {
     scene.world.say(scene.sender, &ephemeral);
     scene.world.settle();
     let dropped =
-        |scene: &Scene| scene.world.drivers[0].worker.shard().counters().ephemeral_dropped;
+        |scene: &Scene| scene.world.drivers[0].worker().shard().counters().ephemeral_dropped;
     assert_eq!(dropped(&scene), 1);
     scene.check_all_comes();
     scene.world.say(scene.sender, &ephemeral);

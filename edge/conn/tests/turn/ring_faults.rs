@@ -78,7 +78,7 @@ fn an_address_holds_no_more_connections_without_a_session_than_the_limit() {
         let user = world.user_at(1, 0);
         world.sign_in(0, user, 1);
         world.sign_in(0, user, 2);
-        assert_eq!(world.drivers[0].worker.gauges().addresses, 0, "sessions do not count");
+        assert_eq!(world.drivers[0].worker().gauges().addresses, 0, "sessions do not count");
         let (held, closing) = (world.connect(0), world.connect(0));
         // One that is closed for a violation counts until it is gone.
         world.clients[closing].write(&PREAMBLE);
@@ -146,7 +146,7 @@ fn a_receive_that_was_taken_back_loses_no_bytes() {
         }
         world.settle();
         assert!(world.counters(0).input_paused > 0, "seed {seed}: the case was met");
-        assert!(world.drivers[0].rings.stats().cancelled > 0);
+        assert!(world.drivers[0].rings().stats().cancelled > 0);
         world.clients[client].read_on();
         world.settle();
         let nonces: Vec<_> = world.clients[client]

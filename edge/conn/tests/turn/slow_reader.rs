@@ -54,7 +54,7 @@ fn a_reader_that_stops_costs_a_cursor_and_gets_everything_once_it_reads() {
         for number in 1..=MESSAGES {
             world.say(a, &message(number, bob, &[number as u8; BODY_BYTES]));
             world.settle();
-            let waiting = world.drivers[1].worker.gauges().outboxes_bytes;
+            let waiting = world.drivers[1].worker().gauges().outboxes_bytes;
             // One entry always goes, so the last may stand above the limit.
             assert!(waiting <= OUTBOX_BYTES_MAX + 2 * BODY_BYTES, "seed {seed}: {waiting} bytes");
         }
@@ -65,7 +65,7 @@ fn a_reader_that_stops_costs_a_cursor_and_gets_everything_once_it_reads() {
         world.settle();
         let expected: Vec<_> = (1..=MESSAGES).map(|number| (number, number as u8)).collect();
         assert_eq!(numbers(&mut world, b), expected, "seed {seed}");
-        let held: Vec<_> = world.drivers.iter().map(|it| it.worker.gauges()).collect();
+        let held: Vec<_> = world.drivers.iter().map(|it| it.worker().gauges()).collect();
         assert!(held.iter().all(|held| held.outboxes_bytes == 0), "{held:?}");
     }
 }
@@ -109,7 +109,7 @@ fn what_waited_for_a_reader_that_broke_comes_to_its_next_connection() {
         world.settle();
         world.clients[b].reset();
         world.settle();
-        assert_eq!(world.drivers[1].worker.gauges().outboxes_bytes, 0, "seed {seed}");
+        assert_eq!(world.drivers[1].worker().gauges().outboxes_bytes, 0, "seed {seed}");
         let again = sign_in_wide(&mut world);
         let expected: Vec<_> = (1..=20).map(|number| (number, number as u8)).collect();
         assert_eq!(numbers(&mut world, again), expected, "seed {seed}");

@@ -24,7 +24,7 @@ struct Scene {
 /// Route, commit, enqueue, send, device ack, of both workers together.
 fn sums(world: &World) -> [Duration; 5] {
     let worker = |at: usize| {
-        let (edge, shard) = (world.counters(at), world.drivers[at].worker.shard().counters());
+        let (edge, shard) = (world.counters(at), world.drivers[at].worker().shard().counters());
         let stages = [shard.route, edge.commit, shard.enqueue, edge.send, shard.device_ack];
         stages.map(|durations| durations.sum)
     };
@@ -64,7 +64,7 @@ impl Scene {
 fn the_time_of_each_stage_is_counted_to_it() {
     let mut scene = Scene::new();
     let zero = Duration::ZERO;
-    let mailbox = |world: &mut World, held: bool| world.drivers[1].letters_held = held;
+    let mailbox = |world: &mut World, held: bool| world.mailboxes[1].held = held;
     assert_eq!(scene.waits(100, mailbox), [WAIT, zero, zero, zero, zero]);
     let journal = |world: &mut World, held: bool| world.journal.held = held;
     assert_eq!(scene.waits(100, journal), [zero, WAIT, zero, zero, zero]);
@@ -95,7 +95,7 @@ fn what_waits_for_the_window_is_counted_to_enqueue() {
     world.pass(WAIT);
     world.say(recipient, &Command::Ack { push: 1 });
     world.settle();
-    let enqueue = world.drivers[1].worker.shard().counters().enqueue;
+    let enqueue = world.drivers[1].worker().shard().counters().enqueue;
     assert_eq!((enqueue.count(), enqueue.sum), (2, WAIT));
 }
 
@@ -108,12 +108,13 @@ fn every_record_and_every_push_is_counted_once() {
     let count = |of: fn(&World, usize) -> &Durations| -> u64 {
         (0..2).map(|worker| of(&scene.world, worker).count()).sum()
     };
-    let shard = |world: &'_ World, at: usize| world.drivers[at].worker.shard().counters().clone();
+    let shard = |world: &'_ World, at: usize| world.drivers[at].worker().shard().counters().clone();
     assert_eq!(count(|world, at| &world.counters(at).commit), scene.world.journal.records() as u64);
     assert_eq!(shard(&scene.world, 1).route.count(), 20);
     assert_eq!(shard(&scene.world, 1).enqueue.count(), 20);
     assert_eq!(shard(&scene.world, 1).device_ack.count(), 20);
-    let held: Vec<_> = scene.world.drivers.iter().map(|it| it.worker.gauges().committing).collect();
+    let held: Vec<_> =
+        scene.world.drivers.iter().map(|it| it.worker().gauges().committing).collect();
     assert_eq!(held, [0, 0]);
 }
 

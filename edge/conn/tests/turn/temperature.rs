@@ -23,7 +23,7 @@ fn ping(world: &mut World, client: usize, nonce: u64) {
 
 fn temperature(world: &World) -> (u64, u64, usize) {
     let counters = world.counters(0);
-    (counters.promoted, counters.demoted, world.drivers[0].worker.gauges().awake)
+    (counters.promoted, counters.demoted, world.drivers[0].worker().gauges().awake)
 }
 
 /// Signed in, and silent for longer than the moment that promotes.
@@ -100,7 +100,7 @@ fn no_byte_is_lost_while_connections_are_promoted_and_demoted() {
                 // Right around the deadline at which a hot one is taken back.
                 0 => {
                     world.settle();
-                    let next = world.drivers[0].worker.next_deadline();
+                    let next = world.drivers[0].worker().next_deadline();
                     let soon = world.now.mono + DEMOTED_AFTER + TICK;
                     world.now.mono = next.filter(|&at| at <= soon).unwrap_or(world.now.mono);
                     rounds(&mut world);
@@ -140,7 +140,7 @@ fn a_connection_at_rest_is_pushed_to_pinged_and_closed_like_any_other() {
         world.pass(interval + 2 * TICK);
         let told = world.clients[bob].take();
         assert!(matches!(told[..], [Event::Ping { .. }]), "seed {seed}: {told:?}");
-        assert_eq!(world.drivers[0].worker.gauges().awake, 0, "seed {seed}: at rest again");
+        assert_eq!(world.drivers[0].worker().gauges().awake, 0, "seed {seed}: at rest again");
         world.pass(interval + 2 * TICK);
         assert_eq!(world.clients[bob].close_code(), Some(CloseCode::Silent), "seed {seed}");
     }
@@ -157,7 +157,7 @@ fn a_client_that_leaves_while_its_connection_is_at_rest_leaves_nothing() {
             world.clients[client].reset();
         }
         world.settle();
-        assert_eq!(world.drivers[0].rings.slots_in_use(), 0, "seed {seed}");
+        assert_eq!(world.drivers[0].rings().slots_in_use(), 0, "seed {seed}");
         world.check_nothing_is_left();
     }
 }

@@ -141,11 +141,11 @@ impl Walk {
     /// A part stands still, or goes on.
     fn hold(&mut self, worker: usize) {
         let world = &mut self.world;
-        let driver = &mut world.drivers[worker];
+        let mailbox = &mut world.mailboxes[worker];
         match world.dice.below(4) {
-            0 => driver.letters_held ^= true,
-            1 => driver.ring_held ^= true,
-            2 => driver.letters_max = [1, usize::MAX][world.dice.below(2)],
+            0 => mailbox.held ^= true,
+            1 => world.drivers[worker].ring_held ^= true,
+            2 => mailbox.letters_max = [1, usize::MAX][world.dice.below(2)],
             _ => world.journal.held ^= true,
         }
     }
@@ -165,9 +165,9 @@ impl Walk {
         let world = &mut self.world;
         world.net.set_faults(Faults::none());
         world.journal.held = false;
-        for driver in &mut world.drivers {
-            (driver.letters_held, driver.ring_held) = (false, false);
-            driver.letters_max = usize::MAX;
+        world.drivers.iter_mut().for_each(|driver| driver.ring_held = false);
+        for mailbox in &mut world.mailboxes {
+            (mailbox.held, mailbox.letters_max) = (false, usize::MAX);
         }
         for &stranger in &self.strangers {
             world.clients[stranger].hang_up();
@@ -207,11 +207,11 @@ impl Walk {
             device.check(&self.devices);
         }
         if self.world.dice.chance(2) {
-            for driver in &mut self.world.drivers {
-                driver.mailbox.push_back(Letter::Drain);
+            for mailbox in &mut self.world.mailboxes {
+                mailbox.letters.push_back(Letter::Drain);
             }
             self.world.pass(Duration::from_secs(11));
-            assert!(self.world.drivers.iter().all(|driver| driver.worker.is_drained()));
+            assert!(self.world.drivers.iter().all(|driver| driver.worker().is_drained()));
         }
         self.world.clients.iter_mut().for_each(|client| client.hang_up());
         self.world.pass(ConnectionConfig::default().ping_interval * 3);

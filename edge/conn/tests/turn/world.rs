@@ -16,7 +16,7 @@ use ringpost_wire::command::Credential;
 use ringpost_wire::{Command, DeviceId, Event, ServerId, UserId};
 
 use crate::client::{Client, hello};
-use crate::driver::Driver;
+use crate::driver::{Driver, Mailbox};
 use crate::journal::Journal;
 
 pub(crate) const WALL_MS: u64 = 1_800_000_000_000;
@@ -97,6 +97,7 @@ pub(crate) struct World {
     pub(crate) now: Now,
     pub(crate) net: FakeWorld,
     pub(crate) drivers: Vec<Driver>,
+    pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) clients: Vec<Client>,
     pub(crate) journal: Journal,
     /// Tokens wait unchecked while this is set.
@@ -115,17 +116,21 @@ impl World {
     pub(crate) fn with(setup: &Setup) -> Self {
         let now = Now { mono: Duration::from_secs(1), wall_ms: WALL_MS };
         let net = FakeWorld::with(setup.seed, setup.faults, setup.sizes);
-        let drivers: Vec<Driver> = (0..setup.workers)
-            .map(|number| {
+        let rings: Vec<_> = (0..setup.workers).map(|_| net.ring(setup.slots)).collect();
+        let handles: Vec<_> = rings.iter().map(Rings::handle).collect();
+        let drivers = (0..)
+            .zip(rings)
+            .map(|(number, ring)| {
                 let worker = setup.worker(WorkerId(number), now.mono);
-                Driver::new(worker, net.ring(setup.slots), setup.workers.into())
+                Driver::new(worker, ring, handles.clone())
             })
             .collect();
         Self {
             now,
             net,
-            handles: drivers.iter().map(|driver| driver.rings.handle()).collect(),
+            handles,
             drivers,
+            mailboxes: (0..setup.workers).map(|_| Mailbox::new()).collect(),
             clients: Vec::new(),
             journal: Journal::default(),
             checks_held: false,
@@ -192,12 +197,12 @@ impl World {
         let first = self.dice.below(self.drivers.len());
         for place in 0..self.drivers.len() {
             let at = (first + place) % self.drivers.len();
-            busy |= self.drivers[at].turn(self.now, &mut self.journal, &self.handles);
-            self.deliver(at);
+            let (journal, mailboxes) = (&mut self.journal, &mut self.mailboxes);
+            busy |= self.drivers[at].turn(self.now, journal, mailboxes);
         }
         let most = 1 + self.dice.below(8);
         for (worker, letter) in self.journal.step(most, &self.homes) {
-            self.drivers[usize::from(worker.0)].mailbox.push_back(letter);
+            self.mailboxes[usize::from(worker.0)].letters.push_back(letter);
             busy = true;
         }
         busy | self.check_tokens()
@@ -220,7 +225,7 @@ impl World {
         self.settle();
         let end = self.now.mono + time;
         while self.now.mono < end {
-            let deadlines = self.drivers.iter().filter_map(|it| it.worker.next_deadline());
+            let deadlines = self.drivers.iter().filter_map(|it| it.worker().next_deadline());
             let next = deadlines.min().unwrap_or(end);
             // A deadline in the past would be a worker that never sleeps.
             let step = next.clamp(self.now.mono + Duration::from_millis(1), end) - self.now.mono;
@@ -231,16 +236,16 @@ impl World {
     }
 
     pub(crate) fn counters(&self, worker: usize) -> &ConnectionCounters {
-        self.drivers[worker].worker.counters()
+        self.drivers[worker].worker().counters()
     }
 
     /// Everybody is gone: nothing is held for anybody, by any worker, ring or shard.
     pub(crate) fn check_nothing_is_left(&self) {
         for (number, driver) in self.drivers.iter().enumerate() {
-            let worker = &driver.worker;
+            let worker = driver.worker();
             assert_eq!(worker.gauges(), ConnectionGauges::default(), "worker {number}");
-            assert_eq!(driver.rings.slots_in_use(), 0, "slots of worker {number}");
-            assert!(driver.outgoing.is_empty() && driver.mailbox.is_empty());
+            assert_eq!(driver.rings().slots_in_use(), 0, "slots of worker {number}");
+            assert!(driver.is_settled() && self.mailboxes[number].letters.is_empty());
             let held = worker.shard().gauges();
             let held = [
                 ("sessions", held.sessions),
@@ -255,28 +260,13 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, from: usize) {
-        let mut outgoing = std::mem::take(&mut self.drivers[from].outgoing);
-        outgoing.deliver(
-            |to, letter| {
-                let peer = &mut self.drivers[usize::from(to.0)];
-                if peer.mailbox.len() >= peer.letters_max {
-                    return Err(letter);
-                }
-                peer.mailbox.push_back(letter);
-                Ok(false)
-            },
-            |_| {},
-        );
-        self.drivers[from].outgoing = outgoing;
-    }
-
     fn check_tokens(&mut self) -> bool {
         let mut busy = false;
-        for driver in self.drivers.iter_mut().filter(|_| !self.checks_held) {
+        let drivers = self.drivers.iter_mut().zip(&mut self.mailboxes);
+        for (driver, mailbox) in drivers.filter(|_| !self.checks_held) {
             while let Some((connection, token)) = driver.checks.pop_front() {
                 let answer = self.tokens.get(&token).copied().ok_or(CredentialRefused::Invalid);
-                driver.mailbox.push_back(Letter::Verified { connection, answer });
+                mailbox.letters.push_back(Letter::Verified { connection, answer });
                 busy = true;
             }
         }
