@@ -90,6 +90,11 @@ impl Shard {
         let resident = self.users.resident_mut(at);
         resident.arriving =
             resident.arriving.checked_sub(1).expect("what is durable was on the way from here");
+        // Records become durable in the order in which they set out, so the first are those that a
+        // connection found on the way.
+        for live in resident.devices.iter_mut().filter_map(|device| device.live.as_mut()) {
+            live.ahead = live.ahead.saturating_sub(1);
+        }
         for device in head.recipient_devices.iter() {
             resident.device(device).queue.release(body_bytes);
         }

@@ -41,6 +41,9 @@ pub(crate) struct Live {
     pub(crate) session: SessionSlot,
     /// Everything in the queue up to here was pushed on this connection, or needs no push.
     pub(crate) cursor: Position,
+    /// Messages that were on the way to the journal when the connection came and are not durable
+    /// yet. Another worker may have said `sent` of them, so they come ahead of `queue_empty`.
+    pub(crate) ahead: u32,
     pushed: VecDeque<Pushed>,
     unacked: u32,
     unacked_bytes: u64,
@@ -58,10 +61,12 @@ pub(crate) enum Naming {
 }
 
 impl Live {
-    pub(crate) const fn new(session: SessionSlot) -> Self {
+    /// A connection that comes while `ahead` messages to its user are on the way.
+    pub(crate) const fn new(session: SessionSlot, ahead: u32) -> Self {
         Self {
             session,
             cursor: Position(0),
+            ahead,
             pushed: VecDeque::new(),
             unacked: 0,
             unacked_bytes: 0,
@@ -206,7 +211,7 @@ mod tests {
             window: Window::new(3, 2048),
             intents: 0,
         };
-        Live::new(Sessions::new(KeyedHash::new(0)).insert(opening))
+        Live::new(Sessions::new(KeyedHash::new(0)).insert(opening), 0)
     }
 
     fn message(position: u64, id: u8, message_id: u8) -> What {

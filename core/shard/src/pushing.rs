@@ -66,7 +66,7 @@ impl Shard {
             let Some(live) = device.live.as_mut().filter(|_| device.durable) else { return };
             let session = live.session;
             let Some(next) = device.queue.next_after(live.cursor) else {
-                let open = !device.queue.gap && !device.noticing;
+                let open = !device.queue.gap && !device.noticing && live.ahead == 0;
                 return self.caught_up(session, open, turn);
             };
             if let Next::Entry(queued) = next
@@ -204,7 +204,8 @@ impl Shard {
         (session, self.sessions[session].last_push)
     }
 
-    /// The queue is pushed to its end: said once per connection, unless a gap notice will say it.
+    /// The queue is pushed to its end: said once per connection, unless a gap notice will say it or
+    /// a message that the connection found on the way is still to come.
     fn caught_up(&mut self, session: SessionSlot, open: bool, turn: &mut Turn<'_>) {
         if open && !self.sessions[session].told_empty {
             self.sessions[session].told_empty = true;

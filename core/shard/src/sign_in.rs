@@ -86,8 +86,9 @@ impl Shard {
     pub(crate) fn attach(&mut self, at: UserSlot, slot: SessionSlot, turn: &mut Turn<'_>) {
         let id = self.sessions[slot].device;
         let resident = self.users.resident_mut(at);
+        let ahead = resident.arriving;
         if let Some(device) = resident.find_device(id) {
-            device.live = Some(Box::new(Live::new(slot)));
+            device.live = Some(Box::new(Live::new(slot, ahead)));
             if device.durable {
                 self.tidy_queue(at, id, turn);
                 self.pump(at, id, turn);
@@ -109,7 +110,7 @@ impl Shard {
             self.close(slot, code, turn);
             return;
         }
-        resident.device_or_new(id).live = Some(Box::new(Live::new(slot)));
+        resident.device_or_new(id).live = Some(Box::new(Live::new(slot, ahead)));
         self.add_device(at, Some(id), turn);
     }
 

@@ -5,7 +5,7 @@ use ringpost_shard::{Event, ShardLimits};
 use ringpost_wire::command::SendMessage;
 use ringpost_wire::{Command, Event as WireEvent};
 
-use crate::world::{World, message};
+use crate::world::{Step, World, message};
 
 #[test]
 fn pushes_stop_at_the_window_and_go_on_with_acks() {
@@ -102,6 +102,40 @@ fn a_new_connection_gets_what_is_left_in_windows_and_then_queue_empty() {
         }
     }
     assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 0], "each once, then the end, once");
+}
+
+#[test]
+fn what_was_sent_before_a_connection_came_is_pushed_ahead_of_queue_empty() {
+    let mut world = World::new(2);
+    let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+    let a = world.sign_in(alice, 1);
+    let b = world.sign_in(bob, 1);
+    world.settle();
+    world.hang_up(b);
+    world.send(a, 0, 1, bob, b"x");
+    world.settle_without_commits();
+    // The sender's worker has the record and says `sent`; the recipient's has not got it yet.
+    world.step(Step::Commit);
+    world.step(Step::Hand(0));
+    assert_eq!(world.receipts(a).len(), 1);
+    let b = world.sign_in(bob, 1);
+    assert_eq!(world.told(b), [], "the queue is not empty, as far as anybody was told");
+    // What sets out after the connection came does not hold it up.
+    world.send(a, 0, 2, bob, b"y");
+    world.step(Step::Mail(0, 1));
+    world.step(Step::Hand(1));
+    let told: Vec<_> = world
+        .told(b)
+        .into_iter()
+        .map(|(_, event)| match event {
+            WireEvent::NewMessage(message) => message.push,
+            WireEvent::QueueEmpty { push: 0, gap: false } => 0,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [1, 0]);
+    world.settle();
+    assert_eq!(world.messages(b).iter().map(|message| message.push).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
