@@ -12,6 +12,10 @@ pub struct ConnectionConfig {
     /// Most connections of this worker, counted from accept to close. Default: what the ring's
     /// table holds. Above it a new connection is closed at once.
     pub connections_max: u32,
+    /// Connections taken in one turn; then accepting rests for a millisecond, and the others wait in
+    /// the listener's backlog. Default 256: some two milliseconds of a turn, so that who reconnects
+    /// does not stand in the way of who is here.
+    pub accepts_per_turn_max: u32,
     /// Most connections of one address that have not signed in. Default 256: a carrier's NAT
     /// reconnecting, not a flood.
     pub unauthenticated_per_address_max: u32,
@@ -61,6 +65,7 @@ impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             connections_max: 1 << 20,
+            accepts_per_turn_max: 256,
             unauthenticated_per_address_max: 256,
             handshake_deadline: Duration::from_secs(5),
             sign_in_deadline: Duration::from_secs(10),

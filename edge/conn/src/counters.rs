@@ -18,6 +18,8 @@ pub struct ConnectionCounters {
     pub moves_expired: u64,
     /// Handed to REST.
     pub handed_over: u64,
+    /// Times that accepting rested because a turn had taken its fill.
+    pub accept_rests: u64,
     /// Refused at accept: the table or `connections_max` is full.
     pub refused_full: u64,
     /// Refused at accept: too many of the address have not signed in.

@@ -34,6 +34,8 @@ pub enum Operation {
     Install(Slot),
     /// Hand it to another worker.
     MoveOut(Slot, WorkerId, u64),
+    /// Accept no more for now.
+    PauseAccept,
     /// Accept again after a pause.
     ResumeAccept,
     /// Accept no more, for good.
@@ -58,6 +60,7 @@ impl Operation {
             Self::MoveOut(slot, to, token) => {
                 rings.move_out(slot, &handles[usize::from(to.0)], MoveToken::new(token));
             }
+            Self::PauseAccept => rings.pause_accept(),
             Self::ResumeAccept => rings.resume_accept(),
             Self::CloseListeners => rings.close_listeners(),
             Self::ReclaimUnannounced => rings.reclaim_unannounced(),

@@ -65,6 +65,9 @@ const POOLED_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long accepting pauses after it failed (no descriptors, no memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long accepting rests after a turn that took its fill: a turn or more.
+const ACCEPT_REST: Duration = Duration::from_millis(1);
+
 /// One worker's state.
 pub struct Worker {
     id: WorkerId,
@@ -78,6 +81,8 @@ pub struct Worker {
     moves_under_way: usize,
     drain: Drain,
     accept_resumes_at: Option<Duration>,
+    /// Connections accepted since the turn began.
+    accepts: u32,
     effects: Vec<Effect>,
     /// When records of this shard were committed that have not come back (monotonic), in order;
     /// bounded by what the shard lets be in flight.
@@ -122,6 +127,7 @@ impl Worker {
             moves_under_way: 0,
             drain: Drain::default(),
             accept_resumes_at: None,
+            accepts: 0,
             effects: Vec::new(),
             committed_at: VecDeque::new(),
             receives: 0,
@@ -194,6 +200,7 @@ impl Worker {
 
     /// Ends the turn: deadlines, effects, and one send for every connection that was written to.
     pub fn end_turn(&mut self, now: Now) {
+        self.accepts = 0;
         self.pass_deadlines(now);
         self.carry_out_effects(now);
         self.flush(now);
@@ -289,6 +296,13 @@ impl Worker {
     /// A new connection: refused at once if there are too many.
     fn accepted(&mut self, slot: Slot, now: Now) {
         self.counters.accepted += 1;
+        self.accepts += 1;
+        if self.accepts == self.config.accepts_per_turn_max && !self.drain.is_on() {
+            self.counters.accept_rests += 1;
+            self.operations.push(Operation::PauseAccept);
+            let rests_until = now.mono + ACCEPT_REST;
+            self.accept_resumes_at = self.accept_resumes_at.max(Some(rests_until));
+        }
         let full = self.connections.len() >= self.config.connections_max as usize;
         if full || self.drain.is_on() {
             self.counters.refused_full += u64::from(full);

@@ -21,6 +21,7 @@ mod outboxes;
 mod ring_faults;
 mod slow_reader;
 mod stages;
+mod storm;
 mod temperature;
 mod walk;
 mod world;

@@ -62,6 +62,8 @@ shows! {
             "Times that a client was not read because answers waited.";
         outboxes_full => "ringpost_edge_outboxes_full",
             "Times that the answers waiting at a worker passed their limit.";
+        accept_rests => "ringpost_edge_accept_rests",
+            "Times that accepting rested because a turn had taken its fill.";
         promoted => "ringpost_edge_promoted",
             "Cold connections that began to talk: a receive stays armed for them.";
         demoted => "ringpost_edge_demoted", "Hot connections that fell silent.";
