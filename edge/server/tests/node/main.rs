@@ -10,6 +10,7 @@ mod abuse;
 mod abuse_replay;
 mod abuse_sign_in;
 mod abuse_stalls;
+mod abuse_storms;
 mod abuse_websocket;
 mod cable;
 mod disk;
