@@ -1,5 +1,5 @@
 // A relay on uWebSockets.js, as plain as its interface allows: no compression, binary messages,
-// one look-up per message. Speaks what src/dialect/websocket.rs describes.
+// one look-up per message. Speaks what src/dialect/relay.rs describes.
 'use strict';
 
 const uws = require('@trufflesuite/uws-js-unofficial');
@@ -7,6 +7,7 @@ const uws = require('@trufflesuite/uws-js-unofficial');
 const HELLO = 0xffffffff;
 const ALL = 0xfffffffd;
 const port = Number(process.argv[2]);
+const toAll = process.argv[3] === 'to-all';
 const users = new Map();
 
 uws
@@ -22,7 +23,9 @@ uws
       if (to === HELLO) {
         socket.user = new DataView(message).getUint32(4, true);
         users.set(socket.user, socket);
-        socket.subscribe('all');
+        if (toAll) {
+          socket.subscribe('all');
+        }
         socket.send(message.slice(0, 4), true, false);
       } else if (to === ALL) {
         socket.publish('all', message.slice(4), true, false);

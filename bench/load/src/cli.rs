@@ -3,12 +3,12 @@
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit;
-use crate::peer::{self, Form, Setting};
+use crate::peer::{self, Form, Name, Setting};
 use crate::scenario::relay::Shape;
+use crate::scenario::traffic::{self, Kind};
 use crate::scenario::{Scenario, fanout};
 
 /// Measures ringpost, its peers and the physical floor under the same load.
@@ -33,50 +33,21 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// What it costs to take connections, signed in or bare (--raw)
-    Connect {
-        #[command(flatten)]
-        common: Common,
-        #[command(flatten)]
-        peer: PeerArgs,
-        #[command(flatten)]
-        crowd: Crowd,
-    },
+    Connect(One<Crowd>),
     /// Bytes that a silent signed-in connection takes; then each must answer a ping
-    Idle {
-        #[command(flatten)]
-        common: Common,
-        #[command(flatten)]
-        peer: PeerArgs,
-        #[command(flatten)]
-        crowd: Crowd,
-    },
+    Idle(One<Crowd>),
     /// Messages from client to client: durable with receipts, or --plain
-    Relay {
-        #[command(flatten)]
-        common: Common,
-        #[command(flatten)]
-        peer: PeerArgs,
-        #[command(flatten)]
-        relay: RelayArgs,
-    },
+    Relay(One<RelayArgs>),
     /// One client speaks to all the others; for servers whose protocol knows "to all"
-    Fanout {
-        #[command(flatten)]
-        common: Common,
-        #[command(flatten)]
-        peer: PeerArgs,
-        #[command(flatten)]
-        fanout: FanoutArgs,
-    },
+    Fanout(One<FanoutArgs>),
     /// Everybody comes back at once: reconnects with sign-in, by ticket where there are tickets
-    Storm {
-        #[command(flatten)]
-        common: Common,
-        #[command(flatten)]
-        peer: PeerArgs,
-        #[command(flatten)]
-        crowd: Crowd,
-    },
+    Storm(One<Crowd>),
+    /// Messages by a schedule while 0.3 % of a crowd come back in each second
+    Churn(One<TrafficArgs>),
+    /// The same while one receiver in ten never reads
+    Slow(One<TrafficArgs>),
+    /// A messenger's day: sends, acks, receipts, pings and reconnects, each by its schedule
+    Mixed(One<TrafficArgs>),
     /// A page of what a command wrote by --json; with two files, both beside each other
     Report {
         /// What was written
@@ -88,40 +59,18 @@ pub(crate) enum Command {
         html: PathBuf,
     },
     /// One scenario against all peers that are there, in alternating order, as ratios
-    Compare {
-        /// Which; its flags are those of the command of this name
-        #[arg(long)]
-        scenario: Which,
-        /// Against these, with commas between; all that are installed if not given
-        #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(peer::NAMES))]
-        peers: Vec<String>,
-        /// Rounds; fewer than 7 tell little
-        #[arg(long, default_value_t = 7)]
-        rounds: u32,
-        #[command(flatten)]
-        common: Common,
-        #[command(flatten)]
-        crowd: Crowd,
-        #[command(flatten)]
-        relay: RelayArgs,
-        /// fanout: who listen
-        #[arg(long, default_value_t = 1_000)]
-        receivers: u32,
-    },
-    /// The gate's form: idle and relay against the floor, with bounds on bytes, enters and faults
-    Guard {
-        #[command(flatten)]
-        common: Common,
-        /// Connections of `idle`
-        #[arg(long, default_value_t = 10_000)]
-        connections: u32,
-        /// Messages of each relay
-        #[arg(long, default_value_t = 90_000)]
-        messages: u64,
-    },
+    Compare(CompareArgs),
+    /// idle and relay against the floor, with bounds on bytes, enters and faults, never on time
+    Guard(GuardArgs),
     /// The raw relay on the ring, which other commands start by themselves
     #[command(hide = true)]
     Floor {
+        #[arg(long)]
+        listen: SocketAddrV4,
+    },
+    /// The relay on tokio-tungstenite, likewise
+    #[command(hide = true)]
+    Tungstenite {
         #[arg(long)]
         listen: SocketAddrV4,
     },
@@ -129,19 +78,81 @@ pub(crate) enum Command {
 
 /// The scenarios of `compare`.
 #[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Which {
+enum Which {
     Connect,
     Idle,
     Relay,
     Fanout,
     Storm,
+    Churn,
+    Slow,
+    Mixed,
+}
+
+/// A scenario of this shape against one server.
+#[derive(Args)]
+pub(crate) struct One<T: Args> {
+    /// The server: a name, or NAME=COMMAND (see --help)
+    #[arg(long, default_value = "ringpost", long_help = peer::HELP)]
+    pub(crate) peer: Name,
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) shape: T,
 }
 
 #[derive(Args)]
-pub(crate) struct PeerArgs {
-    /// The server
-    #[arg(long, default_value = "ringpost", value_parser = PossibleValuesParser::new(peer::NAMES))]
-    pub(crate) peer: String,
+pub(crate) struct CompareArgs {
+    /// Which; its flags are those of the command of this name
+    #[arg(long)]
+    scenario: Which,
+    /// Against these, with commas between; all that are installed if not given
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) peers: Vec<Name>,
+    /// And against this one: NAME=COMMAND (see --help); may be repeated
+    #[arg(long, long_help = peer::HELP)]
+    pub(crate) peer: Vec<Name>,
+    /// Rounds; fewer than 7 tell little
+    #[arg(long, default_value_t = 7)]
+    pub(crate) rounds: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    crowd: Crowd,
+    #[command(flatten)]
+    relay: RelayArgs,
+    #[command(flatten)]
+    beside: BesideArgs,
+    /// fanout: who listen
+    #[arg(long, default_value_t = 1_000)]
+    receivers: u32,
+}
+
+impl CompareArgs {
+    pub(crate) fn scenario(&self) -> Scenario {
+        match self.scenario {
+            Which::Connect => self.crowd.connect(),
+            Which::Idle => self.crowd.idle(),
+            Which::Storm => self.crowd.storm(),
+            Which::Relay => self.relay.scenario(),
+            Which::Fanout => self.relay.fanout(self.receivers),
+            Which::Churn => self.relay.traffic(Kind::Churn, &self.beside),
+            Which::Slow => self.relay.traffic(Kind::Slow, &self.beside),
+            Which::Mixed => self.relay.traffic(Kind::Mixed, &self.beside),
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct GuardArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Connections of `idle`
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) connections: u32,
+    /// Messages of each relay
+    #[arg(long, default_value_t = 90_000)]
+    pub(crate) messages: u64,
 }
 
 #[derive(Args)]
@@ -214,6 +225,84 @@ pub(crate) struct FanoutArgs {
     messages: u64,
 }
 
+#[derive(Args)]
+pub(crate) struct TrafficArgs {
+    /// Ephemeral messages: the promise of peers that keep nothing
+    #[arg(long)]
+    plain: bool,
+    /// Pairs of clients that talk
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Content of a message, bytes; at least 16
+    #[arg(long, default_value_t = 64)]
+    content: usize,
+    /// Messages in a second, all pairs together; at most 200 for each
+    #[arg(long, value_name = "PER_SECOND", default_value_t = TRAFFIC_RATE,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
+    #[command(flatten)]
+    beside: BesideArgs,
+}
+
+/// Messages in a second unless something else is asked for.
+const TRAFFIC_RATE: u64 = 1_000;
+
+/// What goes on beside the messages of churn, slow and mixed.
+#[derive(Args)]
+pub(crate) struct BesideArgs {
+    /// churn, slow, mixed: seconds that are measured; a fifth more warms up
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// churn, mixed: who stand beside the pairs
+    #[arg(long, default_value_t = 1_000)]
+    crowd: u32,
+    /// churn, mixed: of 1,000 in the crowd, those cut off in a second
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    reconnects: u32,
+    /// mixed: pings of the crowd in a second
+    #[arg(long, default_value_t = 200)]
+    pings: u64,
+    /// slow: of 100 receivers, those that never read
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=100))]
+    slow: u32,
+}
+
+impl TrafficArgs {
+    pub(crate) fn scenario(&self, kind: Kind) -> Scenario {
+        let Self { plain, pairs, content, rate, beside } = self;
+        beside.scenario(kind, form(*plain), *pairs, *content, *rate)
+    }
+}
+
+impl BesideArgs {
+    fn scenario(
+        &self,
+        kind: Kind,
+        form: Form,
+        pairs: u32,
+        content_bytes: usize,
+        rate: u64,
+    ) -> Scenario {
+        let only = |these: &[Kind], value: u32| if these.contains(&kind) { value } else { 0 };
+        Scenario::Traffic(traffic::Shape {
+            kind,
+            form,
+            pairs,
+            rate,
+            content_bytes,
+            seconds: self.seconds,
+            crowd: only(&[Kind::Churn, Kind::Mixed], self.crowd),
+            reconnects_per_mille: only(&[Kind::Churn, Kind::Mixed], self.reconnects),
+            pings: if kind == Kind::Mixed { self.pings } else { 0 },
+            slow_percent: only(&[Kind::Slow], self.slow),
+        })
+    }
+}
+
+fn form(plain: bool) -> Form {
+    if plain { Form::Plain } else { Form::Full }
+}
+
 impl FanoutArgs {
     pub(crate) fn scenario(&self) -> Scenario {
         fanout_of(self.receivers, self.outstanding, self.content, self.messages)
@@ -231,9 +320,15 @@ impl RelayArgs {
         fanout_of(receivers.max(1), self.outstanding, self.content, self.messages)
     }
 
+    /// The same numbers, for churn, slow and mixed.
+    pub(crate) fn traffic(&self, kind: Kind, beside: &BesideArgs) -> Scenario {
+        let rate = self.rate.unwrap_or(TRAFFIC_RATE);
+        beside.scenario(kind, form(self.plain), self.pairs, self.content, rate)
+    }
+
     pub(crate) fn scenario(&self) -> Scenario {
         Scenario::Relay(Shape {
-            form: if self.plain { Form::Plain } else { Form::Full },
+            form: form(self.plain),
             pairs: self.pairs,
             outstanding: self.outstanding,
             content_bytes: self.content,
@@ -268,6 +363,7 @@ impl Common {
             binary: self.binary.clone(),
             set: self.set.clone(),
             tickets: false,
+            to_all: false,
         }
     }
 }

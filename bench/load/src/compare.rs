@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::peer::{Name, Setting};
 use crate::report::Run;
+use crate::scenario::Scenario;
 
-/// What is compared with what.
-pub(crate) const SUBJECT: &str = "ringpost";
+/// What is compared with the others.
+pub(crate) const SUBJECT: Name = Name::RINGPOST;
 
 /// Ratios of the subject to one peer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,13 +46,13 @@ pub(crate) struct Comparison {
 }
 
 /// The order of a round: alternating, so that nobody is always first.
-pub(crate) fn order(round: u32, peers: &[String]) -> Vec<&str> {
-    let names = peers.iter().map(String::as_str);
+fn order<T>(round: u32, peers: &[T]) -> Vec<&T> {
+    let names = peers.iter();
     if round.is_multiple_of(2) { names.collect() } else { names.rev().collect() }
 }
 
 /// The ratios of one peer, from (subject, peer) of each round.
-pub(crate) fn ratios(rounds: &[(f64, f64)]) -> Option<Ratios> {
+fn ratios(rounds: &[(f64, f64)]) -> Option<Ratios> {
     let rounds = rounds.iter().map(|(subject, peer)| subject / peer).collect::<Vec<_>>();
     let mut sorted = rounds.clone();
     sorted.sort_by(f64::total_cmp);
@@ -65,6 +67,53 @@ pub(crate) fn ratios(rounds: &[(f64, f64)]) -> Option<Ratios> {
 }
 
 impl Comparison {
+    /// Runs a scenario against all of `names`, of which the first is the subject, as often as
+    /// there are rounds. A peer that cannot be run is left out; the subject must run.
+    ///
+    /// # Errors
+    /// When the subject cannot be run.
+    pub(crate) fn run(
+        scenario: &Scenario,
+        names: &[Name],
+        rounds: u32,
+        setting: &Setting,
+        cores: usize,
+    ) -> anyhow::Result<Self> {
+        let metric = scenario.metric();
+        let mut found = Self {
+            scenario: scenario.name().to_owned(),
+            metric: metric.name.to_owned(),
+            more_is_better: metric.more_is_better,
+            ..Self::default()
+        };
+        let mut values = vec![Vec::<Option<f64>>::new(); names.len()];
+        let all = names.iter().zip(0..).collect::<Vec<_>>();
+        for round in 0..rounds {
+            for (name, position) in order(round, &all) {
+                if found.left_out.contains_key(&name.to_string()) {
+                    continue;
+                }
+                match scenario.run(name, setting, cores) {
+                    Ok(run) => {
+                        values[*position].push((metric.of)(&run));
+                        found.runs.push(run);
+                    }
+                    Err(error) if **name != SUBJECT => {
+                        found.left_out.insert(name.to_string(), format!("{error:#}"));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        for (name, theirs) in names.iter().zip(&values).skip(1) {
+            let pairs = values[0].iter().zip(theirs).filter_map(|(ours, theirs)| ours.zip(*theirs));
+            if let Some(ratios) = ratios(&pairs.collect::<Vec<_>>()) {
+                found.ratios.insert(name.to_string(), ratios);
+            }
+        }
+        Ok(found)
+    }
+
     /// The table for the terminal.
     pub(crate) fn text(&self) -> String {
         let better = if self.more_is_better { "more" } else { "less" };
@@ -108,8 +157,7 @@ mod tests {
 
     #[test]
     fn nobody_is_always_first() {
-        let peers = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!(order(0, &peers), ["a", "b", "c"]);
-        assert_eq!(order(1, &peers), ["c", "b", "a"]);
+        assert_eq!(order(0, &["a", "b", "c"]), [&"a", &"b", &"c"]);
+        assert_eq!(order(1, &["a", "b", "c"]), [&"c", &"b", &"a"]);
     }
 }

@@ -3,7 +3,7 @@
 //! is lost, duplicated or reordered. Never a time.
 
 use crate::exit::Outcome;
-use crate::peer::{Form, Setting};
+use crate::peer::{Form, Name, Setting};
 use crate::report::Run;
 use crate::scenario::relay::Shape;
 use crate::scenario::{idle, relay};
@@ -56,18 +56,18 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, cores: usize) -> anyhow::Resul
     let mut found = Found { runs: Vec::new(), missed: Vec::new() };
     for outstanding in OUTSTANDING {
         let shape = shape(plan, Form::Plain, outstanding);
-        let floor = relay::run("floor", setting, &shape, cores)?;
-        let ours = relay::run("ringpost", setting, &shape, cores)?;
+        let floor = relay::run(&Name::FLOOR, setting, &shape, cores)?;
+        let ours = relay::run(&Name::RINGPOST, setting, &shape, cores)?;
         let most = floor.enters_per_message.unwrap_or_default() * ENTERS_RATIO_MAX + ENTERS_SLACK;
         found.check("enters per message", &ours, ours.enters_per_message, most);
         found.runs.extend([floor, ours]);
     }
     let shape = shape(plan, Form::Full, 16);
-    let full = relay::run("ringpost", setting, &shape, cores)?;
+    let full = relay::run(&Name::RINGPOST, setting, &shape, cores)?;
     found.check("enters per message", &full, full.enters_per_message, FULL_ENTERS_MAX);
     found.runs.push(full);
     let setting = Setting { clients: plan.connections, ..setting.clone() };
-    let (floor, ours) = idle::with_floor("ringpost", &setting)?;
+    let (floor, ours) = idle::with_floor(&Name::RINGPOST, &setting, cores)?;
     found.check("user bytes per connection", &ours, ours.user_bytes_per_connection, USER_BYTES_MAX);
     let most = floor.kernel_bytes_per_connection.unwrap_or_default() * KERNEL_RATIO_MAX;
     let kernel = ours.kernel_bytes_per_connection;

@@ -28,6 +28,11 @@ impl Histogram {
         self.0.saturating_record(ns);
     }
 
+    /// How many were recorded.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// For the report.
     pub(crate) fn latency(&self) -> Latency {
         let us = |ns: u64| ns as f64 / 1e3;

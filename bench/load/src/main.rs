@@ -27,6 +27,7 @@ mod report;
 mod scenario;
 mod stamp;
 mod terminal;
+mod tungstenite;
 mod verdict;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! What a run found, as JSON and as text. Fields are only added, never renamed: others read them.
 
+pub(crate) mod beside;
 pub(crate) mod html;
 
 use std::fs;
@@ -29,6 +30,7 @@ pub(crate) struct Latency {
 
 /// One run of one scenario against one peer. `null`: not measured in this scenario.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Run {
     /// Which scenario, with its form.
     pub(crate) scenario: String,
@@ -44,6 +46,9 @@ pub(crate) struct Run {
     pub(crate) user_bytes_per_connection: Option<f64>,
     /// Growth of the kernel's objects for each connection, the server's end.
     pub(crate) kernel_bytes_per_connection: Option<f64>,
+    /// Growth of the server's resident memory while receivers did not read, for each of them;
+    /// where nothing is kept.
+    pub(crate) bytes_per_slow_reader: Option<f64>,
     /// Messages (connections in `connect`) that were measured.
     pub(crate) messages: u64,
     /// For each second of the server's processor time, all threads.
@@ -60,6 +65,14 @@ pub(crate) struct Run {
     pub(crate) late_share: Option<f64>,
     /// Latency, open loop.
     pub(crate) latency: Option<Latency>,
+    /// Connections that were cut off and came back, and how long that took.
+    pub(crate) reconnects: u64,
+    /// From the intended end of the old connection to being signed in again.
+    pub(crate) reconnect_latency: Option<Latency>,
+    /// Pings that were answered.
+    pub(crate) pings: u64,
+    /// From the intended time of the ping to its answer.
+    pub(crate) ping_latency: Option<Latency>,
     /// Sent and never arrived.
     pub(crate) lost: u64,
     /// Arrived more than once.
@@ -107,11 +120,19 @@ impl Run {
         row("io_uring_enter per message", self.enters_per_message, 4);
         row("server, share of a core", self.server_core_share, 2);
         row("generator, share of a core", self.generator_core_share, 2);
-        if let Some(latency) = &self.latency {
-            row("latency p50, us", Some(latency.p50_us), 0);
-            row("latency p99, us", Some(latency.p99_us), 0);
-            row("latency p99.9, us", Some(latency.p999_us), 0);
-            row("latency max, us", Some(latency.max_us), 0);
+        row("bytes per slow reader", self.bytes_per_slow_reader, 0);
+        row("late, % of sends", self.late_share.map(|share| share * 100.0), 3);
+        let latencies = [
+            ("latency", &self.latency),
+            ("reconnect", &self.reconnect_latency),
+            ("ping", &self.ping_latency),
+        ];
+        for (name, latency) in latencies {
+            let Some(latency) = latency else { continue };
+            row(&format!("{name} p50, us"), Some(latency.p50_us), 0);
+            row(&format!("{name} p99, us"), Some(latency.p99_us), 0);
+            row(&format!("{name} p99.9, us"), Some(latency.p999_us), 0);
+            row(&format!("{name} max, us"), Some(latency.max_us), 0);
         }
         let faults = self.faults();
         text.push_str(&format!(
@@ -139,6 +160,7 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<
 }
 
 /// What a file of JSON holds: one run, several, or a comparison with its runs.
+#[derive(Serialize)]
 pub(crate) struct Report {
     /// The ratios.
     pub(crate) comparison: Option<Comparison>,

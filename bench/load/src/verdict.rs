@@ -36,10 +36,7 @@ pub(crate) fn void(spent: &Spent, cores: usize, made: Loop, faults: Faults) -> O
             faults.lost, faults.duplicated, faults.reordered
         ));
     }
-    let others = share(spent.others) / cores as f64;
-    if others > OTHERS_SHARE_MAX {
-        why.push(format!("the machine was busy: others used {:.0} % of it", others * 100.0));
-    }
+    why.extend(busy(spent, cores));
     match made {
         Loop::Open { late_share } if late_share > LATE_SHARE_MAX => {
             why.push(format!("{:.2} % of the sends were late", late_share * 100.0));
@@ -52,6 +49,13 @@ pub(crate) fn void(spent: &Spent, cores: usize, made: Loop, faults: Faults) -> O
         _ => {}
     }
     (!why.is_empty()).then(|| why.join("; "))
+}
+
+/// Why a run is void that has no times, and measures what all of the machine has a part in.
+pub(crate) fn busy(spent: &Spent, cores: usize) -> Option<String> {
+    let others = spent.others.as_secs_f64() / spent.wall.as_secs_f64() / cores as f64;
+    (others > OTHERS_SHARE_MAX)
+        .then(|| format!("the machine was busy: others used {:.0} % of it", others * 100.0))
 }
 
 #[cfg(test)]

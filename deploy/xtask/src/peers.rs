@@ -32,6 +32,11 @@ const WANTED: &[Wanted] = &[
         shown_by: "target/peers/uws/node_modules/@trufflesuite/uws-js-unofficial/package.json",
         install: uwebsockets,
     },
+    Wanted {
+        name: "centrifuge",
+        shown_by: "target/peers/bin/centrifuge-relay",
+        install: centrifuge,
+    },
     Wanted { name: "mosquitto", shown_by: "/usr/sbin/mosquitto", install: mosquitto },
 ];
 
@@ -77,6 +82,14 @@ fn uwebsockets(repository: &Path) -> anyhow::Result<()> {
             .args(["install", "--no-audit", "--no-fund", &package])
             .current_dir(folder),
     )
+}
+
+/// Our main on the library; its `go.sum` says what exactly is fetched.
+fn centrifuge(repository: &Path) -> anyhow::Result<()> {
+    let binary = repository.join(FOLDER).join("bin/centrifuge-relay");
+    let mut command = Command::new("go");
+    command.args(["build", "-o"]).arg(binary).arg(".");
+    call(command.current_dir(repository.join("bench/load/peers/centrifuge")))
 }
 
 fn mosquitto(_repository: &Path) -> anyhow::Result<()> {

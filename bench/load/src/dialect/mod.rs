@@ -5,11 +5,13 @@
 //! answers by itself what its protocol wants answered (pings, acknowledgements); the generator
 //! only learns what counts.
 
+pub(crate) mod centrifuge;
 pub(crate) mod mqtt;
 pub(crate) mod nats;
 pub(crate) mod raw;
+pub(crate) mod relay;
 pub(crate) mod ringpost;
-pub(crate) mod websocket;
+mod websocket;
 
 use bytes::BytesMut;
 

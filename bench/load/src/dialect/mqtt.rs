@@ -1,4 +1,4 @@
-//! MQTT 3.1.1, quality of service 0 or 1. A user listens on `u/N`.
+//! MQTT 3.1.1, quality of service 0 or 1. A user listens on `u/N`, and in a fan-out on `all`.
 //!
 //! With 1 the broker acknowledges a publish (`PUBACK`) once it has taken it, and the receiver
 //! acknowledges what it got; sessions are persistent. It is less than what ringpost promises: the
@@ -16,6 +16,8 @@ const SUBSCRIBE: u8 = 0x82;
 const SUBACK: u8 = 9;
 const PINGREQ: u8 = 0xc0;
 const PINGRESP: u8 = 13;
+/// What is said to all.
+const ALL: &str = "all";
 const CLEAN_SESSION: u8 = 2;
 /// Of a publish: its quality of service.
 const QOS_BITS: u8 = 0b110;
@@ -23,15 +25,17 @@ const QOS_BITS: u8 = 0b110;
 /// Clients of an MQTT broker.
 pub(crate) struct Mqtt {
     /// Quality of service 1 with persistent sessions, else 0.
-    pub(crate) acknowledged: bool,
+    acknowledged: bool,
+    /// Everybody listens on [`ALL`] too.
+    to_all: bool,
     /// Ids of packets in flight: they need only differ among those of one client.
     packet: std::cell::Cell<u16>,
 }
 
 impl Mqtt {
     /// Clients of this quality of service.
-    pub(crate) fn new(acknowledged: bool) -> Self {
-        Self { acknowledged, packet: std::cell::Cell::new(1) }
+    pub(crate) fn new(acknowledged: bool, to_all: bool) -> Self {
+        Self { acknowledged, to_all, packet: std::cell::Cell::new(1) }
     }
 
     fn next_packet(&self) -> u16 {
@@ -51,11 +55,15 @@ impl Dialect for Mqtt {
             out.put_slice(&[flags, 0, 0]);
             text(&id, out);
         } else {
-            let topic = format!("u/{user}");
-            head(SUBSCRIBE, 2 + 2 + topic.len() + 1, out);
+            let topics = [format!("u/{user}"), ALL.to_owned()];
+            let topics = if self.to_all { &topics[..] } else { &topics[..1] };
+            let bytes = topics.iter().map(|topic| 2 + topic.len() + 1).sum::<usize>();
+            head(SUBSCRIBE, 2 + bytes, out);
             out.put_u16(1);
-            text(&topic, out);
-            out.put_u8(u8::from(self.acknowledged));
+            for topic in topics {
+                text(topic, out);
+                out.put_u8(u8::from(self.acknowledged));
+            }
         }
     }
 
@@ -91,19 +99,29 @@ impl Dialect for Mqtt {
     }
 
     fn message(&self, _from: u32, to: u32, content: &[u8], out: &mut BytesMut) {
-        let topic = format!("u/{to}");
-        let id = if self.acknowledged { 2 } else { 0 };
-        let qos = u8::from(self.acknowledged) << 1;
-        head(PUBLISH << 4 | qos, 2 + topic.len() + id + content.len(), out);
-        text(&topic, out);
-        if self.acknowledged {
-            out.put_u16(self.next_packet());
-        }
-        out.put_slice(content);
+        self.publish(&format!("u/{to}"), content, out);
+    }
+
+    fn broadcast(&self, content: &[u8], out: &mut BytesMut) -> bool {
+        self.publish(ALL, content, out);
+        self.to_all
     }
 
     fn ping(&self, out: &mut BytesMut) {
         head(PINGREQ, 0, out);
+    }
+}
+
+impl Mqtt {
+    fn publish(&self, topic: &str, content: &[u8], out: &mut BytesMut) {
+        let id = if self.acknowledged { 2 } else { 0 };
+        let qos = u8::from(self.acknowledged) << 1;
+        head(PUBLISH << 4 | qos, 2 + topic.len() + id + content.len(), out);
+        text(topic, out);
+        if self.acknowledged {
+            out.put_u16(self.next_packet());
+        }
+        out.put_slice(content);
     }
 }
 
@@ -153,7 +171,7 @@ mod tests {
     fn a_publish_is_read_back_at_both_qualities_and_acknowledged_at_one() {
         for (acknowledged, answer) in [(false, &[][..]), (true, &[0x40, 2, 0, 1][..])] {
             for bytes in [16, 200, 20_000] {
-                let mqtt = Mqtt::new(acknowledged);
+                let mqtt = Mqtt::new(acknowledged, false);
                 let (mut wire, mut out) = (BytesMut::new(), BytesMut::new());
                 let content = vec![7; bytes];
                 mqtt.message(1, 2, &content, &mut wire);

@@ -1,7 +1,7 @@
 //! NATS: core (publish and forget), or JetStream on file, where a publish is acknowledged once it
 //! is stored and the receiver acknowledges each message.
 //!
-//! A user listens on `u.N`. JetStream: all subjects `u.*` are in one stream; each receiver has a
+//! A user listens on `u.N`, and in a fan-out on `all`. JetStream: all subjects `u.*` are in one stream; each receiver has a
 //! push consumer with explicit acknowledgement, made over the wire as any client would.
 
 use std::fmt::Write as _;
@@ -19,11 +19,16 @@ const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Subscriptions of a client: messages, and answers of JetStream.
 const SID_MESSAGES: &str = "1";
 const SID_ANSWERS: &str = "2";
+const SID_ALL: &str = "3";
+/// What is said to all.
+const ALL: &str = "all";
 
 /// Clients of NATS.
 pub(crate) struct Nats {
     /// JetStream rather than core.
     pub(crate) stored: bool,
+    /// Everybody listens on [`ALL`] too.
+    pub(crate) to_all: bool,
 }
 
 impl Nats {
@@ -39,10 +44,13 @@ impl Dialect for Nats {
                 out,
                 format_args!(
                     "CONNECT {{\"verbose\":false,\"pedantic\":false,\"lang\":\"rust\",\
-                 \"version\":\"1\",\"protocol\":1}}\r\nSUB u.{user} {SID_MESSAGES}\r\nPING\r\n"
+                 \"version\":\"1\",\"protocol\":1}}\r\nSUB u.{user} {SID_MESSAGES}\r\n"
                 ),
             );
-            return;
+            if self.to_all {
+                Self::text(out, format_args!("SUB {ALL} {SID_ALL}\r\n"));
+            }
+            return self.ping(out);
         }
         if stage == 0 {
             Self::text(
@@ -59,7 +67,7 @@ impl Dialect for Nats {
                 user,
                 &format!(
                     "{{\"name\":\"{STREAM}\",\"subjects\":[\"u.*\"],\"storage\":\"file\",\
-                 \"retention\":\"interest\",\"num_replicas\":1}}"
+                 \"retention\":\"interest\",\"num_replicas\":1,\"max_consumers\":3000000}}"
                 ),
                 out,
             );
@@ -120,6 +128,13 @@ impl Dialect for Nats {
         out.put_slice(b"\r\n");
     }
 
+    fn broadcast(&self, content: &[u8], out: &mut BytesMut) -> bool {
+        Self::text(out, format_args!("PUB {ALL} {}\r\n", content.len()));
+        out.put_slice(content);
+        out.put_slice(b"\r\n");
+        self.to_all
+    }
+
     fn ping(&self, out: &mut BytesMut) {
         out.put_slice(b"PING\r\n");
     }
@@ -150,7 +165,7 @@ impl Nats {
         if input.len() < whole {
             return Ok(None);
         }
-        if sid == SID_MESSAGES {
+        if sid != SID_ANSWERS {
             if let Some(reply) = reply {
                 Self::text(out, format_args!("PUB {reply} 4\r\n+ACK\r\n"));
             }
@@ -182,7 +197,7 @@ mod tests {
     #[test]
     fn a_delivery_is_whole_with_its_line_end_and_is_acknowledged_if_asked() {
         let mut out = BytesMut::new();
-        let nats = Nats { stored: true };
+        let nats = Nats { stored: true, to_all: false };
         let bytes = b"MSG u.1 1 $JS.ACK.x 3\r\nabc\r\nPING\r\n";
         for cut in 0..28 {
             assert_eq!(nats.parse(1, 1, &bytes[..cut], &mut out), Ok(None), "{cut}");

@@ -1,87 +1,59 @@
-//! The relays over WebSocket (RFC 6455) that are ours: of uWebSockets and of tokio-tungstenite.
-//!
-//! After the upgrade a client says `[HELLO][number]` as a binary message, and is answered the
-//! same. A message is `[receiver][content]`; the receiver gets `[content]` alone. Numbers are
-//! u32, little-endian; [`super::raw::to`] names receivers that are not users.
+//! A client's frames of WebSocket (RFC 6455), for the dialects that ride on it.
 //!
 //! Clients mask with a key of zeros, which every server must take: unmasking costs a server the
 //! same, and the generator nothing.
 
 use bytes::{BufMut, BytesMut};
 
-use super::raw::to;
-use super::{Dialect, Inbound, Parsed};
+use super::{Inbound, Parsed};
 
-const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const SWITCHED: &[u8] = b"HTTP/1.1 101";
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 /// Longest head of an answer to the upgrade, bytes.
 const HEAD_BYTES_MAX: usize = 4_096;
-/// Longest payload that a relay sends, bytes.
+/// Longest payload that a server sends, bytes.
 const PAYLOAD_BYTES_MAX: u64 = 128 * 1024;
 
 const FINAL: u8 = 0x80;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
 const MASKED: u8 = 0x80;
+/// Kinds of frames.
+pub(super) const BINARY: u8 = 2;
+const CLOSE: u8 = 8;
+pub(super) const PING: u8 = 9;
+const PONG: u8 = 10;
 
-/// Clients of a relay over WebSocket.
-pub(crate) struct WebSocket;
-
-impl Dialect for WebSocket {
-    fn greet(&self, user: u32, stage: u8, out: &mut BytesMut) {
-        if stage == 0 {
-            out.extend_from_slice(UPGRADE.as_bytes());
-        } else {
-            put(BINARY, to::HELLO, &user.to_le_bytes(), out);
-        }
-    }
-
-    fn parse<'a>(
-        &self,
-        _user: u32,
-        stage: u8,
-        input: &'a [u8],
-        out: &mut BytesMut,
-    ) -> Result<Parsed<'a>, String> {
-        if stage == 0 {
-            return upgraded(input);
-        }
-        let Some((bytes, code, payload)) = frame(input)? else { return Ok(None) };
-        let inbound = match code {
-            BINARY if payload == to::HELLO.to_le_bytes() => Inbound::Ready,
-            BINARY => Inbound::Message { content: payload, ack: 0 },
-            PING => {
-                head(PONG, payload.len(), out);
-                out.put_slice(payload);
-                Inbound::Nothing
-            }
-            PONG => Inbound::Pong,
-            CLOSE => Inbound::Refused("the server closes".to_owned()),
-            _ => return Err(format!("a WebSocket frame of kind {code}")),
-        };
-        Ok(Some((bytes, inbound)))
-    }
-
-    fn message(&self, _from: u32, to: u32, content: &[u8], out: &mut BytesMut) {
-        put(BINARY, to, content, out);
-    }
-
-    fn broadcast(&self, content: &[u8], out: &mut BytesMut) -> bool {
-        put(BINARY, to::ALL, content, out);
-        true
-    }
-
-    fn ping(&self, out: &mut BytesMut) {
-        head(PING, 0, out);
-    }
+/// One whole frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frame<'a> {
+    /// Its bytes, the head included.
+    pub(super) bytes: usize,
+    /// Its kind.
+    pub(super) code: u8,
+    /// What it carries.
+    pub(super) payload: &'a [u8],
 }
 
-fn upgraded(input: &[u8]) -> Result<Parsed<'_>, String> {
+/// Asks for WebSocket at this path, in this subprotocol.
+pub(super) fn upgrade(path: &str, subprotocol: Option<&str>, out: &mut BytesMut) {
+    out.put_slice(b"GET ");
+    out.put_slice(path.as_bytes());
+    out.put_slice(
+        b" HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    );
+    if let Some(subprotocol) = subprotocol {
+        out.put_slice(b"Sec-WebSocket-Protocol: ");
+        out.put_slice(subprotocol.as_bytes());
+        out.put_slice(b"\r\n");
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// The answer to [`upgrade`]: [`Inbound::Next`] once it is whole.
+///
+/// # Errors
+/// When it is a refusal.
+pub(super) fn upgraded(input: &[u8]) -> Result<Parsed<'_>, String> {
     let end = input.windows(END_OF_HEAD.len()).position(|window| window == END_OF_HEAD);
     match end {
         Some(end) if input.starts_with(SWITCHED) => {
@@ -92,11 +64,11 @@ fn upgraded(input: &[u8]) -> Result<Parsed<'_>, String> {
     }
 }
 
-/// The bytes of a frame, its kind and its payload.
-type Frame<'a> = (usize, u8, &'a [u8]);
-
 /// The frame at the head of `input`, `None` if it is not whole.
-fn frame(input: &[u8]) -> Result<Option<Frame<'_>>, String> {
+///
+/// # Errors
+/// When it is a fragment, masked or too long.
+pub(super) fn frame(input: &[u8]) -> Result<Option<Frame<'_>>, String> {
     let &[first, second, ..] = input else { return Ok(None) };
     if first & FINAL == 0 || second & MASKED != 0 {
         return Err("a fragment, or a masked frame of a server".to_owned());
@@ -115,17 +87,33 @@ fn frame(input: &[u8]) -> Result<Option<Frame<'_>>, String> {
     if length > PAYLOAD_BYTES_MAX {
         return Err(format!("a WebSocket frame of {length} bytes"));
     }
-    let end = start + length as usize;
-    Ok(input.get(start..end).map(|payload| (end, first & 0x0f, payload)))
+    let bytes = start + length as usize;
+    let payload = input.get(start..bytes);
+    Ok(payload.map(|payload| Frame { bytes, code: first & 0x0f, payload }))
 }
 
-fn put(code: u8, to: u32, content: &[u8], out: &mut BytesMut) {
-    head(code, size_of::<u32>() + content.len(), out);
-    out.put_u32_le(to);
-    out.put_slice(content);
+/// What a frame means that carries no data of the dialect; answers a ping.
+///
+/// # Errors
+/// When its kind does not exist.
+pub(super) fn control<'a>(frame: &Frame<'_>, out: &mut BytesMut) -> Result<Inbound<'a>, String> {
+    match frame.code {
+        PING => {
+            head(PONG, frame.payload.len(), out);
+            out.put_slice(frame.payload);
+            Ok(Inbound::Nothing)
+        }
+        PONG => Ok(Inbound::Pong),
+        CLOSE => {
+            let why = String::from_utf8_lossy(frame.payload.get(2..).unwrap_or_default());
+            Ok(Inbound::Refused(format!("the server closes: {why}")))
+        }
+        code => Err(format!("a WebSocket frame of kind {code}")),
+    }
 }
 
-fn head(code: u8, payload_bytes: usize, out: &mut BytesMut) {
+/// Writes the head of a frame whose payload follows.
+pub(super) fn head(code: u8, payload_bytes: usize, out: &mut BytesMut) {
     out.put_u8(FINAL | code);
     match payload_bytes {
         short @ 0..126 => out.put_u8(MASKED | short as u8),
@@ -143,10 +131,8 @@ fn head(code: u8, payload_bytes: usize, out: &mut BytesMut) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
-
-    use super::{BINARY, WebSocket, frame};
-    use crate::dialect::{Dialect, Inbound};
+    use super::{BINARY, frame, upgraded};
+    use crate::dialect::Inbound;
 
     #[test]
     fn the_length_is_read_in_all_three_forms_and_at_every_cut() {
@@ -165,18 +151,19 @@ mod tests {
             }
             bytes.resize(bytes.len() + payload, 7);
             assert_eq!(frame(&bytes[..bytes.len() - 1]), Ok(None));
-            let (whole, code, found) = frame(&bytes).unwrap().unwrap();
-            assert_eq!((whole, code, found.len()), (bytes.len(), BINARY, payload));
+            let found = frame(&bytes).unwrap().unwrap();
+            assert_eq!(
+                (found.bytes, found.code, found.payload.len()),
+                (bytes.len(), BINARY, payload)
+            );
         }
     }
 
     #[test]
     fn the_upgrade_ends_at_the_empty_line_and_a_refusal_is_an_error() {
-        let mut out = BytesMut::new();
-        let mut parse = |input: &'static [u8]| WebSocket.parse(1, 0, input, &mut out);
-        assert_eq!(parse(b"HTTP/1.1 101 Switching Protocols\r\nA: b\r\n"), Ok(None));
+        assert_eq!(upgraded(b"HTTP/1.1 101 Switching Protocols\r\nA: b\r\n"), Ok(None));
         let whole = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
-        assert_eq!(parse(whole), Ok(Some((whole.len(), Inbound::Next))));
-        assert!(parse(b"HTTP/1.1 403 Forbidden\r\n\r\n").is_err());
+        assert_eq!(upgraded(whole), Ok(Some((whole.len(), Inbound::Next))));
+        assert!(upgraded(b"HTTP/1.1 403 Forbidden\r\n\r\n").is_err());
     }
 }

@@ -1,19 +1,23 @@
 //! The servers that are measured, behind one trait. A peer is a process on loopback, pinned to
 //! one core, that dies with its owner.
 
+mod centrifuge;
 mod child;
 mod floor;
+mod foreign;
 mod mosquitto;
+mod name;
 mod nats;
+mod relays;
 mod ringpost;
-mod websocket;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 
+pub(crate) use self::name::{HELP, Name};
 use crate::dialect::Dialect;
 pub(crate) use crate::dialect::ringpost::Form;
 
@@ -97,24 +101,42 @@ pub(crate) struct Setting {
     pub(crate) set: Vec<String>,
     /// Clients come back with tickets.
     pub(crate) tickets: bool,
+    /// Clients listen to what is said to all, where that costs a subscription.
+    pub(crate) to_all: bool,
 }
 
-/// Every peer that there may be, in the order of tables.
-pub(crate) const NAMES: &[&str] = &["floor", "ringpost", "uwebsockets", "nats", "mosquitto"];
+type Start = fn(&Setting) -> anyhow::Result<Box<dyn Peer>>;
 
-/// Starts a peer by its name.
+/// Every peer that is known here, in the order of tables.
+pub(crate) const KNOWN: &[(&str, Start)] = &[
+    ("floor", |setting| Ok(Box::new(floor::Floor::start(setting)?))),
+    ("ringpost", |setting| Ok(Box::new(ringpost::Ringpost::start(setting)?))),
+    ("uwebsockets", |setting| Ok(Box::new(relays::uwebsockets(setting)?))),
+    ("tungstenite", |setting| Ok(Box::new(relays::tungstenite(setting)?))),
+    ("centrifuge", |setting| Ok(Box::new(centrifuge::start(setting)?))),
+    ("nats", |setting| Ok(Box::new(nats::start(setting)?))),
+    ("mosquitto", |setting| Ok(Box::new(mosquitto::start(setting)?))),
+];
+
+/// Starts a peer.
 ///
 /// # Errors
-/// When there is none of this name, it is not installed, or it does not start.
-pub(crate) fn start(name: &str, setting: &Setting) -> anyhow::Result<Box<dyn Peer>> {
+/// When it is not installed, has not the form that is asked for, or does not start.
+pub(crate) fn start(name: &Name, setting: &Setting) -> anyhow::Result<Box<dyn Peer>> {
     match name {
-        "floor" => Ok(Box::new(floor::Floor::start(setting)?)),
-        "mosquitto" => Ok(Box::new(mosquitto::Mosquitto::start(setting)?)),
-        "nats" => Ok(Box::new(nats::NatsServer::start(setting)?)),
-        "uwebsockets" => Ok(Box::new(websocket::Relay::uwebsockets(setting)?)),
-        "ringpost" => Ok(Box::new(ringpost::Ringpost::start(setting)?)),
-        _ => bail!("no peer is named {name}; there are {}", NAMES.join(", ")),
+        Name::Own(own) => Ok(Box::new(own.start(setting)?)),
+        Name::Known(name) => {
+            let known = KNOWN.iter().find(|(known, _)| known == name);
+            let (_, start) = known.expect("a known name stands in the table");
+            start(setting)
+        }
     }
+}
+
+/// Such a server cannot be asked for the full form.
+fn keeps_nothing(name: &str, setting: &Setting) -> anyhow::Result<()> {
+    ensure!(setting.form == Form::Plain, "{name} keeps nothing: it has no full form");
+    Ok(())
 }
 
 /// A program of the system or of `target/peers`.

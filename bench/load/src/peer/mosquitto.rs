@@ -4,32 +4,23 @@
 use std::fs;
 use std::net::SocketAddrV4;
 use std::process::Command;
-use std::rc::Rc;
 
-use super::child::{self, Child};
-use super::{Form, Peer, Promise, Setting, program};
-use crate::dialect::Dialect;
+use super::foreign::Foreign;
+use super::{Form, Promise, Setting, program};
 use crate::dialect::mqtt::Mqtt;
 
-pub(super) struct Mosquitto {
-    child: Child,
-    address: SocketAddrV4,
-    acknowledged: bool,
-}
-
-impl Mosquitto {
-    pub(super) fn start(setting: &Setting) -> anyhow::Result<Self> {
-        let binary = program("mosquitto", &["/usr/sbin/mosquitto"])?;
-        let address = child::free_address()?;
-        let folder = child::folder("mosquitto")?;
+pub(super) fn start(setting: &Setting) -> anyhow::Result<Foreign> {
+    let binary = program("mosquitto", &["/usr/sbin/mosquitto"])?;
+    let acknowledged = setting.form == Form::Full;
+    let promise = if acknowledged { Promise::Taken } else { Promise::Nothing };
+    let dialect = Mqtt::new(acknowledged, setting.to_all);
+    Foreign::start("mosquitto", promise, dialect, setting.core, |address, folder| {
         let config = folder.join("mosquitto.conf");
         fs::write(&config, config_text(address, &folder.display().to_string()))?;
         let mut command = Command::new(binary);
         command.arg("-c").arg(config);
-        let mut child = Child::start("mosquitto", &folder, setting.core, &mut command)?;
-        child.until(|| child::listens(address))?;
-        Ok(Self { child, address, acknowledged: setting.form == Form::Full })
-    }
+        Ok(command)
+    })
 }
 
 /// No limit on what may wait for one client: a limit would drop, and dropping is a fault here.
@@ -41,26 +32,4 @@ fn config_text(address: SocketAddrV4, folder: &str) -> String {
         address.port(),
         address.ip()
     )
-}
-
-impl Peer for Mosquitto {
-    fn name(&self) -> &str {
-        "mosquitto"
-    }
-
-    fn promise(&self) -> Promise {
-        if self.acknowledged { Promise::Taken } else { Promise::Nothing }
-    }
-
-    fn process_id(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn address(&self) -> SocketAddrV4 {
-        self.address
-    }
-
-    fn dialect(&self) -> Rc<dyn Dialect> {
-        Rc::new(Mqtt::new(self.acknowledged))
-    }
 }

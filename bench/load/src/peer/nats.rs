@@ -4,34 +4,24 @@
 use std::fs;
 use std::net::SocketAddrV4;
 use std::process::Command;
-use std::rc::Rc;
 
-use super::child::{self, Child};
-use super::{Form, Peer, Promise, Setting, program};
-use crate::dialect::Dialect;
+use super::foreign::Foreign;
+use super::{Form, Promise, Setting, program};
 use crate::dialect::nats::Nats;
 
-pub(super) struct NatsServer {
-    child: Child,
-    address: SocketAddrV4,
-    stored: bool,
-}
-
-impl NatsServer {
-    pub(super) fn start(setting: &Setting) -> anyhow::Result<Self> {
-        let binary = program("nats-server", &["target/peers/bin/nats-server"])?;
-        let address = child::free_address()?;
-        let folder = child::folder("nats")?;
-        let stored = setting.form == Form::Full;
+pub(super) fn start(setting: &Setting) -> anyhow::Result<Foreign> {
+    let binary = program("nats-server", &["target/peers/bin/nats-server"])?;
+    let stored = setting.form == Form::Full;
+    let promise = if stored { Promise::Kept } else { Promise::Nothing };
+    let dialect = Nats { stored, to_all: setting.to_all };
+    Foreign::start("nats", promise, dialect, setting.core, |address, folder| {
         let config = folder.join("nats.conf");
         fs::write(&config, config_text(address, stored, &folder.display().to_string()))?;
         let mut command = Command::new(binary);
         // It has one core; more threads of the scheduler would only fight for it.
         command.env("GOMAXPROCS", "1").arg("-c").arg(config);
-        let mut child = Child::start("nats", &folder, setting.core, &mut command)?;
-        child.until(|| child::listens(address))?;
-        Ok(Self { child, address, stored })
-    }
+        Ok(command)
+    })
 }
 
 fn config_text(address: SocketAddrV4, stored: bool, folder: &str) -> String {
@@ -43,26 +33,4 @@ fn config_text(address: SocketAddrV4, stored: bool, folder: &str) -> String {
         ));
     }
     text
-}
-
-impl Peer for NatsServer {
-    fn name(&self) -> &str {
-        "nats"
-    }
-
-    fn promise(&self) -> Promise {
-        if self.stored { Promise::Kept } else { Promise::Nothing }
-    }
-
-    fn process_id(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn address(&self) -> SocketAddrV4 {
-        self.address
-    }
-
-    fn dialect(&self) -> Rc<dyn Dialect> {
-        Rc::new(Nats { stored: self.stored })
-    }
 }

@@ -1,33 +1,51 @@
-//! The report as one page: no script, no network, curves as inline SVG.
+//! The report as one page: no script, no network, curves and bars as inline SVG, and the JSON
+//! behind it.
 
-use std::fmt::Write as _;
+mod bars;
+mod curves;
 
-use super::{Latency, Report, Run};
+use std::fmt::{Arguments, Write as _};
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:72em;\
+use super::{Report, Run};
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:78em;\
     padding:0 1em;color:#1b1f24;background:#fff}table{border-collapse:collapse;margin:1em 0;\
     display:block;overflow-x:auto}th,td{padding:.3em .8em;border-bottom:1px solid #d8dee4;\
-    text-align:right;white-space:nowrap}th:first-child,td:first-child,td.text{text-align:left}\
-    .void{color:#b42318}small{color:#57606a}svg{max-width:100%;height:auto}";
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 280.0;
-const MARGIN: f64 = 50.0;
-const COLOURS: [&str; 6] = ["#0550ae", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#57606a"];
+    text-align:right;white-space:nowrap}th{vertical-align:bottom}th.name,td.name{text-align:left}\
+    .void{color:#b42318}small,figcaption{color:#57606a}svg{max-width:100%;height:auto}\
+    figure{margin:1em 0}.charts{display:flex;flex-wrap:wrap;gap:2em}pre{overflow-x:auto;\
+    font-size:12px}summary{cursor:pointer}";
+/// Of a peer's curve or bar, by its place among the peers of the report.
+const COLOURS: [&str; 8] =
+    ["#0550ae", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#0a7ea4", "#57606a"];
 
-/// A column of the table of runs.
-type Column = (&'static str, fn(&Run) -> Option<f64>, usize);
+/// A number of a run.
+pub(super) struct Column {
+    /// For heads of columns and charts.
+    pub(super) name: &'static str,
+    /// Its value, where it was measured.
+    pub(super) of: fn(&Run) -> Option<f64>,
+    /// Digits behind the point.
+    pub(super) digits: usize,
+}
 
-const COLUMNS: &[Column] = &[
-    ("messages / server CPU s", |run| run.messages_per_server_cpu_second, 0),
-    ("enters / message", |run| run.enters_per_message, 4),
-    ("user B / connection", |run| run.user_bytes_per_connection, 1),
-    ("kernel B / connection", |run| run.kernel_bytes_per_connection, 0),
-    ("p50 us", |run| run.latency.as_ref().map(|latency| latency.p50_us), 0),
-    ("p99 us", |run| run.latency.as_ref().map(|latency| latency.p99_us), 0),
-    ("p99.9 us", |run| run.latency.as_ref().map(|latency| latency.p999_us), 0),
-    ("lost", |run| Some(run.lost as f64), 0),
-    ("duplicated", |run| Some(run.duplicated as f64), 0),
-    ("reordered", |run| Some(run.reordered as f64), 0),
+const fn column(name: &'static str, digits: usize, of: fn(&Run) -> Option<f64>) -> Column {
+    Column { name, of, digits }
+}
+
+/// All that a table of runs may show.
+pub(super) const COLUMNS: &[Column] = &[
+    column("messages / server CPU s", 0, |run| run.messages_per_server_cpu_second),
+    column("enters / message", 4, |run| run.enters_per_message),
+    column("user B / connection", 1, |run| run.user_bytes_per_connection),
+    column("kernel B / connection", 0, |run| run.kernel_bytes_per_connection),
+    column("B / slow reader", 0, |run| run.bytes_per_slow_reader),
+    column("p50 us", 0, |run| run.latency.as_ref().map(|latency| latency.p50_us)),
+    column("p99 us", 0, |run| run.latency.as_ref().map(|latency| latency.p99_us)),
+    column("p99.9 us", 0, |run| run.latency.as_ref().map(|latency| latency.p999_us)),
+    column("lost", 0, |run| Some(run.lost as f64)),
+    column("duplicated", 0, |run| Some(run.duplicated as f64)),
+    column("reordered", 0, |run| Some(run.reordered as f64)),
 ];
 
 /// The whole page of one report, and beside it of an earlier or later one.
@@ -40,16 +58,32 @@ pub(crate) fn page(report: &Report, other: Option<&Report>) -> String {
     environment(report, &mut page);
     ratios(report, &mut page);
     runs(report, &mut page);
-    curves(report, &mut page);
+    bars::draw(report, &mut page);
+    curves::draw(report, &mut page);
     if let Some(other) = other {
         beside(report, other, &mut page);
     }
+    source(report, &mut page);
     page.push_str("</html>\n");
     page
 }
 
-fn put(page: &mut String, text: std::fmt::Arguments<'_>) {
+fn put(page: &mut String, text: Arguments<'_>) {
     page.write_fmt(text).expect("text grows");
+}
+
+/// The colour of a peer: the same wherever it is drawn.
+fn colour(report: &Report, peer: &str) -> &'static str {
+    let mut seen = Vec::new();
+    for run in &report.runs {
+        if run.peer == peer {
+            break;
+        }
+        if !seen.contains(&run.peer.as_str()) {
+            seen.push(run.peer.as_str());
+        }
+    }
+    COLOURS[seen.len() % COLOURS.len()]
 }
 
 fn environment(report: &Report, page: &mut String) {
@@ -58,8 +92,8 @@ fn environment(report: &Report, page: &mut String) {
     put(
         page,
         format_args!(
-            "<p>Commit {}, Linux {}, {}, {:.0} GiB, RLIMIT_NOFILE {}, load average before {:.2}.<br>\
-         <small>{}</small></p>",
+            "<p>Commit {}, Linux {}, {}, {:.0} GiB, RLIMIT_NOFILE {}, load average before \
+             {:.2}.<br><small>{}</small></p>",
             escape(&with.commit),
             escape(&with.kernel),
             escape(&with.processor),
@@ -77,7 +111,7 @@ fn ratios(report: &Report, page: &mut String) {
         page,
         format_args!(
             "<h2>Ratios: {}</h2><p>ringpost to each, by <code>{}</code>; {} is better.</p><table>\
-         <tr><th>peer<th>median<th>min<th>max<th>rounds",
+             <tr><th class=\"name\">peer<th>median<th>min<th>max<th>rounds",
             escape(&comparison.scenario),
             escape(&comparison.metric),
             if comparison.more_is_better { "more" } else { "less" },
@@ -87,7 +121,7 @@ fn ratios(report: &Report, page: &mut String) {
         put(
             page,
             format_args!(
-                "<tr><td>{}<td>{:.2}<td>{:.2}<td>{:.2}<td>{}",
+                "<tr><td class=\"name\">{}<td>{:.2}<td>{:.2}<td>{:.2}<td>{}",
                 escape(peer),
                 ratios.median,
                 ratios.min,
@@ -97,156 +131,83 @@ fn ratios(report: &Report, page: &mut String) {
         );
     }
     for (peer, why) in &comparison.left_out {
-        put(
-            page,
-            format_args!(
-                "<tr><td>{}<td class=\"text\" colspan=\"4\">{}",
-                escape(peer),
-                escape(why)
-            ),
-        );
+        let (peer, why) = (escape(peer), escape(why));
+        let row =
+            format_args!("<tr><td class=\"name\">{peer}<td class=\"name\" colspan=\"4\">{why}");
+        put(page, row);
     }
     page.push_str("</table>");
 }
 
 fn runs(report: &Report, page: &mut String) {
-    page.push_str("<h2>Runs</h2><table><tr><th>scenario<th>peer<th>promise");
+    page.push_str("<h2>Runs</h2><table><tr><th class=\"name\">scenario<th class=\"name\">peer");
     // A scenario measures some of the numbers; what none of them measured needs no column.
-    let measured = |(_, of, _): &&Column| report.runs.iter().any(|run| of(run).is_some());
+    let measured = |column: &&Column| report.runs.iter().any(|run| (column.of)(run).is_some());
     let columns = COLUMNS.iter().filter(measured).collect::<Vec<_>>();
-    for (name, ..) in &columns {
-        put(page, format_args!("<th>{name}"));
+    for column in &columns {
+        put(page, format_args!("<th>{}", column.name));
     }
+    page.push_str("<th class=\"name\">promise<th class=\"name\">void");
     for run in &report.runs {
         put(
             page,
             format_args!(
-                "<tr><td title=\"{}\">{}<td class=\"text\">{}<td class=\"text\">{}",
+                "<tr><td class=\"name\" title=\"{}\">{}<td class=\"name\">{}",
                 escape(&run.shape),
                 escape(&run.scenario),
                 escape(&run.peer),
-                escape(&run.promise)
             ),
         );
-        for (_, of, digits) in &columns {
-            match of(run) {
-                Some(value) => put(page, format_args!("<td>{value:.digits$}")),
+        for column in &columns {
+            match (column.of)(run) {
+                Some(value) => put(page, format_args!("<td>{value:.*}", column.digits)),
                 None => page.push_str("<td>"),
             }
         }
+        let void = run.void.as_deref().unwrap_or_default();
+        put(
+            page,
+            format_args!(
+                "<td class=\"name\">{}<td class=\"name void\">{}",
+                escape(&run.promise),
+                escape(void)
+            ),
+        );
     }
     page.push_str("</table>");
-    for run in report.runs.iter().filter(|run| run.void.is_some()) {
-        let why = run.void.as_deref().unwrap_or_default();
-        put(
-            page,
-            format_args!(
-                "<p class=\"void\">Void: {} against {}: {}</p>",
-                escape(&run.scenario),
-                escape(&run.peer),
-                escape(why)
-            ),
-        );
-    }
-}
-
-/// Latency over the share of messages, both axes by powers of ten.
-fn curves(report: &Report, page: &mut String) {
-    let drawn = report.runs.iter().filter_map(|run| Some((run, run.latency.as_ref()?)));
-    let drawn = drawn.take(COLOURS.len()).collect::<Vec<_>>();
-    let highest = drawn.iter().map(|(_, latency)| latency.max_us).fold(1.0, f64::max);
-    if drawn.is_empty() {
-        return;
-    }
-    put(
-        page,
-        format_args!(
-            "<h2>Latency from the intended time</h2><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-         aria-label=\"latency curves\" font-size=\"12\">"
-        ),
-    );
-    let decades = highest.log10().ceil().max(1.0);
-    for decade in 0..=decades as u32 {
-        let y = height_of(f64::from(decade), decades);
-        put(
-            page,
-            format_args!(
-                "<path d=\"M{MARGIN} {y:.1}H{:.1}\" stroke=\"#d8dee4\"/><text x=\"4\" y=\"{:.1}\">1e{decade} us</text>",
-                WIDTH - 10.0,
-                y + 4.0
-            ),
-        );
-    }
-    for (position, share) in ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"].iter().enumerate() {
-        let left = if position == 0 { 0.5 } else { 0.1f64.powi(position as i32) };
-        let x = width_of(1.0 - left);
-        put(page, format_args!("<text x=\"{x:.1}\" y=\"{:.1}\">{share}</text>", HEIGHT - 6.0));
-    }
-    for ((_, latency), colour) in drawn.iter().zip(COLOURS) {
-        put(
-            page,
-            format_args!(
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
-                points(latency, decades)
-            ),
-        );
-    }
-    page.push_str("</svg><p>");
-    for ((run, _), colour) in drawn.iter().zip(COLOURS) {
-        put(
-            page,
-            format_args!(
-                "<span style=\"color:{colour}\">&#9632; {} {}</span> ",
-                escape(&run.peer),
-                escape(&run.shape)
-            ),
-        );
-    }
-    page.push_str("</p>");
-}
-
-fn points(latency: &Latency, decades: f64) -> String {
-    let points = latency.curve.iter().map(|(share, us)| {
-        format!("{:.1},{:.1}", width_of(*share), height_of(us.max(1.0).log10(), decades))
-    });
-    points.collect::<Vec<_>>().join(" ")
-}
-
-/// Five powers of ten of what is left fill the width.
-fn width_of(share: f64) -> f64 {
-    let nines = -(1.0 - share).max(1e-5).log10();
-    MARGIN + nines / 5.0 * (WIDTH - MARGIN - 10.0)
-}
-
-fn height_of(decade: f64, decades: f64) -> f64 {
-    HEIGHT - 25.0 - decade / decades * (HEIGHT - 45.0)
 }
 
 /// Runs that both reports have, by scenario, peer and shape.
 fn beside(report: &Report, other: &Report, page: &mut String) {
     page.push_str(
-        "<h2>Two reports</h2><table><tr><th>run<th>number<th>first<th>second<th>second / first",
+        "<h2>Two reports</h2><table><tr><th class=\"name\">run<th class=\"name\">number<th>first\
+         <th>second<th>second / first",
     );
-    for run in &report.runs {
-        let same = |second: &&Run| {
-            (&run.scenario, &run.peer, &run.shape)
-                == (&second.scenario, &second.peer, &second.shape)
-        };
-        let Some(second) = other.runs.iter().find(same) else { continue };
-        for (name, of, digits) in COLUMNS {
-            let (Some(first), Some(second)) = (of(run), of(second)) else { continue };
-            let ratio = if first == 0.0 { String::new() } else { format!("{:.2}", second / first) };
+    for pair in super::beside::pairs(report, other) {
+        for row in pair.rows() {
             put(
                 page,
                 format_args!(
-                    "<tr><td>{} against {}<td class=\"text\">{name}<td>{first:.digits$}<td>{second:.digits$}<td>{ratio}",
-                    escape(&run.scenario),
-                    escape(&run.peer)
+                    "<tr><td class=\"name\">{} against {}<td class=\"name\">{}<td>{}<td>{}<td>{}",
+                    escape(&pair.first.scenario),
+                    escape(&pair.first.peer),
+                    row.name,
+                    row.first,
+                    row.second,
+                    row.ratio
                 ),
             );
         }
     }
     page.push_str("</table>");
+}
+
+fn source(report: &Report, page: &mut String) {
+    let json = serde_json::to_string_pretty(report).expect("a report is plain data");
+    put(
+        page,
+        format_args!("<details><summary>JSON</summary><pre>{}</pre></details>", escape(&json)),
+    );
 }
 
 fn escape(text: &str) -> String {
@@ -265,12 +226,15 @@ mod tests {
         let run = Run {
             peer: "<peer>".to_owned(),
             latency: Some(latency),
+            messages_per_server_cpu_second: Some(1e6),
             void: Some("busy".to_owned()),
             ..Run::default()
         };
         let report = Report { comparison: None, runs: vec![run] };
         let page = page(&report, Some(&report));
-        for expected in ["&lt;peer&gt;", "<polyline", "Void: ", "Two reports", "<td>1.00"] {
+        for expected in
+            ["&lt;peer&gt;", "<polyline", "<rect", ">busy", "Two reports", "<td>1.00", "JSON"]
+        {
             assert!(page.contains(expected), "{expected} is not in {page}");
         }
         assert!(!page.contains("<peer>") && !page.contains("http"), "{page}");

@@ -1,8 +1,8 @@
 //! A scenario with its numbers, as chosen on the command line: what `compare` repeats.
 
 use super::relay::Shape;
-use super::{connect, fanout, idle, relay, storm};
-use crate::peer::Setting;
+use super::{connect, fanout, idle, relay, storm, traffic};
+use crate::peer::{Name, Setting};
 use crate::report::Run;
 
 /// A field of [`Run`].
@@ -39,6 +39,8 @@ pub(crate) enum Scenario {
         /// How many.
         connections: u32,
     },
+    /// Messages by a schedule, and what goes on beside them.
+    Traffic(traffic::Shape),
 }
 
 impl Scenario {
@@ -51,6 +53,7 @@ impl Scenario {
             Self::Relay(shape) => shape.name(),
             Self::Fanout(_) => "fanout",
             Self::Storm { .. } => "storm",
+            Self::Traffic(shape) => shape.name(),
         }
     }
 
@@ -74,16 +77,17 @@ impl Scenario {
     ///
     /// # Errors
     /// When the peer does not start, refuses or goes away.
-    pub(crate) fn run(&self, peer: &str, setting: &Setting, cores: usize) -> anyhow::Result<Run> {
+    pub(crate) fn run(&self, peer: &Name, setting: &Setting, cores: usize) -> anyhow::Result<Run> {
         match self {
             Self::Connect { raw, connections } => {
                 let setting = Setting { clients: *connections, ..setting.clone() };
                 connect::run(peer, &setting, *raw, cores)
             }
             Self::Idle { connections } => {
-                idle::run(peer, &Setting { clients: *connections, ..setting.clone() })
+                idle::run(peer, &Setting { clients: *connections, ..setting.clone() }, cores)
             }
             Self::Relay(shape) => relay::run(peer, setting, shape, cores),
+            Self::Traffic(shape) => traffic::run(peer, setting, shape, cores),
             Self::Fanout(shape) => fanout::run(peer, setting, shape, cores),
             Self::Storm { connections } => {
                 let setting = Setting { clients: *connections, ..setting.clone() };

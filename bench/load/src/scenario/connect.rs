@@ -11,8 +11,7 @@ use super::{Stage, with_costs};
 use crate::dialect::{Dialect, Parsed};
 use crate::fleet::{Fleet, What};
 use crate::ledger::Faults;
-use crate::measure::Reading;
-use crate::peer::Setting;
+use crate::peer::{Name, Setting};
 use crate::report::Run;
 use crate::verdict::{self, Loop};
 
@@ -42,16 +41,16 @@ impl Dialect for Mute {
 ///
 /// # Errors
 /// When a client is refused.
-pub(crate) fn run(name: &str, setting: &Setting, raw: bool, cores: usize) -> anyhow::Result<Run> {
+pub(crate) fn run(name: &Name, setting: &Setting, raw: bool, cores: usize) -> anyhow::Result<Run> {
     let mut stage = Stage::open(name, setting, 0)?;
     if raw {
         let server = stage.peer.address();
         stage.fleet = Fleet::open(setting.clients, Rc::new(Mute), server, 0)?;
     }
     let wanted = if raw { What::Connected } else { What::Ready };
-    let before = Reading::take(stage.peer.as_ref(), stage.fleet.counters().enters)?;
+    let before = stage.reading()?;
     stage.bring(0..setting.clients, &wanted)?;
-    let after = Reading::take(stage.peer.as_ref(), stage.fleet.counters().enters)?;
+    let after = stage.reading()?;
     let spent = before.until(&after);
     let (scenario, shape) = if raw {
         ("connect --raw", "a message is an accepted connection")

@@ -19,9 +19,10 @@ use super::{PATIENCE, Stage, until_nothing_lingers};
 use crate::fleet::What;
 use crate::ledger::Faults;
 use crate::measure::{resident_bytes, slab_bytes};
-use crate::peer::Setting;
+use crate::peer::{Name, Setting};
 use crate::progress::Progress;
 use crate::report::Run;
+use crate::verdict;
 
 /// Between two readings that tell whether memory has settled, what they may differ by, and how
 /// long it may take.
@@ -40,25 +41,31 @@ struct Growth {
     user: f64,
     /// Both ends.
     kernel: f64,
+    /// Others were at work meanwhile: the kernel's memory is everybody's.
+    busy: Option<String>,
 }
 
 /// Runs it against one peer; `floor` runs before it, to tell the client's end.
 ///
 /// # Errors
 /// When a client is refused or lost, or memory does not settle.
-pub(crate) fn run(name: &str, setting: &Setting) -> anyhow::Result<Run> {
-    if name == "floor" {
-        return on_floor(setting);
+pub(crate) fn run(name: &Name, setting: &Setting, cores: usize) -> anyhow::Result<Run> {
+    if *name == Name::FLOOR {
+        return on_floor(setting, cores);
     }
-    with_floor(name, setting).map(|(_, run)| run)
+    with_floor(name, setting, cores).map(|(_, run)| run)
 }
 
 /// The run of the floor as well.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn with_floor(name: &str, setting: &Setting) -> anyhow::Result<(Run, Run)> {
-    let floor = on_floor(setting)?;
+pub(crate) fn with_floor(
+    name: &Name,
+    setting: &Setting,
+    cores: usize,
+) -> anyhow::Result<(Run, Run)> {
+    let floor = on_floor(setting, cores)?;
     let client_end = floor.kernel_bytes_per_connection.unwrap_or_default();
     let mut setting = Setting { tickets: true, ..setting.clone() };
     setting.set.extend(SMALL_CACHES.map(str::to_owned));
@@ -68,7 +75,7 @@ pub(crate) fn with_floor(name: &str, setting: &Setting) -> anyhow::Result<(Run, 
         stage.send_away(0..setting.clients)?;
         stage.peer.restart()?;
     }
-    let growth = grow(&mut stage)?;
+    let growth = grow(&mut stage, cores)?;
     let mut run = stage.run("idle", shape(&setting));
     run.notes.push(format!(
         "kernel: both ends {:.0} B, of which the client's {client_end:.0} B",
@@ -77,10 +84,10 @@ pub(crate) fn with_floor(name: &str, setting: &Setting) -> anyhow::Result<(Run, 
     Ok((floor, finish(stage, run, &growth, client_end)?))
 }
 
-fn on_floor(setting: &Setting) -> anyhow::Result<Run> {
+fn on_floor(setting: &Setting, cores: usize) -> anyhow::Result<Run> {
     ensure!(setting.clients >= 2, "idle compares two halves of the connections");
-    let mut floor = Stage::open("floor", setting, 0)?;
-    let growth = grow(&mut floor)?;
+    let mut floor = Stage::open(&Name::FLOOR, setting, 0)?;
+    let growth = grow(&mut floor, cores)?;
     let run = floor.run("idle", shape(setting));
     let half = growth.kernel / 2.0;
     finish(floor, run, &growth, half)
@@ -91,26 +98,27 @@ fn shape(setting: &Setting) -> String {
 }
 
 fn finish(mut stage: Stage, mut run: Run, growth: &Growth, client_end: f64) -> anyhow::Result<Run> {
-    let silent = signs_of_life(&mut stage)?;
+    let lost = signs_of_life(&mut stage)?;
     run.messages = u64::from(stage.fleet.clients());
     run.user_bytes_per_connection = Some(growth.user);
     run.kernel_bytes_per_connection = Some(growth.kernel - client_end);
-    let faults = Faults { lost: silent, ..Faults::default() };
-    if silent > 0 {
-        run.void = Some(format!("{silent} connections gave no sign of life"));
-    }
+    let faults = Faults { lost, ..Faults::default() };
+    let silent = (lost > 0).then(|| format!("{lost} connections gave no sign of life"));
+    run.void = silent.or_else(|| growth.busy.clone());
     Ok(run.with_faults(faults))
 }
 
-fn grow(stage: &mut Stage) -> anyhow::Result<Growth> {
+fn grow(stage: &mut Stage, cores: usize) -> anyhow::Result<Growth> {
     let (half, all) = (stage.fleet.clients() / 2, stage.fleet.clients());
     until_nothing_lingers()?;
     stage.sign_in(0..half)?;
     let before = settled(stage)?;
+    let begun = stage.reading()?;
     stage.sign_in(half..all)?;
     let after = settled(stage)?;
+    let busy = verdict::busy(&begun.until(&stage.reading()?), cores);
     let each = |before: u64, after: u64| (after as f64 - before as f64) / f64::from(all - half);
-    Ok(Growth { user: each(before.0, after.0), kernel: each(before.1, after.1) })
+    Ok(Growth { user: each(before.0, after.0), kernel: each(before.1, after.1), busy })
 }
 
 /// Resident memory and the kernel's, once they stay as they are.

@@ -7,6 +7,7 @@ pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod relay;
 pub(crate) mod storm;
+pub(crate) mod traffic;
 
 use std::fs;
 use std::ops::Range;
@@ -17,8 +18,8 @@ use anyhow::{Context, bail, ensure};
 
 pub(crate) use self::chosen::Scenario;
 use crate::fleet::{Event, Fleet, What};
-use crate::measure::{Environment, Spent};
-use crate::peer::{self, Peer, Setting};
+use crate::measure::{Environment, Reading, Spent};
+use crate::peer::{self, Name, Peer, Setting};
 use crate::progress::Progress;
 use crate::report::Run;
 
@@ -47,7 +48,7 @@ impl Stage {
     /// # Errors
     /// When the peer does not start or the rings cannot be opened.
     pub(crate) fn open(
-        name: &str,
+        name: &Name,
         setting: &Setting,
         content_bytes: usize,
     ) -> anyhow::Result<Self> {
@@ -129,6 +130,14 @@ impl Stage {
             );
         }
         Ok(happened)
+    }
+
+    /// What the server and the generator have spent so far.
+    ///
+    /// # Errors
+    /// When the server is gone, or `/proc` has an unknown form.
+    pub(crate) fn reading(&self) -> anyhow::Result<Reading> {
+        Reading::take(self.peer.as_ref(), self.fleet.counters().enters)
     }
 
     /// A report with what is known of every run.

@@ -18,7 +18,7 @@ use crate::fleet::{Event, Listening, What};
 use crate::latency::Histogram;
 use crate::ledger::Ledger;
 use crate::measure::Reading;
-use crate::peer::{Form, Promise, Setting};
+use crate::peer::{Form, Name, Promise, Setting};
 use crate::progress::Progress;
 use crate::report::Run;
 use crate::stamp::{self, STAMP_BYTES, Stamp};
@@ -108,7 +108,7 @@ struct Relay<'a> {
 /// # Errors
 /// When a client is refused or lost, or messages stop.
 pub(crate) fn run(
-    name: &str,
+    name: &Name,
     setting: &Setting,
     shape: &Shape,
     cores: usize,
@@ -165,7 +165,7 @@ impl Relay<'_> {
             None => self.closed(target, &mut progress)?,
             Some(rate) => self.open(rate, target, &mut progress)?,
         }
-        Reading::take(self.stage.peer.as_ref(), self.stage.fleet.counters().enters)
+        self.stage.reading()
     }
 
     fn closed(&mut self, target: u64, progress: &mut Progress) -> anyhow::Result<()> {

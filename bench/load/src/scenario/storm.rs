@@ -6,8 +6,7 @@
 
 use super::{Stage, with_costs};
 use crate::ledger::Faults;
-use crate::measure::Reading;
-use crate::peer::Setting;
+use crate::peer::{Name, Setting};
 use crate::report::Run;
 use crate::verdict::{self, Loop};
 
@@ -15,15 +14,15 @@ use crate::verdict::{self, Loop};
 ///
 /// # Errors
 /// When a client is refused, the first time or the second.
-pub(crate) fn run(name: &str, setting: &Setting, cores: usize) -> anyhow::Result<Run> {
+pub(crate) fn run(name: &Name, setting: &Setting, cores: usize) -> anyhow::Result<Run> {
     let setting = Setting { tickets: true, ..setting.clone() };
     let all = 0..setting.clients;
     let mut stage = Stage::open(name, &setting, 0)?;
     stage.sign_in(all.clone())?;
-    let before = Reading::take(stage.peer.as_ref(), stage.fleet.counters().enters)?;
+    let before = stage.reading()?;
     stage.send_away(all.clone())?;
     stage.sign_in(all)?;
-    let after = Reading::take(stage.peer.as_ref(), stage.fleet.counters().enters)?;
+    let after = stage.reading()?;
     let spent = before.until(&after);
     let shape = "a message is a reconnect with its sign-in, the end of the old connection included";
     let run = stage.run("storm", shape.to_owned());
