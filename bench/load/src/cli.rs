@@ -18,11 +18,16 @@ use crate::scenario::{Scenario, fanout};
 /// numbers of one invocation, best per second of the server's processor time. Bytes per
 /// connection repeat; io_uring_enter per message is a ratio to the floor's of the same run.
 ///
+/// `relay --plain` and `relay` promise different things and never share a table: nothing is kept,
+/// or durable before `sent`. The floor is a relay on the ring that checks and keeps nothing: what
+/// a server costs above it is its own.
+///
 /// Start with:
 ///   ringpost-bench relay --plain --peer floor
 ///   ringpost-bench relay --plain
 ///   ringpost-bench idle --connections 10000 --json idle.json
-///   ringpost-bench compare --scenario relay --plain --outstanding 16
+///   ringpost-bench compare --scenario relay --plain --outstanding 16 --json ratios.json
+///   ringpost-bench report ratios.json --html ratios.html
 #[derive(Parser)]
 #[command(name = "ringpost-bench", version, verbatim_doc_comment, after_help = exit::HELP)]
 pub(crate) struct Cli {
@@ -33,22 +38,43 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// What it costs to take connections, signed in or bare (--raw)
+    ///
+    /// A message of the report is one connection. With --raw clients say nothing, so that what is
+    /// left is accept.
     Connect(One<Crowd>),
     /// Bytes that a silent signed-in connection takes; then each must answer a ping
+    ///
+    /// Half of the connections come, then the other half: what the second half added is the
+    /// price, and what is paid once is left out. Users have signed in before. Kernel bytes are of
+    /// the server's end, and need root; the floor runs first to tell what the client's end takes.
     Idle(One<Crowd>),
     /// Messages from client to client: durable with receipts, or --plain
+    ///
+    /// A closed loop by --outstanding finds what a server can do at most. An open loop by --rate
+    /// finds what people wait at that load: a message leaves at its time whether the server is
+    /// ready or not, and its latency counts from then. Ask for latency at half of the most.
     Relay(One<RelayArgs>),
     /// One client speaks to all the others; for servers whose protocol knows "to all"
     Fanout(One<FanoutArgs>),
     /// Everybody comes back at once: reconnects with sign-in, by ticket where there are tickets
     Storm(One<Crowd>),
     /// Messages by a schedule while 0.3 % of a crowd come back in each second
+    ///
+    /// Tells the latency of messages beside the reconnects, and how long a reconnect takes: from
+    /// the intended end of the old connection to being signed in again.
     Churn(One<TrafficArgs>),
     /// The same while one receiver in ten never reads
+    ///
+    /// Tells the latency of those who do read, and with --plain what a slow reader costs the
+    /// server's memory. Where messages are kept, the slow ones read in the end, and must find all.
+    /// Use --content 4096 and a high --rate to fill sockets.
     Slow(One<TrafficArgs>),
     /// A messenger's day: sends, acks, receipts, pings and reconnects, each by its schedule
     Mixed(One<TrafficArgs>),
     /// A page of what a command wrote by --json; with two files, both beside each other
+    ///
+    /// Runs are paired by scenario, peer and shape. Times of two invocations compare two days of
+    /// the machine as well; bytes, enters and faults do not.
     Report {
         /// What was written
         first: PathBuf,
@@ -59,6 +85,9 @@ pub(crate) enum Command {
         html: PathBuf,
     },
     /// One scenario against all peers that are there, in alternating order, as ratios
+    ///
+    /// Each round runs every server once (A B C, then C B A) and gives one ratio of ringpost to
+    /// each. Told are median, minimum and maximum: a median alone hides a machine that was busy.
     Compare(CompareArgs),
     /// idle and relay against the floor, with bounds on bytes, enters and faults, never on time
     Guard(GuardArgs),

@@ -37,7 +37,16 @@ const WANTED: &[Wanted] = &[
         shown_by: "target/peers/bin/centrifuge-relay",
         install: centrifuge,
     },
-    Wanted { name: "mosquitto", shown_by: "/usr/sbin/mosquitto", install: mosquitto },
+    Wanted {
+        name: "mosquitto",
+        shown_by: "/usr/sbin/mosquitto",
+        install: |_| package("mosquitto"),
+    },
+    Wanted {
+        name: "ejabberd",
+        shown_by: "/usr/sbin/ejabberdctl",
+        install: |_| package("ejabberd"),
+    },
 ];
 
 /// Installs what is missing.
@@ -92,8 +101,9 @@ fn centrifuge(repository: &Path) -> anyhow::Result<()> {
     call(command.current_dir(repository.join("bench/load/peers/centrifuge")))
 }
 
-fn mosquitto(_repository: &Path) -> anyhow::Result<()> {
-    let words = ["install", "--quiet", "--yes", "--no-install-recommends", "mosquitto"];
+/// Of Debian. Where services start by themselves, this one does too: stop it before measuring.
+fn package(name: &str) -> anyhow::Result<()> {
+    let words = ["install", "--quiet", "--yes", "--no-install-recommends", name];
     call(Command::new("apt-get").args(words))
 }
 

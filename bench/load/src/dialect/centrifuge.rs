@@ -138,7 +138,8 @@ fn reply_of(reply: &[u8]) -> Option<Inbound<'_>> {
                 while !push.is_empty() {
                     match field(&mut push)? {
                         (reply::PUBLICATION, body) => {
-                            inbound = Inbound::Message { content: publication(body)?, ack: 0 };
+                            inbound =
+                                Inbound::Message { content: publication(body)?.into(), ack: 0 };
                         }
                         (reply::DISCONNECT, body) => inbound = told("disconnected", body),
                         _ => {}
@@ -254,7 +255,7 @@ mod tests {
             done += bytes;
             found.push(inbound);
         }
-        let message = |content| Inbound::Message { content, ack: 0 };
+        let message = |content: &'static [u8]| Inbound::Message { content: content.into(), ack: 0 };
         assert_eq!(found, [message(b"one"), Inbound::Nothing, message(b"two")]);
         assert_eq!(done, input.len());
         assert_eq!(&out[..], [0x82, 0x81, 0, 0, 0, 0, 0], "a ping was answered");

@@ -12,6 +12,9 @@ pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod ringpost;
 mod websocket;
+pub(crate) mod xmpp;
+
+use std::borrow::Cow;
 
 use bytes::BytesMut;
 
@@ -27,7 +30,7 @@ pub(crate) enum Inbound<'a> {
     /// A message; `ack` is given to [`Dialect::acknowledge`] once the read is over, 0 = not.
     Message {
         /// As it was sent.
-        content: &'a [u8],
+        content: Cow<'a, [u8]>,
         /// The highest of a read is acknowledged.
         ack: u64,
     },

@@ -91,7 +91,7 @@ impl Dialect for Mqtt {
                     out.put_slice(&[PUBACK << 4, 2, id[0], id[1]]);
                     rest = behind;
                 }
-                Inbound::Message { content: rest, ack: 0 }
+                Inbound::Message { content: rest.into(), ack: 0 }
             }
             kind => return Err(format!("an MQTT packet of kind {kind}")),
         };
@@ -177,7 +177,7 @@ mod tests {
                 mqtt.message(1, 2, &content, &mut wire);
                 assert_eq!(packet(&wire[..wire.len() - 1]), Ok(None));
                 let parsed = mqtt.parse(2, 1, &wire, &mut out);
-                let message = Inbound::Message { content: &content, ack: 0 };
+                let message = Inbound::Message { content: content.as_slice().into(), ack: 0 };
                 assert_eq!(parsed, Ok(Some((wire.len(), message))));
                 assert_eq!(out, answer);
             }

@@ -169,7 +169,7 @@ impl Nats {
             if let Some(reply) = reply {
                 Self::text(out, format_args!("PUB {reply} 4\r\n+ACK\r\n"));
             }
-            return Ok(Some((whole, Inbound::Message { content: payload, ack: 0 })));
+            return Ok(Some((whole, Inbound::Message { content: payload.into(), ack: 0 })));
         }
         let answer = String::from_utf8_lossy(payload);
         let inbound = match stage {
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(nats.parse(1, 1, &bytes[..cut], &mut out), Ok(None), "{cut}");
         }
         let parsed = nats.parse(1, 1, bytes, &mut out);
-        assert_eq!(parsed, Ok(Some((28, Inbound::Message { content: b"abc", ack: 0 }))));
+        assert_eq!(parsed, Ok(Some((28, Inbound::Message { content: b"abc"[..].into(), ack: 0 }))));
         assert_eq!(out, &b"PUB $JS.ACK.x 4\r\n+ACK\r\n"[..]);
     }
 }

@@ -87,7 +87,7 @@ impl Dialect for Raw {
         let inbound = match frame.to {
             to::HELLO => Inbound::Ready,
             to::ECHO => Inbound::Pong,
-            _ => Inbound::Message { content: frame.content(), ack: 0 },
+            _ => Inbound::Message { content: frame.content().into(), ack: 0 },
         };
         Ok(Some((frame.whole.len(), inbound)))
     }

@@ -36,7 +36,7 @@ impl Dialect for Relay {
         let Some(frame) = websocket::frame(input)? else { return Ok(None) };
         let inbound = match frame.code {
             BINARY if frame.payload == to::HELLO.to_le_bytes() => Inbound::Ready,
-            BINARY => Inbound::Message { content: frame.payload, ack: 0 },
+            BINARY => Inbound::Message { content: frame.payload.into(), ack: 0 },
             _ => websocket::control(&frame, out)?,
         };
         Ok(Some((frame.bytes, inbound)))

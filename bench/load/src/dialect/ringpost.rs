@@ -116,7 +116,7 @@ impl Dialect for Ringpost {
             Event::NewMessage(message) => {
                 // The content is the last section of the frame.
                 let content = &payload[payload.len() - message.body.len()..];
-                Inbound::Message { content, ack: message.push }
+                Inbound::Message { content: content.into(), ack: message.push }
             }
             Event::Receipt(receipt) if receipt.status == Status::Sent => Inbound::Accepted,
             Event::Receipt(receipt) => Inbound::Delivered { ack: receipt.push },

@@ -17,6 +17,7 @@ const PAYLOAD_BYTES_MAX: u64 = 128 * 1024;
 const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;
 /// Kinds of frames.
+pub(super) const TEXT: u8 = 1;
 pub(super) const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;

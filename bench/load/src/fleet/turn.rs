@@ -210,7 +210,7 @@ impl Reading<'_> {
             }
             Inbound::Ready => What::Ready,
             Inbound::Message { content, .. } => {
-                What::Message(Stamp::read(content, self.content_bytes))
+                What::Message(Stamp::read(&content, self.content_bytes))
             }
             Inbound::Accepted => What::Accepted,
             Inbound::Delivered { .. } => What::Delivered,

@@ -2,6 +2,7 @@
 //! them is how they are called, what they promise as they are run here, and what clients speak.
 
 use std::net::SocketAddrV4;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
@@ -16,7 +17,11 @@ pub(super) struct Foreign {
     child: Child,
     address: SocketAddrV4,
     dialect: Rc<dyn Dialect>,
+    admit: Option<Admit>,
 }
+
+/// Makes users at a server that lets in no others.
+type Admit = fn(SocketAddrV4, Range<u32>) -> anyhow::Result<()>;
 
 impl Foreign {
     /// Starts what `command` makes of an address and a folder, and waits until it listens.
@@ -32,7 +37,13 @@ impl Foreign {
         let mut command = command(address, &folder)?;
         let mut child = Child::start(name, &folder, core, &mut command)?;
         child.until(|| child::listens(address))?;
-        Ok(Self { name: name.to_owned(), promise, child, address, dialect: Rc::new(dialect) })
+        let (name, dialect) = (name.to_owned(), Rc::new(dialect));
+        Ok(Self { name, promise, child, address, dialect, admit: None })
+    }
+
+    /// The same, where users must be made first.
+    pub(super) fn admitting(self, admit: Admit) -> Self {
+        Self { admit: Some(admit), ..self }
     }
 }
 
@@ -55,5 +66,9 @@ impl Peer for Foreign {
 
     fn dialect(&self) -> Rc<dyn Dialect> {
         Rc::clone(&self.dialect)
+    }
+
+    fn admit(&mut self, users: Range<u32>) -> anyhow::Result<()> {
+        self.admit.map_or(Ok(()), |admit| admit(self.address, users))
     }
 }

@@ -3,6 +3,7 @@
 
 mod centrifuge;
 mod child;
+mod ejabberd;
 mod floor;
 mod foreign;
 mod mosquitto;
@@ -116,6 +117,7 @@ pub(crate) const KNOWN: &[(&str, Start)] = &[
     ("centrifuge", |setting| Ok(Box::new(centrifuge::start(setting)?))),
     ("nats", |setting| Ok(Box::new(nats::start(setting)?))),
     ("mosquitto", |setting| Ok(Box::new(mosquitto::start(setting)?))),
+    ("ejabberd", |setting| Ok(Box::new(ejabberd::start(setting)?))),
 ];
 
 /// Starts a peer.

@@ -12,10 +12,10 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max
     padding:0 1em;color:#1b1f24;background:#fff}table{border-collapse:collapse;margin:1em 0;\
     display:block;overflow-x:auto}th,td{padding:.3em .8em;border-bottom:1px solid #d8dee4;\
     text-align:right;white-space:nowrap}th{vertical-align:bottom}th.name,td.name{text-align:left}\
-    .void{color:#b42318}small,figcaption{color:#57606a}svg{max-width:100%;height:auto}\
+    td.long{white-space:normal;min-width:18em}.void{color:#b42318}small,figcaption{color:#57606a}svg{max-width:100%;height:auto}\
     figure{margin:1em 0}.charts{display:flex;flex-wrap:wrap;gap:2em}pre{overflow-x:auto;\
     font-size:12px}summary{cursor:pointer}";
-/// Of a peer's curve or bar, by its place among the peers of the report.
+/// Of curves and bars.
 const COLOURS: [&str; 8] =
     ["#0550ae", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#0a7ea4", "#57606a"];
 
@@ -70,20 +70,6 @@ pub(crate) fn page(report: &Report, other: Option<&Report>) -> String {
 
 fn put(page: &mut String, text: Arguments<'_>) {
     page.write_fmt(text).expect("text grows");
-}
-
-/// The colour of a peer: the same wherever it is drawn.
-fn colour(report: &Report, peer: &str) -> &'static str {
-    let mut seen = Vec::new();
-    for run in &report.runs {
-        if run.peer == peer {
-            break;
-        }
-        if !seen.contains(&run.peer.as_str()) {
-            seen.push(run.peer.as_str());
-        }
-    }
-    COLOURS[seen.len() % COLOURS.len()]
 }
 
 fn environment(report: &Report, page: &mut String) {
@@ -168,7 +154,7 @@ fn runs(report: &Report, page: &mut String) {
         put(
             page,
             format_args!(
-                "<td class=\"name\">{}<td class=\"name void\">{}",
+                "<td class=\"name long\">{}<td class=\"name long void\">{}",
                 escape(&run.promise),
                 escape(void)
             ),

@@ -319,3 +319,38 @@ impl Traffic<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Form, Kind, Shape};
+
+    const FINE: Shape = Shape {
+        kind: Kind::Mixed,
+        form: Form::Full,
+        pairs: 10,
+        crowd: 1_000,
+        rate: 2_000,
+        seconds: 1,
+        content_bytes: 16,
+        reconnects_per_mille: 3,
+        pings: 1,
+        slow_percent: 25,
+    };
+
+    #[test]
+    fn a_shape_that_would_measure_something_else_is_refused() {
+        assert!(FINE.check().is_ok());
+        let check = |shape: Shape, word: &str| {
+            let said = shape.check().expect_err(word).to_string();
+            assert!(said.contains(word), "{said}");
+        };
+        check(Shape { rate: 2_001, ..FINE }, "2000 messages a second");
+        check(Shape { content_bytes: 15, ..FINE }, "16 bytes");
+        check(Shape { crowd: 0, ..FINE }, "crowd");
+    }
+
+    #[test]
+    fn shares_are_of_the_pairs_and_of_the_crowd() {
+        assert_eq!((FINE.slow_pairs(), FINE.reconnects(), FINE.clients()), (2, 3, 1_020));
+    }
+}

@@ -1,6 +1,6 @@
 //! One bar for each scenario and peer: throughput, enters, and bytes by kind.
 
-use super::{Column, Report, colour, column, escape, put};
+use super::{COLOURS, Column, Report, column, escape, put};
 use crate::report::Run;
 
 /// Width of the longest bar, and of the whole chart.
@@ -59,6 +59,20 @@ fn rows<'a>(report: &'a Report, columns: &[Column]) -> Vec<(&'a Run, Vec<f64>)> 
         (run, (0..columns.len()).map(|column| median(&rounds, column)).collect())
     });
     medians.collect()
+}
+
+/// The colour of a peer: the same in each chart.
+fn colour(report: &Report, peer: &str) -> &'static str {
+    let mut seen = Vec::new();
+    for run in &report.runs {
+        if run.peer == peer {
+            break;
+        }
+        if !seen.contains(&run.peer.as_str()) {
+            seen.push(run.peer.as_str());
+        }
+    }
+    COLOURS[seen.len() % COLOURS.len()]
 }
 
 fn chart(report: &Report, title: &str, columns: &[Column], page: &mut String) {

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::{Report, colour, escape, put};
+use super::{COLOURS, Report, escape, put};
 use crate::report::{Latency, Run};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 300.0;
 const MARGIN: f64 = 60.0;
 /// Curves of one chart: more cannot be told apart.
-const CURVES_MAX: usize = 8;
+const CURVES_MAX: usize = COLOURS.len();
 
 pub(super) fn draw(report: &Report, page: &mut String) {
     // Of several rounds against one peer the last is drawn.
@@ -38,23 +38,21 @@ pub(super) fn draw(report: &Report, page: &mut String) {
         ),
     );
     axes(decades, page);
-    for (run, latency) in &drawn {
+    for ((_, latency), colour) in drawn.iter().zip(COLOURS) {
         put(
             page,
             format_args!(
-                "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\" points=\"{}\"/>",
-                colour(report, &run.peer),
+                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
                 points(latency, decades)
             ),
         );
     }
     page.push_str("</svg><figcaption>");
-    for (run, _) in &drawn {
+    for ((run, _), colour) in drawn.iter().zip(COLOURS) {
         put(
             page,
             format_args!(
-                "<span style=\"color:{}\">&#9632;</span> {} {}: {}<br>",
-                colour(report, &run.peer),
+                "<span style=\"color:{colour}\">&#9632;</span> {} {}: {}<br>",
                 escape(&run.peer),
                 escape(&run.scenario),
                 escape(&run.shape)
