@@ -71,6 +71,17 @@ pub(crate) enum Command {
     Slow(One<TrafficArgs>),
     /// A messenger's day: sends, acks, receipts, pings and reconnects, each by its schedule
     Mixed(One<TrafficArgs>),
+    /// The floor of durability: a write and an fdatasync of a batch, and how long they take
+    Disk {
+        #[command(flatten)]
+        common: Common,
+        /// Of one batch; a multiple of 4,096
+        #[arg(long, default_value_t = 16_384)]
+        bytes: usize,
+        /// How many batches
+        #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+        batches: u64,
+    },
     /// A page of what a command wrote by --json; with two files, both beside each other
     ///
     /// Runs are paired by scenario, peer and shape. Times of two invocations compare two days of

@@ -11,8 +11,8 @@ use crate::compare::{Comparison, SUBJECT};
 use crate::exit::Outcome;
 use crate::peer::{self, Name};
 use crate::report::{self, Run};
-use crate::scenario::Scenario;
 use crate::scenario::traffic::Kind;
+use crate::scenario::{Scenario, disk};
 use crate::{floor, guard, terminal, tungstenite};
 
 /// Does what the command line says.
@@ -24,10 +24,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     let cores = std::thread::available_parallelism()?.get();
     let one = |scenario: &Scenario, peer: &Name, common: &Common| {
         pin(common.generator_core)?;
-        let run = scenario.run(peer, &common.setting(), cores)?;
-        terminal::tell(&run.text());
-        write(common, &run)?;
-        Ok(outcome(&run))
+        told(common, &scenario.run(peer, &common.setting(), cores)?)
     };
     match &cli.command {
         Command::Floor { listen } => floor::serve(*listen),
@@ -40,10 +37,20 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Churn(args) => one(&args.shape.scenario(Kind::Churn), &args.peer, &args.common),
         Command::Slow(args) => one(&args.shape.scenario(Kind::Slow), &args.peer, &args.common),
         Command::Mixed(args) => one(&args.shape.scenario(Kind::Mixed), &args.peer, &args.common),
+        Command::Disk { common, bytes, batches } => {
+            pin(common.generator_core)?;
+            told(common, &disk::run(&disk::Shape { bytes: *bytes, batches: *batches })?)
+        }
         Command::Report { first, second, html } => page(first, second.as_deref(), html),
         Command::Compare(args) => compare(args, cores),
         Command::Guard(args) => hold(args, cores),
     }
+}
+
+fn told(common: &Common, run: &Run) -> anyhow::Result<Outcome> {
+    terminal::tell(&run.text());
+    write(common, run)?;
+    Ok(outcome(run))
 }
 
 fn compare(args: &CompareArgs, cores: usize) -> anyhow::Result<Outcome> {
@@ -99,10 +106,16 @@ fn outcome(run: &Run) -> Outcome {
     }
 }
 
-/// The subject first, then those that are named; all that are known if none is.
+/// ringpost in another setting: compared with only when it is asked for.
+fn is_variant(name: &str) -> bool {
+    name.starts_with("ringpost-")
+}
+
+/// The subject first, then those that are named; all others that are known if none is.
 fn competitors(peers: &[Name], own: &[Name]) -> Vec<Name> {
-    let known = || peer::KNOWN.iter().map(|(name, _)| Name::Known(name)).collect();
-    let wanted: Vec<_> = if peers.is_empty() { known() } else { peers.to_vec() };
+    let others = || peer::KNOWN.iter().map(|(name, _)| *name).filter(|name| !is_variant(name));
+    let others = || others().map(Name::Known).collect();
+    let wanted: Vec<_> = if peers.is_empty() { others() } else { peers.to_vec() };
     let others = wanted.into_iter().chain(own.iter().cloned()).filter(|name| *name != SUBJECT);
     std::iter::once(SUBJECT).chain(others).collect()
 }

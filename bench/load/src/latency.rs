@@ -1,5 +1,7 @@
 //! Latencies, by `hdrhistogram`: three digits from 1 us to an hour.
 
+use std::collections::VecDeque;
+
 use hdrhistogram::Histogram as Hdr;
 
 use crate::report::Latency;
@@ -46,6 +48,25 @@ impl Histogram {
             curve: curve
                 .map(|step| (step.quantile_iterated_to(), us(step.value_iterated_to())))
                 .collect(),
+        }
+    }
+}
+
+/// When the messages of one sender were meant to leave that the server has not yet promised to
+/// keep. It promises them in their order, within a conversation.
+#[derive(Default, Clone)]
+pub(crate) struct Unpromised(VecDeque<u64>);
+
+impl Unpromised {
+    /// A message leaves.
+    pub(crate) fn send(&mut self, intended_ns: u64) {
+        self.0.push_back(intended_ns);
+    }
+
+    /// The server has promised the oldest.
+    pub(crate) fn accept(&mut self, now_ns: u64, histogram: &mut Histogram) {
+        if let Some(intended_ns) = self.0.pop_front() {
+            histogram.record(now_ns.saturating_sub(intended_ns));
         }
     }
 }

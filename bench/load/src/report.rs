@@ -65,6 +65,8 @@ pub(crate) struct Run {
     pub(crate) late_share: Option<f64>,
     /// Latency, open loop.
     pub(crate) latency: Option<Latency>,
+    /// From the intended time to the server's promise, open loop of the full form.
+    pub(crate) sent_latency: Option<Latency>,
     /// Connections that were cut off and came back, and how long that took.
     pub(crate) reconnects: u64,
     /// From the intended end of the old connection to being signed in again.
@@ -124,6 +126,7 @@ impl Run {
         row("late, % of sends", self.late_share.map(|share| share * 100.0), 3);
         let latencies = [
             ("latency", &self.latency),
+            ("sent", &self.sent_latency),
             ("reconnect", &self.reconnect_latency),
             ("ping", &self.ping_latency),
         ];

@@ -64,6 +64,7 @@ listen:
   - port: {}
     ip: {}
     module: ejabberd_http
+    backlog: 4096
     request_handlers:
       /api: mod_http_api
       /ws: ejabberd_http_ws

@@ -111,7 +111,11 @@ type Start = fn(&Setting) -> anyhow::Result<Box<dyn Peer>>;
 /// Every peer that is known here, in the order of tables.
 pub(crate) const KNOWN: &[(&str, Start)] = &[
     ("floor", |setting| Ok(Box::new(floor::Floor::start(setting)?))),
-    ("ringpost", |setting| Ok(Box::new(ringpost::Ringpost::start(setting)?))),
+    ("ringpost", |setting| Ok(Box::new(ringpost::Ringpost::start("ringpost", 1, setting)?))),
+    ("ringpost-no-journal", |setting| Ok(Box::new(ringpost::without_journal(setting)?))),
+    ("ringpost-two-workers", |setting| {
+        Ok(Box::new(ringpost::Ringpost::start("ringpost-two-workers", 2, setting)?))
+    }),
     ("uwebsockets", |setting| Ok(Box::new(relays::uwebsockets(setting)?))),
     ("tungstenite", |setting| Ok(Box::new(relays::tungstenite(setting)?))),
     ("centrifuge", |setting| Ok(Box::new(centrifuge::start(setting)?))),

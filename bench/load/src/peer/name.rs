@@ -51,8 +51,8 @@ const PROTOCOLS: &[(&str, Protocol)] = &[
 /// For `--help`.
 pub(crate) const HELP: &str = "The server: a name, or NAME=COMMAND, or NAME:PROTOCOL=COMMAND
 
-Known: floor, ringpost, uwebsockets, tungstenite, centrifuge, nats, mosquitto,
-  ejabberd.
+Known: floor, ringpost, uwebsockets, tungstenite, centrifuge, nats, mosquitto, ejabberd;
+ringpost-no-journal (its journal off) and ringpost-two-workers (on the one core).
 A COMMAND of yours is split at spaces; {address}, {port} and {folder} in it are replaced.
 It must stay in the foreground and listen there. PROTOCOL is one of
   relay       our relay over WebSocket, as bench/load/src/dialect/relay.rs says (the default)

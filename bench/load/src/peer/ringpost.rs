@@ -1,4 +1,5 @@
-//! ringpost itself, as its binary: one worker on its core, its journal on disk for full relays.
+//! ringpost itself, as its binary: one worker on its core, its journal on disk for full relays;
+//! and the same in settings that tell what one part of it costs.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
@@ -19,10 +20,10 @@ const TOKENS_PER_CALL: u32 = 1_000;
 /// A connection may say 1,024 things at once and 500 a second; a sender says two for each of its
 /// messages (the message, the ack of its receipt), and stops before it would be slowed down.
 const MESSAGES_PER_SENDER_MAX: u32 = 450;
+/// The setting by which it keeps nothing.
+const NO_JOURNAL: &str = "journal.device=none";
 const PATIENCE: Duration = Duration::from_secs(60);
 const COMMON: &[&str] = &[
-    "--workers",
-    "1",
     "--log-level",
     "warn",
     "--set",
@@ -32,6 +33,8 @@ const COMMON: &[&str] = &[
 ];
 
 pub(super) struct Ringpost {
+    name: &'static str,
+    workers: u32,
     child: Option<Child>,
     setting: Setting,
     folder: PathBuf,
@@ -40,8 +43,19 @@ pub(super) struct Ringpost {
     dialect: Rc<dialect::Ringpost>,
 }
 
+/// What it would do if durability cost nothing.
+pub(super) fn without_journal(setting: &Setting) -> anyhow::Result<Ringpost> {
+    let mut setting = setting.clone();
+    setting.set.push(NO_JOURNAL.to_owned());
+    Ringpost::start("ringpost-no-journal", 1, &setting)
+}
+
 impl Ringpost {
-    pub(super) fn start(setting: &Setting) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        name: &'static str,
+        workers: u32,
+        setting: &Setting,
+    ) -> anyhow::Result<Self> {
         ensure!(
             setting.binary.is_file(),
             "{} is not there: build it with `cargo build --release`, or name it by --binary",
@@ -50,8 +64,10 @@ impl Ringpost {
         let seed = u64::from(std::process::id());
         let dialect = dialect::Ringpost::new(setting.form, seed, setting.tickets);
         let mut server = Self {
+            name,
+            workers,
             child: None,
-            folder: child::folder("ringpost")?,
+            folder: child::folder(name)?,
             setting: setting.clone(),
             address: child::free_address()?,
             admin: child::free_address()?,
@@ -68,11 +84,12 @@ impl Ringpost {
             .args(["--admin-listen", &self.admin.to_string()])
             .arg("--data-dir")
             .arg(data_dir(&self.folder))
+            .args(["--workers", &self.workers.to_string()])
             .args(COMMON);
         for set in &self.setting.set {
             command.args(["--set", set]);
         }
-        let mut child = Child::start("ringpost", &self.folder, self.setting.core, &mut command)?;
+        let mut child = Child::start(self.name, &self.folder, self.setting.core, &mut command)?;
         let admin = self.admin;
         child.until(|| ask(admin, "/readyz").is_ok_and(|text| text.starts_with("HTTP/1.1 200")))?;
         self.child = Some(child);
@@ -90,12 +107,13 @@ impl Ringpost {
 
 impl Peer for Ringpost {
     fn name(&self) -> &str {
-        "ringpost"
+        self.name
     }
 
     fn promise(&self) -> Promise {
         match self.setting.form {
             Form::Plain => Promise::Nothing,
+            Form::Full if self.setting.set.iter().any(|set| set == NO_JOURNAL) => Promise::Taken,
             Form::Full => Promise::Kept,
         }
     }

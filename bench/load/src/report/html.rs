@@ -43,6 +43,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("p50 us", 0, |run| run.latency.as_ref().map(|latency| latency.p50_us)),
     column("p99 us", 0, |run| run.latency.as_ref().map(|latency| latency.p99_us)),
     column("p99.9 us", 0, |run| run.latency.as_ref().map(|latency| latency.p999_us)),
+    column("sent p99 us", 0, |run| run.sent_latency.as_ref().map(|latency| latency.p99_us)),
     column("lost", 0, |run| Some(run.lost as f64)),
     column("duplicated", 0, |run| Some(run.duplicated as f64)),
     column("reordered", 0, |run| Some(run.reordered as f64)),

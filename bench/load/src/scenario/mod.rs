@@ -3,6 +3,7 @@
 
 mod chosen;
 pub(crate) mod connect;
+pub(crate) mod disk;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod relay;

@@ -15,7 +15,7 @@ use anyhow::{bail, ensure};
 use super::{NAP, PATIENCE, Stage, with_costs};
 use crate::arrival::Schedule;
 use crate::fleet::{Event, Listening, What};
-use crate::latency::Histogram;
+use crate::latency::{Histogram, Unpromised};
 use crate::ledger::Ledger;
 use crate::measure::Reading;
 use crate::peer::{Form, Name, Promise, Setting};
@@ -88,6 +88,7 @@ struct Sender {
     sent: u32,
     accepted: u32,
     arrived: u32,
+    unpromised: Unpromised,
 }
 
 struct Relay<'a> {
@@ -98,6 +99,7 @@ struct Relay<'a> {
     ledger: Ledger,
     content: Vec<u8>,
     histogram: Histogram,
+    promised: Histogram,
     late: u64,
     random: u64,
     full: bool,
@@ -131,6 +133,7 @@ pub(crate) fn run(
         ledger: Ledger::default(),
         content: stamp::content(shape.content_bytes),
         histogram: Histogram::new(),
+        promised: Histogram::new(),
         late: 0,
         random: 0x9e37_79b9_7f4a_7c15,
         full,
@@ -140,7 +143,7 @@ pub(crate) fn run(
     let begun = relay.go(warm_up)?;
     let measured_from = relay.ledger.arrived();
     let late_before = (relay.late, relay.ledger.sent());
-    relay.histogram = Histogram::new();
+    (relay.histogram, relay.promised) = (Histogram::new(), Histogram::new());
     let ended = relay.go(shape.messages)?;
     relay.drain()?;
     let messages = relay.ledger.arrived() - measured_from;
@@ -149,10 +152,11 @@ pub(crate) fn run(
     let late_share =
         (relay.late - late_before.0) as f64 / (relay.ledger.sent() - late_before.1).max(1) as f64;
     let latency = shape.rate.map(|_| relay.histogram.latency());
+    let sent_latency = shape.rate.filter(|_| full).map(|_| relay.promised.latency());
     let mut run = with_costs(stage.run(shape.name(), shape.words()), messages, &spent);
     let made = if shape.rate.is_some() { Loop::Open { late_share } } else { Loop::Closed };
     run.late_share = shape.rate.map(|_| late_share);
-    run.latency = latency;
+    (run.latency, run.sent_latency) = (latency, sent_latency);
     run.void = verdict::void(&spent, cores, made, faults);
     Ok(run.with_faults(faults))
 }
@@ -245,6 +249,9 @@ impl Relay<'_> {
         let to = self.receiver(from);
         self.lanes[lane as usize].sent += 1;
         self.senders[from as usize].sent += 1;
+        if self.full {
+            self.senders[from as usize].unpromised.send(intended_ns);
+        }
         let sequence = self.ledger.send(from, to);
         Stamp { from, sequence, intended_ns }.write(&mut self.content);
         self.stage.fleet.message(from, to, &self.content);
@@ -277,7 +284,9 @@ impl Relay<'_> {
             }
             What::Message(None) => bail!("client {} got what nobody sent", event.client),
             What::Accepted => {
-                self.senders[event.client as usize].accepted += 1;
+                let sender = &mut self.senders[event.client as usize];
+                sender.accepted += 1;
+                sender.unpromised.accept(self.stage.fleet.now_ns(), &mut self.promised);
                 Ok(Some(event.client))
             }
             What::Refused(why) => bail!("client {} was refused: {why}", event.client),

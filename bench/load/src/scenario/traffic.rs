@@ -18,7 +18,7 @@ use self::doings::Doings;
 use super::{NAP, PATIENCE, Stage, with_costs};
 use crate::arrival::Schedule;
 use crate::fleet::{Event, Listening, What};
-use crate::latency::Histogram;
+use crate::latency::{Histogram, Unpromised};
 use crate::ledger::{Faults, Ledger};
 use crate::measure::{Reading, resident_bytes};
 use crate::peer::{Form, Name, Promise, Setting};
@@ -129,6 +129,9 @@ struct Traffic<'a> {
     slow: Ledger,
     content: Vec<u8>,
     histogram: Histogram,
+    promised: Histogram,
+    /// By pair.
+    unpromised: Vec<Unpromised>,
     doings: Doings,
     accepted: u64,
     /// Turns of the pairs.
@@ -159,6 +162,8 @@ pub(crate) fn run(
         slow: Ledger::default(),
         content: stamp::content(shape.content_bytes),
         histogram: Histogram::new(),
+        promised: Histogram::new(),
+        unpromised: vec![Unpromised::default(); shape.pairs as usize],
         doings: Doings::new(2 * shape.pairs..clients),
         accepted: 0,
         next: 0,
@@ -171,6 +176,7 @@ pub(crate) fn run(
     let (sent, arrived) = (traffic.sent(), traffic.ledger.arrived());
     let resident = resident_bytes(traffic.stage.peer.process_id())?;
     (traffic.late, traffic.histogram) = (0, Histogram::new());
+    traffic.promised = Histogram::new();
     traffic.doings.forget();
     let ended = traffic.go(shape.seconds)?;
     let grown = resident_bytes(traffic.stage.peer.process_id())?.saturating_sub(resident);
@@ -178,10 +184,12 @@ pub(crate) fn run(
     let late_share = traffic.late as f64 / (traffic.sent() - sent).max(1) as f64;
     traffic.catch_up()?;
     let faults = traffic.faults();
-    let (latency, doings) = (traffic.histogram.latency(), traffic.doings);
+    let (latency, promised) = (traffic.histogram.latency(), traffic.promised.latency());
+    let doings = traffic.doings;
     let spent = begun.until(&ended);
     let mut run = with_costs(stage.run(shape.name(), shape.words()), messages, &spent);
     run.latency = Some(latency);
+    run.sent_latency = full.then_some(promised);
     run.late_share = Some(late_share);
     doings.tell(&mut run);
     // Where messages are kept, the store's own caches grow meanwhile: no reader is the reason.
@@ -267,6 +275,9 @@ impl Traffic<'_> {
         let slow = pair < self.shape.slow_pairs();
         let ledger = if slow { &mut self.slow } else { &mut self.ledger };
         let sequence = ledger.send(from, to);
+        if self.full {
+            self.unpromised[pair as usize].send(intended_ns);
+        }
         Stamp { from, sequence, intended_ns }.write(&mut self.content);
         self.stage.fleet.message(from, to, &self.content);
     }
@@ -286,7 +297,11 @@ impl Traffic<'_> {
                 }
             }
             What::Message(None) => bail!("client {client} got what nobody sent"),
-            What::Accepted => self.accepted += 1,
+            What::Accepted => {
+                self.accepted += 1;
+                let now = self.stage.fleet.now_ns();
+                self.unpromised[(client / 2) as usize].accept(now, &mut self.promised);
+            }
             What::Refused(why) => bail!("client {client} was refused: {why}"),
             What::Closed => bail!("client {client} was closed"),
             _ => {}
