@@ -31,12 +31,13 @@ impl Child {
         name: &str,
         folder: &Path,
         core: usize,
-        command: &mut Command,
+        command: &Command,
     ) -> anyhow::Result<Self> {
         let log = File::options().create(true).append(true).open(folder.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = pinned(core, || {
-            command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))
+            let mut tied = tied(command);
+            tied.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            tied.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))
         })?;
         let folder = folder.to_owned();
         Ok(Self { process, name: name.to_owned(), folder, keep_folder: false })
@@ -75,7 +76,6 @@ impl Child {
     }
 }
 
-/// However a run ends, no process stays behind.
 impl Drop for Child {
     fn drop(&mut self) {
         // An error means that it has ended already.
@@ -86,6 +86,23 @@ impl Drop for Child {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// The same command, begun by a program of util-linux that has the kernel kill it when this thread
+/// is gone: a bench that is killed itself runs no `drop`.
+fn tied(command: &Command) -> Command {
+    let mut tied = Command::new("setpriv");
+    tied.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        tied.current_dir(folder);
+    }
+    tied
 }
 
 /// Runs `start` pinned to `core`: a child inherits what its parent has at that moment.

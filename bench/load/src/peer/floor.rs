@@ -26,8 +26,7 @@ impl Floor {
         let address = child::free_address()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor", "--listen", &address.to_string()]);
-        let mut child =
-            Child::start("floor", &child::folder("floor")?, setting.core, &mut command)?;
+        let mut child = Child::start("floor", &child::folder("floor")?, setting.core, &command)?;
         child.until(|| child::listens(address))?;
         Ok(Self { child, address })
     }

@@ -34,8 +34,8 @@ impl Foreign {
     ) -> anyhow::Result<Self> {
         let address = child::free_address()?;
         let folder = child::folder(name)?;
-        let mut command = command(address, &folder)?;
-        let mut child = Child::start(name, &folder, core, &mut command)?;
+        let command = command(address, &folder)?;
+        let mut child = Child::start(name, &folder, core, &command)?;
         child.until(|| child::listens(address))?;
         let (name, dialect) = (name.to_owned(), Rc::new(dialect));
         Ok(Self { name, promise, child, address, dialect, admit: None })

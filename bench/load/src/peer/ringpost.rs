@@ -89,7 +89,7 @@ impl Ringpost {
         for set in &self.setting.set {
             command.args(["--set", set]);
         }
-        let mut child = Child::start(self.name, &self.folder, self.setting.core, &mut command)?;
+        let mut child = Child::start(self.name, &self.folder, self.setting.core, &command)?;
         let admin = self.admin;
         child.until(|| ask(admin, "/readyz").is_ok_and(|text| text.starts_with("HTTP/1.1 200")))?;
         self.child = Some(child);
