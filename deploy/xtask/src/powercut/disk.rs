@@ -2,9 +2,11 @@
 //!
 //! A value without I/O, clock or threads. A read sees what was written last. After a cut each
 //! sector that was not flushed is as any of the writes since the flush left it, or as it was
-//! before them: the disk may keep any subset, in any order. A disk that *pretends* answers a flush
-//! and keeps nothing by it; its cut takes the newest writes away, in order, so that what is left
-//! is an earlier moment and a file system on it is whole.
+//! before them: the disk may keep any subset, in any order. Where the user of the disk cannot know
+//! what is safe, the cut takes the newest writes away, in order, so that what is left is an earlier
+//! moment and a file system on it is whole: on a disk that *pretends*, which answers a flush and
+//! keeps nothing by it, and on one whose flushes fail, behind which ext4 goes on writing for a
+//! moment.
 
 use std::collections::HashMap;
 
@@ -110,9 +112,10 @@ impl Disk {
 
     /// The power is gone and comes back: the cache is empty, and what was wrong is repaired.
     pub(super) fn cut(&mut self, chance: &mut Chance) -> Lost {
+        let in_order = self.pretends || self.defect == Some(Defect::Flush);
         self.defect = None;
         let covered = std::mem::take(&mut self.covered);
-        if self.pretends {
+        if in_order {
             let lost = chance.within(0..covered.len() as u64 + 1) as usize;
             for (sector, before) in covered[covered.len() - lost..].iter().rev() {
                 self.put(*sector, before);
@@ -202,6 +205,24 @@ mod tests {
             for sector in 0..SECTORS {
                 disk.write(sector * SECTOR_BYTES, &[2; SECTOR_BYTES]).unwrap();
                 disk.flush().unwrap();
+            }
+            let lost = disk.cut(&mut Chance::new(seed, 0)).lost;
+            let left = first_bytes(&disk);
+            assert!(left.is_sorted_by_key(|byte| 2 - byte), "a prefix is left: {left:?}");
+            assert_eq!(left.iter().filter(|byte| **byte == 1).count(), lost);
+            shortened += usize::from(lost > 0);
+        }
+        assert!(shortened > 10);
+    }
+
+    #[test]
+    fn after_a_flush_that_failed_the_newest_writes_are_lost_and_no_others() {
+        let mut shortened = 0;
+        for seed in 0..20 {
+            let mut disk = disk();
+            disk.break_down(Defect::Flush);
+            for sector in 0..SECTORS {
+                disk.write(sector * SECTOR_BYTES, &[2; SECTOR_BYTES]).unwrap();
             }
             let lost = disk.cut(&mut Chance::new(seed, 0)).lost;
             let left = first_bytes(&disk);

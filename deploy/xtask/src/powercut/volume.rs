@@ -32,13 +32,14 @@ const UNMOUNT_PAUSE: Duration = Duration::from_millis(50);
 /// The programs that are called.
 const PROGRAMS: &[&str] = &["losetup", "mkfs.ext4", "mount", "umount"];
 
-/// A mounted volume.
+/// A volume.
 pub(super) struct Volume {
     pub(super) switch: Switch,
     folder: PathBuf,
     mounted: Option<Mounted>,
 }
 
+/// What a mounted file system stands on.
 struct Mounted {
     session: BackgroundSession,
     loop_device: String,
@@ -111,13 +112,19 @@ impl Volume {
         let session = self.switch.mount(&self.disk_folder()).context("cannot mount a FUSE")?;
         let disk = self.disk_folder().join(DISK_FILE);
         let loop_device = call("losetup", &["--find", "--show", &text(&disk)])?;
-        let mounted = call("mount", &["-t", "ext4", &loop_device, &text(&self.path())]);
-        self.mounted = Some(Mounted { session, loop_device });
-        mounted.map(|_| ())
+        let below = Mounted { session, loop_device };
+        if let Err(failure) =
+            call("mount", &["-t", "ext4", &below.loop_device, &text(&self.path())])
+        {
+            below.release()?;
+            return Err(failure);
+        }
+        self.mounted = Some(below);
+        Ok(())
     }
 
     fn unmount(&mut self) -> anyhow::Result<()> {
-        let Some(Mounted { session, loop_device }) = self.mounted.take() else { return Ok(()) };
+        let Some(below) = self.mounted.take() else { return Ok(()) };
         let mut freed = Ok(());
         for _ in 0..UNMOUNT_TRIES {
             freed = call("umount", &[&text(&self.path())]).map(|_| ());
@@ -127,8 +134,15 @@ impl Volume {
             thread::sleep(UNMOUNT_PAUSE);
         }
         freed?;
-        call("losetup", &["--detach", &loop_device])?;
-        session.umount_and_join()?;
+        below.release()
+    }
+}
+
+impl Mounted {
+    /// Takes away what the file system stood on.
+    fn release(self) -> anyhow::Result<()> {
+        call("losetup", &["--detach", &self.loop_device])?;
+        self.session.umount_and_join()?;
         Ok(())
     }
 }
