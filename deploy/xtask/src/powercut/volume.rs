@@ -23,8 +23,9 @@ use crate::seeded::Chance;
 /// Size of the disk. Only what is written takes memory.
 const DISK_BYTES: usize = 768 << 20;
 
-/// Tries to take a mount away: the last descriptors of a killed process are closed behind it.
-const UNMOUNT_TRIES: u32 = 100;
+/// Tries to take a mount away: the last descriptors of a killed process are closed behind it, and
+/// a loop device lets its file go when the last of its own users has.
+const UNMOUNT_TRIES: u32 = 400;
 
 /// Between two of them.
 const UNMOUNT_PAUSE: Duration = Duration::from_millis(50);
@@ -142,6 +143,14 @@ impl Mounted {
     /// Takes away what the file system stood on.
     fn release(self) -> anyhow::Result<()> {
         call("losetup", &["--detach", &self.loop_device])?;
+        let name = self.loop_device.trim_start_matches("/dev/");
+        let attached = Path::new("/sys/block").join(name).join("loop");
+        for _ in 0..UNMOUNT_TRIES {
+            if !attached.exists() {
+                break;
+            }
+            thread::sleep(UNMOUNT_PAUSE);
+        }
         self.session.umount_and_join()?;
         Ok(())
     }
