@@ -71,7 +71,7 @@ fn everybody_who_comes_back_at_once_is_signed_in() {
             let told = world.clients[client].take();
             assert!(matches!(told[..], [Event::Welcome(_), ..]), "seed {seed}: {told:?}");
         }
-        let sessions = world.drivers.iter().map(|it| it.worker.shard().gauges().sessions);
+        let sessions = world.drivers.iter().map(|it| it.worker().shard().gauges().sessions);
         assert_eq!(sessions.sum::<u64>(), 120, "seed {seed}");
         let rests: u64 = (0..2).map(|worker| world.counters(worker).accept_rests).sum();
         assert!(rests > 0, "seed {seed}: the case was met");
