@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use ringpost_server::config::{Limits, Loaded, Sources, check, load, values};
-use ringpost_server::host::HostMemory;
+use ringpost_server::host::{Host, HostMemory};
 use ringpost_shard::ShardLimits;
 use tempfile::NamedTempFile;
 
@@ -43,7 +43,8 @@ fn accepted(loaded: &Loaded, scratch: &Path) {
         return;
     }
     for cores in [1, 7, 256] {
-        let Ok(limits) = Limits::compute(&loaded.config, cores, Some(HOST)) else { continue };
+        let host = Host { cores, memory: Some(HOST), files_max: 20_000 };
+        let Ok(limits) = Limits::compute(&loaded.config, &host) else { continue };
         assert_eq!(ShardLimits::check(&limits.shard), Ok(()), "what passes can be built");
         ringpost_journal::Limits::new(&limits.journal).expect("what passes can be built");
         let sum = limits.memory.iter().map(|line| u128::from(line.bytes)).sum::<u128>();

@@ -332,6 +332,7 @@ fn ring_config(slots: u32) -> RingConfig {
         buffers: 1_024,
         buffer_bytes: 4_096,
         receive_turn_bytes: 16_384,
+        ..RingConfig::default()
     }
 }
 

@@ -15,7 +15,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use crate::kernel::{Done, Kernel};
+use crate::bank::{Bank, MAIN};
+use crate::kernel::Done;
 use crate::rings::Completion;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ struct Listener {
     /// `None` once closed. Kept until the last completion of its accept.
     fd: Option<OwnedFd>,
     phase: Phase,
+    /// The ring that accepts, or did last.
+    ring: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,32 +55,32 @@ impl Acceptor {
         Self { listeners: Vec::new(), wish: Wish::Accept }
     }
 
-    pub(crate) fn listen(&mut self, fd: OwnedFd, kernel: &mut Kernel) {
+    pub(crate) fn listen(&mut self, fd: OwnedFd, bank: &mut Bank) {
         assert_ne!(self.wish, Wish::Close, "listeners are added before they are closed");
-        self.listeners.push(Listener { fd: Some(fd), phase: Phase::Idle });
+        self.listeners.push(Listener { fd: Some(fd), phase: Phase::Idle, ring: MAIN });
         if self.wish == Wish::Accept {
-            self.arm(self.listeners.len() - 1, kernel);
+            self.arm(self.listeners.len() - 1, bank);
         }
     }
 
-    pub(crate) fn pause(&mut self, kernel: &mut Kernel) {
+    pub(crate) fn pause(&mut self, bank: &mut Bank) {
         if self.wish == Wish::Accept {
             self.wish = Wish::Pause;
-            self.end_all(kernel);
+            self.end_all(bank);
         }
     }
 
-    pub(crate) fn resume(&mut self, kernel: &mut Kernel) {
+    pub(crate) fn resume(&mut self, bank: &mut Bank) {
         if self.wish == Wish::Close {
             return;
         }
         self.wish = Wish::Accept;
-        self.arm_where(Phase::Idle, kernel);
+        self.arm_where(Phase::Idle, bank);
     }
 
-    pub(crate) fn close(&mut self, kernel: &mut Kernel) {
+    pub(crate) fn close(&mut self, bank: &mut Bank) {
         self.wish = Wish::Close;
-        self.end_all(kernel);
+        self.end_all(bank);
         for listener in &mut self.listeners {
             if listener.phase == Phase::Idle {
                 listener.fd = None;
@@ -86,10 +89,26 @@ impl Acceptor {
         }
     }
 
+    /// Accepting goes on at another ring: what is armed elsewhere ends, and is then armed there.
+    pub(crate) fn follow_front(&mut self, bank: &mut Bank) {
+        let front = bank.front();
+        for (key, listener) in self.listeners.iter_mut().enumerate() {
+            if listener.phase == Phase::Armed && listener.ring != front {
+                listener.phase = Phase::Ending;
+                bank.ring(listener.ring).cancel_accept(key);
+            }
+        }
+    }
+
+    /// A listener waits for a slot to become free.
+    pub(crate) fn wants_slot(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.phase == Phase::NoSlot)
+    }
+
     /// A slot has become free.
-    pub(crate) fn on_slot_released(&mut self, kernel: &mut Kernel) {
+    pub(crate) fn on_slot_released(&mut self, bank: &mut Bank) {
         if self.wish == Wish::Accept {
-            self.arm_where(Phase::NoSlot, kernel);
+            self.arm_where(Phase::NoSlot, bank);
         }
     }
 
@@ -99,7 +118,7 @@ impl Acceptor {
         &mut self,
         done: &Done,
         table_is_full: bool,
-        kernel: &mut Kernel,
+        bank: &mut Bank,
     ) -> Option<Completion<'a>> {
         let key = done.token.key();
         if done.more {
@@ -113,54 +132,60 @@ impl Acceptor {
         }
         let refused = done.result == Err(Errno::ENFILE) && table_is_full;
         if refused {
-            kernel.stats.accepts_refused += 1;
+            bank.main().stats.accepts_refused += 1;
         }
         if self.wish != Wish::Accept {
             return refused.then_some(Completion::AcceptRefused);
         }
         match done.result {
             Err(Errno::ENFILE) if table_is_full => {
-                self.listeners[key].phase = Phase::NoSlot;
+                if bank.is_full(bank.front()) {
+                    self.listeners[key].phase = Phase::NoSlot;
+                } else {
+                    self.arm(key, bank);
+                }
                 Some(Completion::AcceptRefused)
             }
             Err(errno) if !is_transient(errno) => Some(Completion::AcceptFailed { errno }),
             _ => {
-                kernel.stats.accept_re_arms += 1;
-                self.arm(key, kernel);
+                bank.main().stats.accept_re_arms += 1;
+                self.arm(key, bank);
                 None
             }
         }
     }
 
     /// A cancel has found nothing to cancel: the accept was between two states.
-    pub(crate) fn on_cancel_failed(&mut self, key: usize, kernel: &mut Kernel) {
+    pub(crate) fn on_cancel_failed(&mut self, key: usize, bank: &mut Bank) {
         if self.listeners[key].phase == Phase::Ending {
+            let kernel = bank.ring(self.listeners[key].ring);
             kernel.stats.cancel_retries += 1;
             kernel.cancel_accept(key);
         }
     }
 
-    fn arm_where(&mut self, phase: Phase, kernel: &mut Kernel) {
+    fn arm_where(&mut self, phase: Phase, bank: &mut Bank) {
         for key in 0..self.listeners.len() {
             if self.listeners[key].phase == phase {
-                self.arm(key, kernel);
+                self.arm(key, bank);
             }
         }
     }
 
-    fn arm(&mut self, key: usize, kernel: &mut Kernel) {
+    fn arm(&mut self, key: usize, bank: &mut Bank) {
         let listener = &mut self.listeners[key];
         let fd = listener.fd.as_ref().expect("a closed listener is not armed");
         listener.phase = Phase::Armed;
-        kernel.accept(key, fd.as_raw_fd());
+        listener.ring = bank.front();
+        bank.ring(listener.ring).accept(key, fd.as_raw_fd());
     }
 
-    fn end_all(&mut self, kernel: &mut Kernel) {
+    fn end_all(&mut self, bank: &mut Bank) {
         for (key, listener) in self.listeners.iter_mut().enumerate() {
             match listener.phase {
                 Phase::Armed => {
                     listener.phase = Phase::Ending;
-                    kernel.cancel_accept(key);
+                    bank.ring(listener.ring).cancel_accept(key);
                 }
                 Phase::NoSlot => listener.phase = Phase::Idle,
                 Phase::Idle | Phase::Ending | Phase::Closed => {}

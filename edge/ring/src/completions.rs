@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use smallvec::SmallVec;
 
-use crate::kernel::{ADDRESS_BYTES, BATCH, Done};
+use crate::kernel::{ADDRESS_BYTES, BATCH, Done, Kernel};
 use crate::ring_set::RingSet;
 use crate::rings::{Completion, Operation, Slot};
 use crate::send_buffer::SendBuffer;
@@ -32,83 +32,93 @@ impl RingSet {
         }
     }
 
-    /// Drains the completion queue. What has overflown stays with the kernel, in order, and is
-    /// collected by the next enter.
-    pub(crate) fn report_completions(&mut self, on: &mut impl FnMut(Completion<'_>)) {
+    /// Drains the completion queue of a ring. What has overflown stays with the kernel, in order,
+    /// and is collected by the next enter.
+    pub(crate) fn report_completions(&mut self, ring: usize, on: &mut impl FnMut(Completion<'_>)) {
         let mut batch: SmallVec<[Done; BATCH]> = SmallVec::new();
-        if self.kernel.has_overflown() {
-            self.kernel.stats.completion_queue_overflows += 1;
-        }
+        self.bank.count_overflow(ring);
         loop {
-            self.kernel.take(&mut batch);
+            self.bank.take(ring, &mut batch);
             if batch.is_empty() {
                 return;
             }
             for done in &batch {
-                self.report(done, on);
+                self.report(ring, done, on);
             }
         }
     }
 
-    fn report(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+    fn report(&mut self, ring: usize, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
         let slot = done.token.slot();
         match done.token.kind() {
-            Kind::Accept => self.on_accept(done, on),
+            Kind::Accept => self.on_accept(ring, done, on),
             Kind::CancelAccept => {
-                self.acceptor.on_cancel_failed(done.token.key(), &mut self.kernel);
+                self.acceptor.on_cancel_failed(done.token.key(), &mut self.bank);
             }
             Kind::PollReadable => self.on_readable(slot, done, on),
             Kind::Receive => self.on_receive(slot, done, on),
             Kind::CancelInput => self.on_cancel_input_failed(slot),
-            Kind::Send => self.on_send(done, on),
+            Kind::Send => self.on_send(ring, done, on),
             Kind::PollWritable => self.on_writable(slot, done, on),
             Kind::CancelOutput => self.on_cancel_output_failed(slot),
             Kind::ShutdownWrite => self.on_write_shut(slot, done, on),
-            Kind::PeerName => self.on_peer_name(done, on),
+            Kind::PeerName => self.on_peer_name(ring, done, on),
             Kind::PeerInstall => self.on_peer_install(slot, done, on),
             Kind::Install => self.on_install(slot, done, on),
-            Kind::Move => self.on_move(done, on),
-            Kind::MovedIn => self.on_moved_in(done, on),
+            Kind::Move => self.on_move(ring, done, on),
+            Kind::MovedIn => self.on_moved_in(ring, done, on),
             Kind::Close => self.on_close(slot, on),
             Kind::Probe => self.on_probe(slot, done),
             Kind::Reclaim => self.on_reclaimed(slot),
-            Kind::Wake => self.kernel.stats.wakes_failed += 1,
+            Kind::Wake => self.bank.main().stats.wakes_failed += 1,
             Kind::Woken => {
-                self.kernel.stats.wakes_received += 1;
+                self.bank.main().stats.wakes_received += 1;
                 on(Completion::Woken);
             }
             Kind::Event => {
-                self.kernel.stats.event_wakes += 1;
-                self.kernel.bell_rang();
+                let main = self.bank.main();
+                main.stats.event_wakes += 1;
+                main.bell_rang();
                 on(Completion::Woken);
             }
+            Kind::ParkingEvent => self.bank.has_rung(),
             Kind::CancelAll => {}
-            Kind::Socket => self.on_socket(done, on),
-            Kind::ConnectStep => self.on_connect_step(done, on),
+            Kind::Socket => self.on_socket(ring, done, on),
+            Kind::ConnectStep => self.on_connect_step(ring, done, on),
         }
     }
 
-    fn on_accept(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
-        if let Ok(index) = done.result {
-            self.kernel.stats.accepted += 1;
-            let slot = self.arrive(index, on);
+    fn on_accept(&mut self, ring: usize, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        if let Ok(local) = done.result {
+            self.bank.main().stats.accepted += 1;
+            self.bank.took_slot(ring);
+            let slot = self.arrive(ring, local, on);
             on(Completion::Accepted { slot });
         }
-        let full = self.slots.in_use() >= self.slots.capacity();
-        if let Some(completion) = self.acceptor.on_accept(done, full, &mut self.kernel) {
+        let full = self.bank.is_full(ring);
+        if self.bank.turn_front() {
+            self.acceptor.follow_front(&mut self.bank);
+        }
+        if let Some(completion) = self.acceptor.on_accept(done, full, &mut self.bank) {
             on(completion);
         }
     }
 
-    fn on_moved_in(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
-        let index = done.result.expect("an arrival carries the slot");
-        self.kernel.stats.moved_in += 1;
-        let slot = self.arrive(index, on);
+    fn on_moved_in(&mut self, ring: usize, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let local = done.result.expect("an arrival carries the slot");
+        self.bank.main().stats.moved_in += 1;
+        let slot = self.arrive(ring, local, on);
         on(Completion::MovedIn { slot, token: done.token.move_token() });
     }
 
-    /// The kernel has put a connection at `index`.
-    pub(crate) fn arrive(&mut self, index: u32, on: &mut impl FnMut(Completion<'_>)) -> Slot {
+    /// A ring's kernel has put a connection at `local` of its table.
+    pub(crate) fn arrive(
+        &mut self,
+        ring: usize,
+        local: u32,
+        on: &mut impl FnMut(Completion<'_>),
+    ) -> Slot {
+        let index = self.bank.index(ring, local);
         match self.slots.current(index) {
             (earlier, Phase::Leaving) => self.on_close(earlier, on),
             (earlier, Phase::Reclaiming) => self.on_reclaimed(earlier),
@@ -124,7 +134,7 @@ impl RingSet {
         let open = state.phase() == Phase::Open;
         match done.result {
             Ok(_) => state.set(Flag::Readable),
-            Err(Errno::ECANCELED) => self.kernel.stats.cancelled += 1,
+            Err(Errno::ECANCELED) => self.bank.main().stats.cancelled += 1,
             Err(_) => {}
         }
         match done.result {
@@ -143,8 +153,9 @@ impl RingSet {
     fn on_receive(&mut self, slot: Slot, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
         let Some(state) = self.slots.lookup(slot) else {
             if let Some(id) = done.buffer {
-                self.kernel.buffers.borrow(id, 0);
-                self.kernel.buffers.give_back(id);
+                let buffers = &mut self.bank.of(slot).buffers;
+                buffers.borrow(id, 0);
+                buffers.give_back(id);
             }
             return self.on_stale();
         };
@@ -185,7 +196,7 @@ impl RingSet {
         more: bool,
         on: &mut impl FnMut(Completion<'_>),
     ) {
-        let stats = &mut self.kernel.stats;
+        let Kernel { stats, buffers, .. } = self.bank.of(slot);
         match done.result {
             Ok(0) if open => on(Completion::Eof { slot }),
             Err(Errno::ECANCELED) => stats.cancelled += 1,
@@ -196,14 +207,14 @@ impl RingSet {
             Ok(_) | Err(_) => {}
         }
         let Some(id) = done.buffer else { return };
-        let bytes = self.kernel.buffers.borrow(id, done.result.unwrap_or(0) as usize);
+        let bytes = buffers.borrow(id, done.result.unwrap_or(0) as usize);
         if open && !bytes.is_empty() {
             stats.received_bytes += bytes.len() as u64;
             on(Completion::Received { slot, bytes, more });
         } else {
             stats.discarded_bytes += bytes.len() as u64;
         }
-        self.kernel.buffers.give_back(id);
+        buffers.give_back(id);
     }
 
     fn on_cancel_input_failed(&mut self, slot: Slot) {
@@ -211,7 +222,7 @@ impl RingSet {
         let wanted = state.has(Flag::Stopping) || state.phase() == Phase::Closing;
         if wanted && state.input_in_flight() {
             let input = state.input();
-            self.kernel.stats.cancel_retries += 1;
+            self.bank.main().stats.cancel_retries += 1;
             self.cancel_input(slot, input);
         }
     }
@@ -219,13 +230,13 @@ impl RingSet {
     fn on_cancel_output_failed(&mut self, slot: Slot) {
         let Some(state) = self.slots.lookup(slot) else { return };
         if state.phase() == Phase::Closing && state.has(Flag::PollingWrite) {
-            self.kernel.stats.cancel_retries += 1;
-            self.kernel.cancel_poll_writable(slot);
+            self.bank.main().stats.cancel_retries += 1;
+            self.bank.of(slot).cancel_poll_writable(slot);
         }
     }
 
-    fn on_send(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
-        let (slot, mut buffer) = self.kernel.take_send(done.token);
+    fn on_send(&mut self, ring: usize, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let (slot, mut buffer) = self.bank.ring(ring).take_send(done.token);
         let result = done.result.map(|bytes| bytes as usize);
         self.count_send(&mut buffer, result);
         if let Some(state) = self.slots.lookup(slot) {
@@ -239,10 +250,10 @@ impl RingSet {
         match result {
             Ok(bytes) => {
                 buffer.advance(bytes);
-                self.kernel.stats.sent_bytes += bytes as u64;
-                self.kernel.stats.short_sends += u64::from(!buffer.is_empty());
+                self.bank.main().stats.sent_bytes += bytes as u64;
+                self.bank.main().stats.short_sends += u64::from(!buffer.is_empty());
             }
-            Err(Errno::EAGAIN) => self.kernel.stats.blocked_sends += 1,
+            Err(Errno::EAGAIN) => self.bank.main().stats.blocked_sends += 1,
             Err(_) => {}
         }
     }
@@ -256,7 +267,7 @@ impl RingSet {
             Err(errno) if open => {
                 on(Completion::Failed { slot, operation: Operation::PollWritable, errno });
             }
-            Err(Errno::ECANCELED) => self.kernel.stats.cancelled += 1,
+            Err(Errno::ECANCELED) => self.bank.main().stats.cancelled += 1,
             _ => {}
         }
         self.close_when_quiet(slot);
@@ -276,28 +287,28 @@ impl RingSet {
         self.close_when_quiet(slot);
     }
 
-    fn on_peer_name(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
-        let (slot, address) = self.kernel.take_question(done.token);
+    fn on_peer_name(&mut self, ring: usize, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let (slot, address) = self.bank.ring(ring).take_question(done.token);
         let Some(state) = self.slots.lookup(slot) else { return self.on_stale() };
         let open = state.phase() == Phase::Open;
         match done.result {
             Ok(bytes) if open => match read_address(&address, bytes as usize) {
                 ReadAddress::Whole(address) => self.on_peer(slot, Ok(address), on),
-                ReadAddress::LongerFamily => self.kernel.peer_name(slot, ADDRESS_BYTES),
+                ReadAddress::LongerFamily => self.bank.of(slot).peer_name(slot, ADDRESS_BYTES),
                 ReadAddress::OtherFamily => self.on_peer(slot, Err(Errno::EAFNOSUPPORT), on),
             },
             // What a kernel without this command, or without this option, answers.
             Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOPROTOOPT) if open => {
                 self.peer_by_install = true;
-                self.kernel.install(slot, Kind::PeerInstall);
+                self.bank.of(slot).install(slot, Kind::PeerInstall);
             }
             result => self.on_peer(slot, Err(result.err().unwrap_or(Errno::ECANCELED)), on),
         }
     }
 
     fn on_peer_install(&mut self, slot: Slot, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
-        self.kernel.stats.peer_address_fallbacks += 1;
-        let installed = done.result.map(|fd| self.kernel.adopt(fd));
+        self.bank.main().stats.peer_address_fallbacks += 1;
+        let installed = done.result.map(|fd| self.bank.main().adopt(fd));
         self.on_peer(slot, installed.and_then(|fd| peer_of(&fd)), on);
     }
 
@@ -325,7 +336,7 @@ impl RingSet {
         match done.result {
             Ok(fd) => {
                 state.set_phase(Phase::Closing);
-                let fd = self.kernel.adopt(fd);
+                let fd = self.bank.main().adopt(fd);
                 fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
                     .expect("a socket takes O_NONBLOCK");
                 on(Completion::Installed { slot, fd });
@@ -338,21 +349,24 @@ impl RingSet {
         }
     }
 
-    fn on_move(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
-        let slot = self.kernel.take_move(done.token);
+    fn on_move(&mut self, ring: usize, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+        let (slot, to, door) = self.bank.ring(ring).take_move(done.token);
         let state = self.slots.lookup(slot).expect("a moving slot stays until it is told");
         match done.result {
             Ok(_) => {
                 state.set_phase(Phase::Closing);
-                self.kernel.stats.moved_out += 1;
+                self.bank.main().stats.moved_out += 1;
                 on(Completion::MovedOut { slot });
                 self.close_when_quiet(slot);
             }
             Err(errno) => {
                 state.set_phase(Phase::Open);
-                self.kernel.stats.moves_failed += 1;
+                self.bank.main().stats.moves_failed += 1;
                 // The target's slot was filled before its completion found no room.
                 let unannounced = errno == Errno::EOVERFLOW;
+                if !unannounced {
+                    to.doors()[door].leave();
+                }
                 on(Completion::MoveFailed { slot, errno, unannounced });
             }
         }
@@ -363,10 +377,10 @@ impl RingSet {
         if self.slots.lookup(slot).is_none() {
             return;
         }
-        self.slots.release(slot);
-        self.kernel.stats.closed += 1;
+        self.release(slot);
+        self.bank.main().stats.closed += 1;
         on(Completion::Closed { slot });
-        self.acceptor.on_slot_released(&mut self.kernel);
+        self.accept_again();
     }
 
     /// A slot that we believe to be free was looked at: EBADF says that it is.
@@ -375,20 +389,33 @@ impl RingSet {
         if still_free && done.result != Err(Errno::EBADF) {
             let slot = self.slots.occupy(slot.index());
             self.slots.open(slot).set_phase(Phase::Reclaiming);
-            self.kernel.close(slot, Kind::Reclaim);
+            self.bank.of(slot).close(slot, Kind::Reclaim);
         }
     }
 
     fn on_reclaimed(&mut self, slot: Slot) {
         if self.slots.lookup(slot).is_some() {
-            self.slots.release(slot);
-            self.kernel.stats.reclaimed += 1;
-            self.acceptor.on_slot_released(&mut self.kernel);
+            self.release(slot);
+            self.bank.main().stats.reclaimed += 1;
+            self.accept_again();
+        }
+    }
+
+    fn release(&mut self, slot: Slot) {
+        self.slots.release(slot);
+        self.bank.released(slot);
+    }
+
+    /// A slot is free: what was refused for want of one goes on.
+    fn accept_again(&mut self) {
+        if self.acceptor.wants_slot() {
+            self.bank.turn_front();
+            self.acceptor.on_slot_released(&mut self.bank);
         }
     }
 
     fn on_stale(&mut self) {
-        self.kernel.stats.stale_completions += 1;
+        self.bank.main().stats.stale_completions += 1;
     }
 }
 

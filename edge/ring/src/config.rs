@@ -3,6 +3,7 @@
 use std::io;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use thiserror::Error;
 
 /// Sizes of one ring set. [`RingConfig::default`] suits a worker of a server.
@@ -14,9 +15,14 @@ pub struct RingConfig {
     /// Size of the completion queue. A power of two up to 65,536; never below
     /// `submission_entries`. Too small is slow, not wrong. Default 32,768.
     pub completion_entries: u32,
-    /// Slots wanted. The table gets fewer where RLIMIT_NOFILE or the kernel allows fewer.
-    /// Default: the kernel's limit of 1,048,576.
+    /// Slots wanted. There are fewer where RLIMIT_NOFILE or the kernel allows fewer for one table
+    /// and `rings_max` does not make up for it. Default: the kernel's limit of 1,048,576.
     pub slots_max: u32,
+    /// Slots of one ring's table at most, a lower bound than RLIMIT_NOFILE and the kernel's own.
+    /// Default: the kernel's limit.
+    pub slots_per_ring_max: u32,
+    /// Rings at most. Beside the main one there are as many as `slots_max` needs. Default 1.
+    pub rings_max: u16,
     /// Receive buffers that connections share. A power of two up to 32,768. Default 2,048.
     pub buffers: u16,
     /// Size of one receive buffer, also what one completion brings at most. Default 4,096.
@@ -33,6 +39,8 @@ impl Default for RingConfig {
             submission_entries: 2_048,
             completion_entries: 32_768,
             slots_max: Self::SLOTS_LIMIT,
+            slots_per_ring_max: Self::SLOTS_LIMIT,
+            rings_max: 1,
             buffers: 2_048,
             buffer_bytes: 4_096,
             receive_turn_bytes: 4_096,
@@ -50,14 +58,55 @@ impl RingConfig {
     /// Four bytes here, a pointer and a bit in the kernel.
     const SLOT_BYTES: u64 = 4 + 8 + 1;
 
-    /// Memory of a ring set with `slots` slots, kernel included, connections and operations in
-    /// flight not included.
+    /// Sizes of a parking ring's queues and of its buffer group: bursts of few, among very many
+    /// that are silent. With 4 KiB buffers 144 KiB a ring.
+    const PARKING_SUBMISSION_ENTRIES: u32 = 256;
+    const PARKING_COMPLETION_ENTRIES: u32 = 4_096;
+    const PARKING_BUFFERS: u16 = 16;
+
+    /// Memory of a ring set of this plan, kernel included, connections and operations in flight
+    /// not included.
     #[must_use]
-    pub fn memory_bytes(&self, slots: u32) -> u64 {
+    pub fn memory_bytes(&self, plan: RingPlan) -> u64 {
+        self.queues_bytes()
+            + u64::from(plan.rings.saturating_sub(1)) * self.of_parking().queues_bytes()
+            + u64::from(plan.slots) * Self::SLOT_BYTES
+    }
+
+    fn queues_bytes(&self) -> u64 {
         u64::from(self.submission_entries) * Self::SUBMISSION_ENTRY_BYTES
             + u64::from(self.completion_entries) * Self::COMPLETION_ENTRY_BYTES
             + u64::from(self.buffers) * (u64::from(self.buffer_bytes) + Self::BUFFER_ENTRY_BYTES)
-            + u64::from(slots) * Self::SLOT_BYTES
+    }
+
+    /// How many rings hold the slots that are wanted, with the RLIMIT_NOFILE of now.
+    ///
+    /// # Errors
+    ///
+    /// If the limit cannot be read.
+    pub fn plan(&self) -> Result<RingPlan, OpenError> {
+        let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_err(|errno| OpenError::of_errno("getrlimit", errno))?;
+        Ok(self.plan_for(u32::try_from(soft).unwrap_or(u32::MAX)))
+    }
+
+    /// How many rings hold the slots that are wanted, in a process that may have so many files.
+    #[must_use]
+    pub fn plan_for(&self, files_max: u32) -> RingPlan {
+        let each = self.slots_per_ring_max.min(Self::SLOTS_LIMIT).min(files_max).max(1);
+        let each = each.min(self.slots_max);
+        let rings = self.slots_max.div_ceil(each).min(self.rings_max.into());
+        RingPlan { rings, slots_each: each, slots: self.slots_max.min(rings.saturating_mul(each)) }
+    }
+
+    /// The sizes of a parking ring of this set.
+    pub(crate) fn of_parking(&self) -> Self {
+        Self {
+            submission_entries: self.submission_entries.min(Self::PARKING_SUBMISSION_ENTRIES),
+            completion_entries: self.completion_entries.min(Self::PARKING_COMPLETION_ENTRIES),
+            buffers: self.buffers.min(Self::PARKING_BUFFERS),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {
@@ -71,11 +120,23 @@ impl RingConfig {
         if self.completion_entries < self.submission_entries {
             return Err(OpenError::SmallCompletionQueue);
         }
-        if self.buffer_bytes == 0 || self.slots_max == 0 {
+        let sizes = [self.buffer_bytes, self.slots_max, self.slots_per_ring_max];
+        if sizes.contains(&0) || self.rings_max == 0 {
             return Err(OpenError::Zero);
         }
         Ok(())
     }
+}
+
+/// How many rings a set has, and why so many: what one table may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingPlan {
+    /// The main ring and the parking rings.
+    pub rings: u32,
+    /// Slots of one ring.
+    pub slots_each: u32,
+    /// Slots of all, as wanted or as many as the rings hold.
+    pub slots: u32,
 }
 
 /// Why a ring set cannot be opened.
@@ -95,8 +156,11 @@ pub enum OpenError {
     #[error("completion_entries must not be below submission_entries")]
     SmallCompletionQueue,
     /// A ring set without slots or with empty buffers does nothing.
-    #[error("buffer_bytes and slots_max must not be zero")]
+    #[error("buffer_bytes, slots_max, slots_per_ring_max and rings_max must not be zero")]
     Zero,
+    /// The kernel granted a later ring fewer slots than the first.
+    #[error("no descriptors for the tables of all rings. Raise `ulimit -n`, systemd LimitNOFILE=")]
+    UnequalTables,
     /// The process may not use io_uring at all.
     #[error(
         "io_uring is forbidden to this process ({errno}). Allow it: `sysctl \
@@ -177,6 +241,25 @@ mod tests {
         let config = RingConfig { completion_entries: 1_024, ..RingConfig::default() };
         assert!(matches!(config.check(), Err(OpenError::SmallCompletionQueue)));
         assert!(RingConfig::default().check().is_ok());
+    }
+
+    #[test]
+    fn there_are_as_many_rings_as_the_slots_need() {
+        let check = |slots_max, rings_max, files_max, expected: (u32, u32, u32)| {
+            let config = RingConfig { slots_max, rings_max, ..RingConfig::default() };
+            let plan = config.plan_for(files_max);
+            assert_eq!((plan.rings, plan.slots_each, plan.slots), expected);
+        };
+        // Where the limit is normal: one.
+        check(1_000_000, 256, 1 << 30, (1, 1_000_000, 1_000_000));
+        check(1_000_000, 256, 20_000, (50, 20_000, 1_000_000));
+        check(1_000_001, 256, 20_000, (51, 20_000, 1_000_001));
+        check(20_000, 256, 20_000, (1, 20_000, 20_000));
+        // No more than allowed: then there are fewer slots.
+        check(1_000_000, 8, 20_000, (8, 20_000, 160_000));
+        check(1_000_000, 1, 20_000, (1, 20_000, 20_000));
+        // More than one table of the kernel holds.
+        check(3 << 20, 256, u32::MAX, (3, 1 << 20, 3 << 20));
     }
 
     #[test]

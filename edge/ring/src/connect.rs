@@ -33,41 +33,54 @@ impl RingSet {
     /// this destination). Answered by [`Completion::Connected`] or [`Completion::ConnectFailed`]
     /// with `key`. Needs Linux 6.11.
     pub fn connect(&mut self, from: SocketAddrV4, to: SocketAddrV4, key: u32, on_close: OnClose) {
-        self.kernel.socket(from, to, key, on_close);
+        let ring = self.bank.handle().take_place();
+        self.bank.ring(ring).socket(from, to, key, on_close);
     }
 
-    pub(crate) fn on_socket(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
+    pub(crate) fn on_socket(
+        &mut self,
+        ring: usize,
+        done: &Done,
+        on: &mut impl FnMut(Completion<'_>),
+    ) {
         match done.result {
             Ok(index) => {
-                let slot = self.arrive(index, on);
-                self.kernel.connect_steps(done.token, slot);
+                let slot = self.arrive(ring, index, on);
+                self.bank.ring(ring).connect_steps(done.token, slot);
             }
             Err(errno) => {
-                let key = self.kernel.take_connect(done.token).key;
+                self.bank.gave_place_back(ring);
+                let key = self.bank.ring(ring).take_connect(done.token).key;
                 self.connect_failed(key, errno, on);
             }
         }
     }
 
-    pub(crate) fn on_connect_step(&mut self, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
-        let Some(over) = self.kernel.connect_step_done(done.token, done.result) else { return };
+    pub(crate) fn on_connect_step(
+        &mut self,
+        ring: usize,
+        done: &Done,
+        on: &mut impl FnMut(Completion<'_>),
+    ) {
+        let kernel = self.bank.ring(ring);
+        let Some(over) = kernel.connect_step_done(done.token, done.result) else { return };
         let Connecting { slot, key, failed } = over;
         let slot = slot.expect("the steps of a connect have a slot");
         match failed {
             None => {
-                self.kernel.stats.connected += 1;
+                self.bank.main().stats.connected += 1;
                 on(Completion::Connected { slot, key });
             }
             Some(errno) => {
                 self.slots.open(slot).set_phase(Phase::Reclaiming);
-                self.kernel.close(slot, Kind::Reclaim);
+                self.bank.of(slot).close(slot, Kind::Reclaim);
                 self.connect_failed(key, errno, on);
             }
         }
     }
 
     fn connect_failed(&mut self, key: u32, errno: Errno, on: &mut impl FnMut(Completion<'_>)) {
-        self.kernel.stats.connects_failed += 1;
+        self.bank.main().stats.connects_failed += 1;
         on(Completion::ConnectFailed { key, errno });
     }
 }

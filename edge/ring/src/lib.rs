@@ -28,6 +28,7 @@
 //! Needs Linux 6.8 (`FIXED_FD_INSTALL`); developed and measured on 6.18.
 
 mod accept;
+mod bank;
 #[expect(unsafe_code, reason = "the buffer ring is memory shared with the kernel")]
 mod buffers;
 mod completions;
@@ -52,7 +53,7 @@ mod uring;
 
 pub use nix::errno::Errno;
 
-pub use self::config::{OpenError, RingConfig};
+pub use self::config::{OpenError, RingConfig, RingPlan};
 pub use self::connect::OnClose;
 pub use self::handle::{EventWaker, RingHandle};
 pub use self::ring_set::RingSet;

@@ -4,18 +4,17 @@
 //! themselves, and the memory that they lend, are in [`crate::kernel`]. Completions are taken
 //! apart in [`crate::completions`].
 //!
-//! Today this is one ring. Where RLIMIT_NOFILE is low, more rings for idle sockets belong behind
-//! this type: a [`Slot`] names a position in the set, not in a ring, and nothing outside can
-//! tell.
+//! How many rings there are is hidden here: a [`Slot`] names a position in the set, not in a ring,
+//! and [`crate::bank`] knows which ring that is.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::OwnedFd;
 
 use crate::accept::Acceptor;
+use crate::bank::{Bank, MAIN};
 use crate::config::{OpenError, RingConfig};
 use crate::handle::{EventWaker, RingHandle};
-use crate::kernel::Kernel;
 use crate::rings::{Completion, MoveToken, ReceiveMode, Rings, Slot, Wait};
 use crate::send_buffer::SendBuffer;
 use crate::slots::{Flag, Input, Phase, SlotTable};
@@ -35,10 +34,9 @@ const RECLAIM_PER_TURN: u32 = 1_024;
 /// to_another_thread::<ringpost_ring::RingSet>();
 /// ```
 pub struct RingSet {
-    pub(crate) kernel: Kernel,
+    pub(crate) bank: Bank,
     pub(crate) slots: SlotTable,
     pub(crate) acceptor: Acceptor,
-    handle: RingHandle,
     /// Receives that the kernel has ended and that are still wanted.
     pub(crate) re_arm: Vec<Slot>,
     /// Slots whose `stop_receive` found nothing to cancel and is yet to be answered.
@@ -56,11 +54,10 @@ impl RingSet {
     ///
     /// [`OpenError`] says what is missing and how to enable it.
     pub fn open(config: &RingConfig) -> Result<Self, OpenError> {
-        let (kernel, slots) = Kernel::open(config)?;
+        let bank = Bank::open(config)?;
         Ok(Self {
-            handle: kernel.handle()?,
-            kernel,
-            slots: SlotTable::new(slots),
+            slots: SlotTable::new(bank.slots()),
+            bank,
             acceptor: Acceptor::new(),
             re_arm: Vec::new(),
             stopped: VecDeque::new(),
@@ -75,25 +72,31 @@ impl RingSet {
     ///
     /// After [`Rings::close_listeners`].
     pub fn listen(&mut self, listener: OwnedFd) {
-        self.acceptor.listen(listener, &mut self.kernel);
+        self.acceptor.listen(listener, &mut self.bank);
     }
 
     /// A bell for threads that have no ring of ours.
     #[must_use]
     pub fn event_waker(&self) -> EventWaker {
-        self.kernel.event_waker()
+        self.bank.event_waker()
+    }
+
+    /// Rings of this set: the main one and the parking rings.
+    #[must_use]
+    pub fn rings(&self) -> usize {
+        self.bank.rings()
     }
 
     /// Whether the kernel caps what one connection receives in a turn
     /// ([`RingConfig::receive_turn_bytes`]).
     #[must_use]
     pub fn caps_receives(&self) -> bool {
-        self.kernel.caps_receives()
+        self.bank.caps_receives()
     }
 
     pub(crate) fn cancel_input(&mut self, slot: Slot, input: Input) {
         let kind = if input == Input::Poll { Kind::PollReadable } else { Kind::Receive };
-        self.kernel.cancel_input(slot, kind);
+        self.bank.of(slot).cancel_input(slot, kind);
     }
 
     /// Closes the slot if it waits for that and nothing is in flight any more.
@@ -101,7 +104,7 @@ impl RingSet {
         let Some(state) = self.slots.lookup(slot) else { return };
         if state.phase() == Phase::Closing && !state.in_flight() {
             state.set_phase(Phase::Leaving);
-            self.kernel.close(slot, Kind::Close);
+            self.bank.of(slot).close(slot, Kind::Close);
         }
     }
 
@@ -117,8 +120,8 @@ impl RingSet {
                 Input::Multishot => ReceiveMode::Multishot,
                 _ => ReceiveMode::OneShot,
             };
-            self.kernel.stats.receive_re_arms += 1;
-            self.kernel.receive(slot, mode, false);
+            self.bank.main().stats.receive_re_arms += 1;
+            self.bank.of(slot).receive(slot, mode, false);
         }
         self.re_arm = slots;
     }
@@ -131,7 +134,7 @@ impl RingSet {
         for index in from..until {
             let (slot, phase) = self.slots.current(index);
             if phase == Phase::Free {
-                self.kernel.probe(slot);
+                self.bank.of(slot).probe(slot);
             }
         }
         self.reclaim_from = (until < self.slots.capacity()).then_some(until);
@@ -142,7 +145,7 @@ impl Rings for RingSet {
     type Handle = RingHandle;
 
     fn handle(&self) -> RingHandle {
-        self.handle.clone()
+        self.bank.handle().clone()
     }
 
     fn slots(&self) -> u32 {
@@ -154,28 +157,28 @@ impl Rings for RingSet {
     }
 
     fn pause_accept(&mut self) {
-        self.acceptor.pause(&mut self.kernel);
+        self.acceptor.pause(&mut self.bank);
     }
 
     fn resume_accept(&mut self) {
-        self.acceptor.resume(&mut self.kernel);
+        self.acceptor.resume(&mut self.bank);
     }
 
     fn close_listeners(&mut self) {
-        self.acceptor.close(&mut self.kernel);
+        self.acceptor.close(&mut self.bank);
     }
 
     fn poll_readable(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
         state.begin_input(slot, Input::Poll);
-        self.kernel.poll_readable(slot);
+        self.bank.of(slot).poll_readable(slot);
     }
 
     fn receive(&mut self, slot: Slot, mode: ReceiveMode) {
         let state = self.slots.open(slot);
         state.begin_input(slot, mode.into());
         let poll_first = !state.clear(Flag::Readable);
-        self.kernel.receive(slot, mode, poll_first);
+        self.bank.of(slot).receive(slot, mode, poll_first);
     }
 
     fn stop_receive(&mut self, slot: Slot) {
@@ -195,20 +198,20 @@ impl Rings for RingSet {
         assert!(!buffer.is_empty(), "{slot:?}: a send has bytes");
         let state = self.slots.open(slot);
         state.begin(slot, Flag::Sending);
-        self.kernel.send(slot, buffer);
+        self.bank.of(slot).send(slot, buffer);
     }
 
     fn poll_writable(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
         state.begin(slot, Flag::PollingWrite);
-        self.kernel.poll_writable(slot);
+        self.bank.of(slot).poll_writable(slot);
     }
 
     fn shutdown_write(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
         assert!(!state.has(Flag::Sending), "{slot:?}: a send in flight would be cut");
         state.begin(slot, Flag::Shutting);
-        self.kernel.shutdown_write(slot);
+        self.bank.of(slot).shutdown_write(slot);
     }
 
     fn close(&mut self, slot: Slot) {
@@ -223,7 +226,7 @@ impl Rings for RingSet {
             self.cancel_input(slot, input);
         }
         if polling {
-            self.kernel.cancel_poll_writable(slot);
+            self.bank.of(slot).cancel_poll_writable(slot);
         }
         self.close_when_quiet(slot);
     }
@@ -232,22 +235,22 @@ impl Rings for RingSet {
         let state = self.slots.open(slot);
         state.begin(slot, Flag::AskingPeer);
         if self.peer_by_install {
-            self.kernel.install(slot, Kind::PeerInstall);
+            self.bank.of(slot).install(slot, Kind::PeerInstall);
         } else {
-            self.kernel.peer_name(slot, IPV4_ADDRESS_BYTES);
+            self.bank.of(slot).peer_name(slot, IPV4_ADDRESS_BYTES);
         }
     }
 
     fn install(&mut self, slot: Slot) {
         let state = self.slots.open(slot);
         state.begin_departure(slot, Phase::Installing);
-        self.kernel.install(slot, Kind::Install);
+        self.bank.of(slot).install(slot, Kind::Install);
     }
 
     fn move_out(&mut self, slot: Slot, to: &RingHandle, token: MoveToken) {
         let state = self.slots.open(slot);
         state.begin_departure(slot, Phase::Moving);
-        self.kernel.move_out(slot, to, token);
+        self.bank.of(slot).move_out(slot, to, token);
     }
 
     fn reclaim_unannounced(&mut self) {
@@ -255,23 +258,30 @@ impl Rings for RingSet {
     }
 
     fn wake(&mut self, to: &RingHandle) {
-        self.kernel.stats.wakes_sent += 1;
-        self.kernel.wake(to);
+        let main = self.bank.main();
+        main.stats.wakes_sent += 1;
+        main.wake(to);
     }
 
     fn submit_and_wait(&mut self, wait: Wait, mut on_completion: impl FnMut(Completion<'_>)) {
         self.reclaim_step();
         let wait = if self.stopped.is_empty() { wait } else { Wait::POLL };
-        self.kernel.submit_and_wait(wait);
+        self.bank.submit_and_wait(wait);
         self.report_stopped(&mut on_completion);
-        self.report_completions(&mut on_completion);
+        self.report_completions(MAIN, &mut on_completion);
+        let parking = self.bank.begin_collecting();
+        if parking {
+            for ring in MAIN + 1..self.bank.rings() {
+                self.report_completions(ring, &mut on_completion);
+            }
+        }
         // All buffers are back by now, so what starved for one finds one.
-        self.kernel.buffers.publish();
+        self.bank.publish_buffers(parking);
         self.arm_again();
     }
 
     fn stats(&self) -> RingStats {
-        self.kernel.stats
+        self.bank.stats()
     }
 }
 
@@ -280,7 +290,7 @@ impl fmt::Debug for RingSet {
         f.debug_struct("RingSet")
             .field("slots", &self.slots.capacity())
             .field("slots_in_use", &self.slots.in_use())
-            .field("stats", &self.kernel.stats)
+            .field("stats", &self.bank.stats())
             .finish_non_exhaustive()
     }
 }

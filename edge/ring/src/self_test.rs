@@ -85,13 +85,13 @@ pub enum SelfTestError {
 ///
 /// [`SelfTestError`] names the step, and what to enable where that is known.
 pub fn self_test() -> Result<Report, SelfTestError> {
-    let full = RingSet::open(&RingConfig::default())?;
+    let mut full = RingSet::open(&RingConfig::default())?;
     let slots = full.slots();
-    let missing = full.kernel.missing_operations()?;
+    let missing = full.bank.main().missing_operations()?;
     if !missing.is_empty() {
         return Err(SelfTestError::Operations(missing));
     }
-    let (caps_receives, gathers) = (full.caps_receives(), full.kernel.gathers());
+    let (caps_receives, gathers) = (full.caps_receives(), full.bank.main().gathers());
     drop(full);
     let mut bench = Bench::new()?;
     let mut echoed_bytes = 0;
@@ -134,6 +134,7 @@ impl Bench {
             buffers: STARVED_BUFFERS,
             buffer_bytes: STARVED_BUFFER_BYTES,
             receive_turn_bytes: 0,
+            ..RingConfig::default()
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;

@@ -1,7 +1,7 @@
 //! The counters of a ring set. Plain integers: one thread writes, and copies them out to whoever
 //! exports metrics.
 
-/// What a ring set has done since it was opened. Every counter only grows, except `in_flight`.
+/// What a ring set has done since it was opened. Every counter only grows; the gauges do not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RingStats {
     /// `io_uring_enter` calls.
@@ -66,6 +66,34 @@ pub struct RingStats {
     pub wakes_received: u64,
     /// Wakes received through the eventfd.
     pub event_wakes: u64,
+    /// Wakes by parking rings, through the eventfd that they share.
+    pub parking_wakes: u64,
     /// Gauge: operations that the kernel holds now.
     pub in_flight: u64,
+    /// Gauge: rings, the main one included.
+    pub rings: u64,
+    /// Gauge: slots in use on parking rings, moves on their way included.
+    pub parked: u64,
+}
+
+impl RingStats {
+    /// Adds what another ring of the set has counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        macro_rules! add {
+            ($($counter:ident)*) => {
+                // Taken apart, so that a counter that is new is not forgotten.
+                let &Self { $($counter),* } = other;
+                $(self.$counter += $counter;)*
+            };
+        }
+        add! {
+            enters submissions completions submission_queue_full enters_refused
+            completion_queue_overflows accepted accepts_refused accept_re_arms connected
+            connects_failed buffer_starvations receive_re_arms received_bytes
+            discarded_bytes sent_bytes short_sends blocked_sends cancelled cancel_retries
+            stale_completions closed moved_in moved_out moves_failed reclaimed
+            peer_address_fallbacks wakes_sent wakes_failed wakes_received event_wakes
+            parking_wakes in_flight rings parked
+        }
+    }
 }

@@ -37,9 +37,10 @@ pub(crate) enum Kind {
     CancelAll,
     Socket,
     ConnectStep,
+    ParkingEvent,
 }
 
-const KINDS: [Kind; 23] = [
+const KINDS: [Kind; 24] = [
     Kind::Accept,
     Kind::CancelAccept,
     Kind::PollReadable,
@@ -63,6 +64,7 @@ const KINDS: [Kind; 23] = [
     Kind::CancelAll,
     Kind::Socket,
     Kind::ConnectStep,
+    Kind::ParkingEvent,
 ];
 
 const KIND_SHIFT: u32 = 56;

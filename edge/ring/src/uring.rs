@@ -16,12 +16,12 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, squeue};
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit};
 
 use crate::buffers::BUFFER_GROUP;
 use crate::config::{OpenError, RingConfig};
@@ -30,6 +30,9 @@ use crate::stats::RingStats;
 
 /// `IORING_REGISTER_RING_FDS` of io_uring_register(2).
 const REGISTER_RING_FDS: u32 = 20;
+/// Enters of a parking ring in a row: one, and again if work came meanwhile. What comes after that
+/// waits for the next turn.
+const HUSHED_ENTERS_MAX: usize = 2;
 /// `struct io_uring_rsrc_update`.
 #[repr(C)]
 struct ResourceUpdate {
@@ -101,13 +104,9 @@ impl Uring {
         }
     }
 
-    /// Registers an empty table of direct descriptors: as many as wanted, as the process may have
-    /// open files, and as the kernel takes.
+    /// Registers an empty table of direct descriptors: as many as wanted and as the kernel takes.
     pub(crate) fn register_slots(&mut self, wanted: u32) -> Result<u32, OpenError> {
-        let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)
-            .map_err(|errno| OpenError::of_errno("getrlimit", errno))?;
-        let soft = u32::try_from(soft).unwrap_or(u32::MAX);
-        let mut slots = wanted.min(RingConfig::SLOTS_LIMIT).min(soft);
+        let mut slots = wanted;
         loop {
             match self.ring.submitter().register_files_sparse(slots) {
                 Ok(()) => return Ok(slots),
@@ -200,6 +199,32 @@ impl Uring {
             // ETIME and EINTR end a sleep as completions do; refusals are counted in there.
             let _ = self.enter(want, Some(&args), stats);
         }
+    }
+
+    /// Has an eventfd written when work comes to this ring while it has none.
+    pub(crate) fn ring_on_work(&mut self, bell: BorrowedFd<'_>) -> Result<(), OpenError> {
+        let registered = self.ring.submitter().register_eventfd(bell.as_raw_fd());
+        registered.map_err(|error| OpenError::of("an eventfd of a ring", &error))
+    }
+
+    /// Submits everything without sleeping, and without the eventfd for what completes meanwhile;
+    /// true if there is something to collect. Costs no system call when there is nothing to do.
+    pub(crate) fn submit_hushed(&mut self, stats: &mut RingStats) -> bool {
+        for _ in 0..HUSHED_ENTERS_MAX {
+            let queue = self.ring.submission();
+            let rests = queue.is_empty() && !queue.taskrun() && !queue.cq_overflow();
+            drop(queue);
+            if rests && self.backlog.is_empty() {
+                break;
+            }
+            self.ring.completion().disable_eventfd();
+            self.submit_and_wait(Wait::POLL, stats);
+            self.ring.completion().enable_eventfd();
+            // Work that came while the bell was held down is seen now; what comes later rings.
+            fence(Ordering::SeqCst);
+        }
+        let (_, queue, completions) = self.ring.split();
+        queue.taskrun() || !completions.is_empty()
     }
 
     /// The completion queue has overflown: the kernel keeps the rest in order and hands it over

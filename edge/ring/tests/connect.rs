@@ -13,6 +13,8 @@ use ringpost_ring::{
 };
 
 const CONFIG: RingConfig = RingConfig {
+    slots_per_ring_max: RingConfig::SLOTS_LIMIT,
+    rings_max: 1,
     submission_entries: 64,
     completion_entries: 256,
     slots_max: 16,

@@ -1,4 +1,5 @@
-//! The conformance suite over the io_uring driver, on loopback.
+//! The conformance suite over the io_uring driver, on loopback: on one ring, and on so many small
+//! ones that hardly two connections share one.
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
@@ -18,12 +19,23 @@ struct Loopback {
 }
 
 impl Loopback {
-    fn new() -> Self {
+    fn on_one_ring() -> Self {
+        Self::with(&RingConfig::default())
+    }
+
+    fn on_many_rings() -> Self {
+        let (slots_max, slots_per_ring_max, rings_max) = (32, 2, 16);
+        let sizes =
+            RingConfig { slots_max, slots_per_ring_max, rings_max, ..RingConfig::default() };
+        Self::with(&sizes)
+    }
+
+    fn with(sizes: &RingConfig) -> Self {
         let config = RingConfig {
             submission_entries: 256,
             completion_entries: 4_096,
             buffers: 64,
-            ..RingConfig::default()
+            ..sizes.clone()
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -93,12 +105,20 @@ impl Far for Socket {
 }
 
 macro_rules! conform {
-    ($($case:ident),* $(,)?) => { $(
-        #[test]
-        fn $case() {
-            cases::$case(&mut Loopback::new());
-        }
-    )* };
+    ($($case:ident),* $(,)?) => {
+        mod one_ring { $(
+            #[test]
+            fn $case() {
+                super::cases::$case(&mut super::Loopback::on_one_ring());
+            }
+        )* }
+        mod many_rings { $(
+            #[test]
+            fn $case() {
+                super::cases::$case(&mut super::Loopback::on_many_rings());
+            }
+        )* }
+    };
 }
 
 conform!(
@@ -121,9 +141,19 @@ conform!(
 );
 
 #[test]
-fn any_sequence_of_operations_keeps_the_promises() {
+fn any_sequence_of_operations_keeps_the_promises_on_one_ring() {
     for seed in 0..30 {
         println!("seed {seed}");
-        walk::any_sequence_of_operations_keeps_the_promises(&mut Loopback::new(), seed, 400);
+        let world = &mut Loopback::on_one_ring();
+        walk::any_sequence_of_operations_keeps_the_promises(world, seed, 400);
+    }
+}
+
+#[test]
+fn any_sequence_of_operations_keeps_the_promises_on_many_rings() {
+    for seed in 0..30 {
+        println!("seed {seed}");
+        let world = &mut Loopback::on_many_rings();
+        walk::any_sequence_of_operations_keeps_the_promises(world, seed, 400);
     }
 }

@@ -132,13 +132,14 @@ fn how_to_try(boot: &Boot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::HostMemory;
+    use crate::host::{Host, HostMemory};
 
     #[test]
     fn the_summary_names_addresses_driver_every_limit_and_the_sum() {
         let config = Config::default();
-        let host = HostMemory { bytes: 8 << 30, by_cgroup: true };
-        let limits = Limits::compute(&config, 2, Some(host)).unwrap();
+        let memory = Some(HostMemory { bytes: 8 << 30, by_cgroup: true });
+        let host = Host { cores: 2, memory, files_max: 20_000 };
+        let limits = Limits::compute(&config, &host).unwrap();
         let boot = Boot {
             listen: config.listen.clone(),
             admin: config.admin.listen,

@@ -1,4 +1,4 @@
-//! What the host grants this process: cores and memory.
+//! What the host grants this process: cores, memory, and how many files it may have open.
 //!
 //! Owns reading them from the kernel's files; the parsers are pure. A limit of any cgroup above
 //! the process counts, so the smallest wins (cgroup v2 `memory.max`, v1
@@ -25,15 +25,51 @@ impl std::fmt::Display for HostMemory {
     }
 }
 
+/// What limits are computed for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// Cores that the process may use, at least 1.
+    pub cores: u16,
+    /// Memory that it may use; `None` where the kernel does not say.
+    pub memory: Option<HostMemory>,
+    /// Files that it may have open (RLIMIT_NOFILE), which is also what a ring's table may hold.
+    pub files_max: u32,
+}
+
+impl Host {
+    /// What this process is granted now.
+    pub fn of_this_process() -> Self {
+        Self { cores: cores(), memory: memory(), files_max: files_max() }
+    }
+}
+
+/// Allows this process as many files as it may allow itself: many systems start a service with
+/// 1,024 and let it have half a million. Without it there are more rings, no fewer connections.
+pub fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+fn files_max() -> u32 {
+    use nix::sys::resource::{Resource, getrlimit};
+    // It fails for no resource that exists.
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1_024, 1_024));
+    soft.try_into().unwrap_or(u32::MAX)
+}
+
 /// Cores that the process may use: affinity mask and cgroup quota, at least 1.
-pub fn cores() -> u16 {
+fn cores() -> u16 {
     // The standard library heeds sched_getaffinity and the CPU quota of cgroup v1 and v2.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     cores.try_into().unwrap_or(u16::MAX)
 }
 
 /// Memory that the process may use; `None` where the kernel does not say.
-pub fn memory() -> Option<HostMemory> {
+fn memory() -> Option<HostMemory> {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let total = read(Path::new("/proc/meminfo")).and_then(|text| mem_total(&text));
     let group = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
@@ -119,8 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn this_host_grants_at_least_one_core_and_some_memory() {
-        assert!(cores() >= 1);
-        assert!(memory().is_some_and(|memory| memory.bytes > 0));
+    fn this_host_grants_at_least_one_core_some_memory_and_some_files() {
+        let host = Host::of_this_process();
+        assert!(host.cores >= 1 && host.files_max > 0);
+        assert!(host.memory.is_some_and(|memory| memory.bytes > 0));
     }
 }

@@ -5,7 +5,8 @@ use crate::clock;
 use crate::config::{Limits, Loaded};
 use crate::data_dir::DataDir;
 use crate::exit::{Failure, Kind};
-use crate::{host, log, node, output};
+use crate::host::{self, Host};
+use crate::{log, node, output};
 
 /// Checked settings, an owned data directory and its keys.
 pub struct Prepared {
@@ -25,7 +26,7 @@ pub struct Prepared {
 /// # Errors
 /// The first step that fails.
 pub fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
-    let limits = Limits::compute(&loaded.config, host::cores(), host::memory())?;
+    let limits = Limits::compute(&loaded.config, &Host::of_this_process())?;
     let data_dir = DataDir::open(&loaded.config.data_dir)?;
     let keys = Keys::open(data_dir.path(), clock::wall_ms())?;
     Ok(Prepared { loaded, limits, data_dir, keys })
@@ -37,6 +38,7 @@ pub fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
 /// The first step that fails, or what could not be made durable at the end.
 pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     log::start(&loaded.config.log);
+    host::raise_file_limit();
     ringpost_ring::self_test().map_err(|error| Failure::new(Kind::Host, error))?;
     let (node, summary) = node::start(prepare(loaded)?)?;
     output::say(&summary);

@@ -141,10 +141,12 @@ impl Worker {
         self.operations.push(Operation::MoveOut(slot, home, self.move_token(slot)));
     }
 
-    /// The token of a move: which worker, which slot, which use of it. 56 bits.
+    /// The token of a move: which worker (8 bits), which use (20) of which slot (28: of many rings).
     fn move_token(&self, slot: Slot) -> u64 {
-        let place = u64::from(slot.generation()) << 20 | u64::from(slot.index());
-        u64::from(self.id.0) << 40 | place
+        const { assert!(Slot::GENERATIONS <= 1 << 20) };
+        assert!(slot.index() < 1 << 28 && self.id.0 < 1 << 8, "a move has one token");
+        let place = u64::from(slot.generation()) << 28 | u64::from(slot.index());
+        u64::from(self.id.0) << 48 | place
     }
 
     /// The descriptor is there: the state follows.

@@ -4,7 +4,7 @@ use std::mem::size_of;
 use std::net::SocketAddrV4;
 
 use io_uring::opcode;
-use io_uring::types::{DestinationSlot, Fixed};
+use io_uring::types::DestinationSlot;
 use nix::errno::Errno;
 
 use super::{Kernel, Lent};
@@ -77,7 +77,7 @@ impl Kernel {
         let on = unsafe { &raw const (*lent).on };
         // SAFETY: as above.
         let linger = unsafe { &raw const (*lent).linger };
-        let fixed = Fixed(slot.index());
+        let fixed = self.fixed(slot);
         let option = |level: i32, name: i32| {
             let bytes = size_of::<libc::c_int>() as u32;
             opcode::SetSockOpt::new(fixed, level as u32, name as u32, on.cast(), bytes).build()

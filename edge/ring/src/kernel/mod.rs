@@ -17,7 +17,7 @@ mod operations;
 mod tests;
 
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use self::connecting::ConnectInFlight;
 pub(crate) use self::connecting::Connecting;
 use crate::buffers::BufferRing;
 use crate::config::{OpenError, RingConfig};
-use crate::handle::{Bell, EventWaker, RingHandle};
+use crate::handle::{Bell, Door, EventWaker, RingHandle};
 use crate::rings::{Slot, Wait};
 use crate::send_buffer::SendBuffer;
 use crate::sleep::WakeOnce;
@@ -83,7 +83,9 @@ struct PeerQuestion {
 struct MoveInFlight {
     slot: Slot,
     /// Keeps the target's descriptor open.
-    _to: RingHandle,
+    to: RingHandle,
+    /// Which of the target's rings.
+    door: usize,
 }
 
 /// A completion, taken apart.
@@ -110,18 +112,26 @@ pub(crate) struct Kernel {
     connects: Slab<Lent<ConnectInFlight>>,
     /// Targets of wakes that have not been submitted yet.
     wake_targets: Vec<RingHandle>,
+    /// Index of the first slot of this ring within its set.
+    base: u32,
     bell: Arc<Bell>,
     bell_count: Option<Lent<u64>>,
+    /// Of the parking rings, where there are some: written by the kernel.
+    parking_bell: Option<(OwnedFd, Lent<u64>)>,
     /// Cap of one turn of a multishot receive; 0 where the kernel knows none.
     receive_turn_bytes: u32,
 }
 
 impl Kernel {
-    /// Opens a ring for the calling thread; says how many slots it has.
-    pub(crate) fn open(config: &RingConfig) -> Result<(Self, u32), OpenError> {
-        config.check()?;
+    /// Opens a ring for the calling thread, of a set in which its slots begin at `base`; says how
+    /// many of the slots that are wanted it has.
+    pub(crate) fn open(
+        config: &RingConfig,
+        slots_wanted: u32,
+        base: u32,
+    ) -> Result<(Self, u32), OpenError> {
         let mut uring = Uring::open(config)?;
-        let slots = uring.register_slots(config.slots_max)?;
+        let slots = uring.register_slots(slots_wanted)?;
         let bell = Bell { file: new_eventfd()?.into(), once: WakeOnce::new() };
         let buffers = BufferRing::register(&uring, config)?;
         let mut kernel = Self {
@@ -133,20 +143,40 @@ impl Kernel {
             moves: Slab::new(),
             connects: Slab::new(),
             wake_targets: Vec::new(),
+            base,
             bell: Arc::new(bell),
             bell_count: None,
+            parking_bell: None,
             receive_turn_bytes: 0,
         };
         if config.receive_turn_bytes > 0 && kernel.knows_receive_cap() {
             kernel.receive_turn_bytes = config.receive_turn_bytes;
         }
-        kernel.read_bell();
+        if base == 0 {
+            kernel.read_bell();
+        }
         Ok((kernel, slots))
     }
 
-    pub(crate) fn handle(&self) -> Result<RingHandle, OpenError> {
+    /// How others reach this ring, which has so many slots.
+    pub(crate) fn door(&self, slots: u32) -> Result<Door, OpenError> {
         let fd = self.uring.duplicate_fd();
-        fd.map(RingHandle::new).map_err(|error| OpenError::of("a handle of the ring", &error))
+        let fd = fd.map_err(|error| OpenError::of("a handle of the ring", &error))?;
+        Ok(Door::new(fd, slots))
+    }
+
+    /// Opens the eventfd that parking rings write and this ring reads.
+    pub(crate) fn open_parking_bell(&mut self) -> Result<OwnedFd, OpenError> {
+        let bell = new_eventfd()?;
+        let own = bell.try_clone().map_err(|error| OpenError::of("eventfd", &error))?;
+        self.parking_bell = Some((own, Lent::new(0)));
+        self.read_parking_bell();
+        Ok(bell)
+    }
+
+    /// As a parking ring: writes the bell when work comes while there is none.
+    pub(crate) fn ring_on_work(&mut self, bell: BorrowedFd<'_>) -> Result<(), OpenError> {
+        self.uring.ring_on_work(bell)
     }
 
     pub(crate) fn event_waker(&self) -> EventWaker {
@@ -180,6 +210,16 @@ impl Kernel {
         }
     }
 
+    /// As a parking ring: submits everything without sleeping or ringing; true if there is
+    /// something to collect.
+    pub(crate) fn submit_hushed(&mut self) -> bool {
+        let collect = self.uring.submit_hushed(&mut self.stats);
+        if self.uring.all_submitted() {
+            self.wake_targets.clear();
+        }
+        collect
+    }
+
     pub(crate) fn has_overflown(&mut self) -> bool {
         self.uring.has_overflown()
     }
@@ -210,9 +250,10 @@ impl Kernel {
         (question.slot, question.address)
     }
 
-    /// The move of this completion.
-    pub(crate) fn take_move(&mut self, token: Token) -> Slot {
-        self.moves.remove(token.key()).slot
+    /// The move of this completion: what moved, and the place that was taken for it.
+    pub(crate) fn take_move(&mut self, token: Token) -> (Slot, RingHandle, usize) {
+        let MoveInFlight { slot, to, door } = self.moves.remove(token.key());
+        (slot, to, door)
     }
 
     /// The descriptor that an install has made.
@@ -227,6 +268,12 @@ impl Kernel {
     pub(crate) fn bell_rang(&mut self) {
         self.bell.once.lower();
         self.read_bell();
+    }
+
+    /// The parking bell was read: lets it ring again.
+    pub(crate) fn parking_bell_rang(&mut self) {
+        self.stats.parking_wakes += 1;
+        self.read_parking_bell();
     }
 
     /// Cancels everything and waits for it; true if the kernel holds nothing any more.
@@ -252,7 +299,12 @@ impl Kernel {
         match (done.token.kind(), done.result) {
             (Kind::Send, _) => drop(self.take_send(done.token)),
             (Kind::PeerName, _) => drop(self.take_question(done.token)),
-            (Kind::Move, _) => drop(self.take_move(done.token)),
+            (Kind::Move, result) => {
+                let (_, to, door) = self.take_move(done.token);
+                if result.is_err() {
+                    to.doors()[door].leave();
+                }
+            }
             (Kind::Socket, _) => drop(self.take_connect(done.token)),
             (Kind::ConnectStep, result) => drop(self.connect_step_done(done.token, result)),
             (Kind::Install | Kind::PeerInstall, Ok(fd)) => drop(self.adopt(fd)),
@@ -270,7 +322,8 @@ impl Drop for Kernel {
             // SAFETY: dropped once, here; the ring is unregistered and nothing is in flight, so
             // the kernel does not write to the buffers any more.
             unsafe { ManuallyDrop::drop(&mut self.buffers) };
-            if let Some(count) = self.bell_count.take() {
+            let parking = self.parking_bell.take().map(|(_, count)| count);
+            for count in self.bell_count.take().into_iter().chain(parking) {
                 drop(count.take_back());
             }
         }

@@ -47,11 +47,12 @@ pub(super) const NEEDED: [(u8, &str); 12] = [
     (opcode::Read::CODE, "READ"),
 ];
 
-fn fixed(slot: Slot) -> Fixed {
-    Fixed(slot.index())
-}
-
 impl Kernel {
+    /// The slot in this ring's own table.
+    pub(super) fn fixed(&self, slot: Slot) -> Fixed {
+        Fixed(slot.index() - self.base)
+    }
+
     pub(crate) fn accept(&mut self, listener: usize, fd: RawFd) {
         let entry = opcode::AcceptMulti::new(Fd(fd)).allocate_file_index(true).build();
         // SAFETY: names the listener's descriptor, which `Acceptor` closes only after the last
@@ -65,13 +66,13 @@ impl Kernel {
     }
 
     pub(crate) fn poll_readable(&mut self, slot: Slot) {
-        let entry = opcode::PollAdd::new(fixed(slot), libc::POLLIN as u32).build();
+        let entry = opcode::PollAdd::new(self.fixed(slot), libc::POLLIN as u32).build();
         // SAFETY: names a slot only.
         unsafe { self.push(entry, Token::of_slot(Kind::PollReadable, slot)) };
     }
 
     pub(crate) fn poll_writable(&mut self, slot: Slot) {
-        let entry = opcode::PollAdd::new(fixed(slot), libc::POLLOUT as u32).build();
+        let entry = opcode::PollAdd::new(self.fixed(slot), libc::POLLOUT as u32).build();
         // SAFETY: names a slot only.
         unsafe { self.push(entry, Token::of_slot(Kind::PollWritable, slot)) };
     }
@@ -85,7 +86,7 @@ impl Kernel {
         if poll_first {
             bits |= POLL_FIRST;
         }
-        let entry = receive_entry(fixed(slot), bits, cap);
+        let entry = receive_entry(self.fixed(slot), bits, cap);
         // SAFETY: names a slot and the buffer ring, which is freed only after `wind_down`.
         unsafe { self.push(entry, Token::of_slot(Kind::Receive, slot)) };
     }
@@ -101,7 +102,7 @@ impl Kernel {
     }
 
     pub(crate) fn send(&mut self, slot: Slot, buffer: SendBuffer) {
-        let message = MaybeUninit::zeroed();
+        let (fixed, message) = (self.fixed(slot), MaybeUninit::zeroed());
         let send = Lent::new(SendInFlight { slot, buffer, vectors: SmallVec::new(), message });
         // SAFETY: just allocated, and unknown to the kernel until the push below.
         let lent = unsafe { &mut *send.as_ptr() };
@@ -111,7 +112,7 @@ impl Kernel {
         }
         let entry = match lent.vectors.as_slice() {
             [one] if u32::try_from(one.iov_len).is_ok() => {
-                opcode::Send::new(fixed(slot), one.iov_base.cast(), one.iov_len as u32)
+                opcode::Send::new(fixed, one.iov_base.cast(), one.iov_len as u32)
                     .flags(SEND_FLAGS)
                     .build()
             }
@@ -121,7 +122,7 @@ impl Kernel {
                 let message = unsafe { &mut *message };
                 message.msg_iov = lent.vectors.as_mut_ptr();
                 message.msg_iovlen = lent.vectors.len();
-                opcode::SendMsg::new(fixed(slot), message).flags(SEND_FLAGS as u32).build()
+                opcode::SendMsg::new(fixed, message).flags(SEND_FLAGS as u32).build()
             }
         };
         let key = self.sends.insert(send);
@@ -131,7 +132,7 @@ impl Kernel {
     }
 
     pub(crate) fn shutdown_write(&mut self, slot: Slot) {
-        let entry = opcode::Shutdown::new(fixed(slot), libc::SHUT_WR).build();
+        let entry = opcode::Shutdown::new(self.fixed(slot), libc::SHUT_WR).build();
         // SAFETY: names a slot only.
         unsafe { self.push(entry, Token::of_slot(Kind::ShutdownWrite, slot)) };
     }
@@ -144,7 +145,7 @@ impl Kernel {
         // SAFETY: points into a live allocation of `PeerQuestion`; nothing is read.
         let address = unsafe { &raw mut (*question.as_ptr()).address };
         let mut entry = opcode::SetSockOpt::new(
-            fixed(slot),
+            self.fixed(slot),
             libc::SOL_SOCKET as u32,
             libc::SO_PEERNAME as u32,
             address.cast_const().cast(),
@@ -165,20 +166,21 @@ impl Kernel {
     /// address from (`PeerInstall`).
     pub(crate) fn install(&mut self, slot: Slot, kind: Kind) {
         // No flags: close-on-exec, the kernel's default here.
-        let entry = opcode::FixedFdInstall::new(fixed(slot), 0).build();
+        let entry = opcode::FixedFdInstall::new(self.fixed(slot), 0).build();
         // SAFETY: names a slot only.
         unsafe { self.push(entry, Token::of_slot(kind, slot)) };
     }
 
     pub(crate) fn move_out(&mut self, slot: Slot, to: &RingHandle, token: MoveToken) {
+        let door = to.take_place();
         let entry = opcode::MsgRingSendFd::new(
-            Fd(to.raw_fd()),
-            fixed(slot),
+            Fd(to.doors()[door].raw_fd()),
+            self.fixed(slot),
             DestinationSlot::auto_target(),
             Token::moved_in(token).0,
         )
         .build();
-        let key = self.moves.insert(MoveInFlight { slot, _to: to.clone() });
+        let key = self.moves.insert(MoveInFlight { slot, to: to.clone(), door });
         // SAFETY: names a slot and the target's descriptor, which `moves` keeps open until the
         // completion.
         unsafe { self.push(entry, Token::of_key(Kind::Move, key)) };
@@ -186,14 +188,15 @@ impl Kernel {
 
     /// Takes a slot out of the table: `Close`, or `Reclaim` for one that may be empty.
     pub(crate) fn close(&mut self, slot: Slot, kind: Kind) {
-        let entry = opcode::Close::new(fixed(slot)).build();
+        let entry = opcode::Close::new(self.fixed(slot)).build();
         // SAFETY: names a slot only.
         unsafe { self.push(entry, Token::of_slot(kind, slot)) };
     }
 
     /// Looks whether a slot is in use, by a send of nothing: EBADF says that it is not.
     pub(crate) fn probe(&mut self, slot: Slot) {
-        let entry = opcode::Send::new(fixed(slot), std::ptr::null(), 0).flags(SEND_FLAGS).build();
+        let entry =
+            opcode::Send::new(self.fixed(slot), std::ptr::null(), 0).flags(SEND_FLAGS).build();
         // SAFETY: names a slot, and no bytes.
         unsafe { self.push(entry, Token::of_slot(Kind::Probe, slot)) };
     }
@@ -210,13 +213,20 @@ impl Kernel {
 
     /// Reads the eventfd; completes when somebody has written it.
     pub(super) fn read_bell(&mut self) {
-        let fd = Fd(self.bell.file.as_raw_fd());
-        let count = self.bell_count.get_or_insert_with(|| Lent::new(0));
-        let bytes = size_of::<u64>() as u32;
-        let entry = opcode::Read::new(fd, count.as_ptr().cast(), bytes).build();
+        let fd = self.bell.file.as_raw_fd();
+        let count = self.bell_count.get_or_insert_with(|| Lent::new(0)).as_ptr();
+        let entry = read_count(fd, count);
         // SAFETY: names the eventfd and eight bytes, both kept by `self` until it is dropped,
         // and then until `wind_down` has seen the completion.
         unsafe { self.push(entry, Token::bare(Kind::Event)) };
+    }
+
+    /// The same for the eventfd of the parking rings, where there is one.
+    pub(super) fn read_parking_bell(&mut self) {
+        let Some((bell, count)) = &self.parking_bell else { return };
+        let entry = read_count(bell.as_raw_fd(), count.as_ptr());
+        // SAFETY: as in `read_bell`.
+        unsafe { self.push(entry, Token::bare(Kind::ParkingEvent)) };
     }
 
     /// Whether a multishot receive takes a cap on its bytes per turn: the kernel looks at that
@@ -224,7 +234,7 @@ impl Kernel {
     pub(super) fn knows_receive_cap(&mut self) -> bool {
         let entry = receive_entry(Fixed(0), RECV_MULTISHOT | POLL_FIRST, 1);
         // SAFETY: names an empty slot and the buffer ring; it completes before this returns.
-        unsafe { self.push(entry, Token::of_slot(Kind::Receive, Slot::new(0, 0))) };
+        unsafe { self.push(entry, Token::of_slot(Kind::Receive, Slot::new(self.base, 0))) };
         let mut batch = SmallVec::new();
         for _ in 0..PROBE_ENTERS_MAX {
             self.submit_and_wait(Wait::FOREVER);
@@ -261,6 +271,10 @@ impl Kernel {
         // SAFETY: passed on to our caller.
         unsafe { self.uring.push(entry.user_data(token.0), &mut self.stats) };
     }
+}
+
+fn read_count(fd: RawFd, count: *mut u64) -> squeue::Entry {
+    opcode::Read::new(Fd(fd), count.cast(), size_of::<u64>() as u32).build()
 }
 
 fn receive_entry(slot: Fixed, bits: u16, cap: u32) -> squeue::Entry {

@@ -15,12 +15,12 @@ use crate::boot;
 use crate::clock;
 use crate::config::{self, Config, Limits, Loaded, Origin};
 use crate::exit::{Failure, Kind};
-use crate::host;
+use crate::host::Host;
 
 /// `check-config`: fails on any mistake, else says what the settings allow.
 pub(super) fn check_config(loaded: &Loaded, keys: bool) -> Result<String, Failure> {
     config::check(loaded)?;
-    let limits = Limits::compute(&loaded.config, host::cores(), host::memory())?;
+    let limits = Limits::compute(&loaded.config, &Host::of_this_process())?;
     let mut text = String::new();
     if keys {
         text.push_str(&list_keys(loaded));

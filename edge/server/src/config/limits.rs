@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ringpost_journal::Config as JournalConfig;
-use ringpost_ring::RingConfig;
+use ringpost_ring::{RingConfig, RingPlan};
 use ringpost_shard::ShardLimits;
 use ringpost_store::engine::FjallLimits;
 use ringpost_store::thread::ThreadLimits;
@@ -15,7 +15,7 @@ use ringpost_wire::limits::TOKEN_BYTES_MAX;
 use super::parts;
 use super::quantity::size_rounded;
 use super::sections::Config;
-use crate::host::HostMemory;
+use crate::host::{Host, HostMemory};
 
 /// What one open connection costs at most beyond its outbox: table slot, timers and session in
 /// user space (under 1 KiB), socket and poll entry in the kernel, which a cgroup counts as well
@@ -52,8 +52,10 @@ pub struct Limits {
     pub outboxes_per_worker_bytes_max: u64,
     /// Of each worker's shard.
     pub shard: ShardLimits,
-    /// Of each worker's ring.
+    /// Of each worker's rings.
     pub ring: RingConfig,
+    /// How many they are.
+    pub rings: RingPlan,
     /// Of the journal.
     pub journal: JournalConfig,
     /// Of the embedded engine.
@@ -84,36 +86,36 @@ pub struct LimitsError {
 }
 
 impl Limits {
-    /// Computes the limits for a host with `cores` and `host_memory`.
+    /// Computes the limits for a host.
     ///
     /// # Errors
     /// If the sum of memory is larger than what the host grants.
-    pub fn compute(
-        config: &Config,
-        cores: u16,
-        host_memory: Option<HostMemory>,
-    ) -> Result<Self, LimitsError> {
-        let workers = if config.workers == 0 { cores } else { config.workers };
+    pub fn compute(config: &Config, host: &Host) -> Result<Self, LimitsError> {
+        let workers = if config.workers == 0 { host.cores } else { config.workers };
         let workers = workers.clamp(1, super::WORKERS_MAX);
         let keys = &config.limits;
         // Homes are random: leave a worker a quarter more than its even share, so that chance
         // does not refuse while others have room.
         let even = parts::share(keys.connections_max.into(), workers);
         let connections = if workers == 1 { even } else { even + even / 4 };
-        let connections = connections.try_into().unwrap_or(u32::MAX);
+        let wanted = connections.try_into().unwrap_or(u32::MAX);
+        let ring = parts::ring(config, workers, wanted, host.files_max);
+        let rings = ring.plan_for(host.files_max);
+        let connections = rings.slots;
         let mut limits = Self {
             workers,
             connections_per_worker_max: connections,
             outboxes_per_worker_bytes_max: parts::share(keys.outboxes_bytes_max, workers)
                 .max(keys.outbox_bytes_max),
             shard: parts::shard(config, workers, connections),
-            ring: parts::ring(config, workers, connections),
+            ring,
+            rings,
             journal: parts::journal(config),
             store: parts::store(config),
             store_threads: parts::store_threads(config),
             drain_deadline: config.drain_deadline,
             memory: Vec::new(),
-            host_memory,
+            host_memory: host.memory,
         };
         limits.memory = memory_lines(config, &limits);
         limits.fits()?;
@@ -153,7 +155,7 @@ fn memory_lines(config: &Config, limits: &Limits) -> Vec<MemoryLine> {
     let connections = u64::from(keys.connections_max);
     let buffers = u64::from(limits.ring.buffers) * u64::from(limits.ring.buffer_bytes);
     let outboxes = limits.outboxes_per_worker_bytes_max;
-    let ring = limits.ring.memory_bytes(limits.connections_per_worker_max) - buffers;
+    let ring = limits.ring.memory_bytes(limits.rings) - buffers;
     let resident = limits.shard.resident_bytes_max;
     let in_flight = limits.shard.in_flight_bytes_max
         + limits.shard.waiting_bytes_max

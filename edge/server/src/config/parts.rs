@@ -16,6 +16,9 @@ const BUFFERS_MIN: u16 = 64;
 /// Most that the kernel takes.
 const BUFFERS_MAX: u16 = 1 << 15;
 
+/// Most rings of a worker: with tables of 20,000 slots enough for all connections of a node.
+const RINGS_MAX: u16 = 1_024;
+
 /// Largest record: a message of the largest content and its head, with room for heads to come.
 const RECORD_BYTES_MAX: u64 = 128 << 10;
 
@@ -62,15 +65,28 @@ pub(super) fn shard(config: &Config, workers: u16, sessions_max: u32) -> ShardLi
     }
 }
 
-/// A worker's ring.
-pub(super) fn ring(config: &Config, workers: u16, slots_max: u32) -> RingConfig {
+/// A worker's rings, in a process that may have so many files.
+pub(super) fn ring(config: &Config, workers: u16, slots_max: u32, files_max: u32) -> RingConfig {
     let defaults = RingConfig::default();
     let buffers =
         share(config.limits.receive_buffers_bytes, workers) / u64::from(defaults.buffer_bytes);
     let buffers = u16::try_from(buffers).unwrap_or(BUFFERS_MAX).clamp(BUFFERS_MIN, BUFFERS_MAX);
     // Rounded down to a power of two, so that the share is not passed.
     let buffers = 1 << buffers.ilog2();
-    RingConfig { slots_max: slots_max.min(RingConfig::SLOTS_LIMIT), buffers, ..defaults }
+    RingConfig {
+        slots_max,
+        slots_per_ring_max: files_max,
+        rings_max: rings_max(files_max, workers),
+        buffers,
+        ..defaults
+    }
+}
+
+/// Rings of a worker at most: all of them take half of the process's descriptors, two each (one to
+/// enter, one for others to reach it).
+fn rings_max(files_max: u32, workers: u16) -> u16 {
+    let share = files_max / 2 / 2 / u32::from(workers);
+    u16::try_from(share).unwrap_or(RINGS_MAX).clamp(1, RINGS_MAX)
 }
 
 /// The journal.

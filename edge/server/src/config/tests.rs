@@ -3,7 +3,11 @@
 use std::io::Write;
 
 use super::*;
-use crate::host::HostMemory;
+use crate::host::{Host, HostMemory};
+
+fn host(cores: u16, memory: Option<HostMemory>) -> Host {
+    Host { cores, memory, files_max: 1 << 20 }
+}
 
 /// The file that documents every key.
 const DEFAULT_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/config/default.toml");
@@ -222,12 +226,12 @@ fn a_section_where_a_value_belongs_and_the_reverse_are_refused() {
 
 #[test]
 fn limits_share_the_node_among_its_workers() {
-    let host = Some(HostMemory { bytes: 16 << 30, by_cgroup: false });
+    let memory = Some(HostMemory { bytes: 16 << 30, by_cgroup: false });
     let mut config = Config::default();
-    let one = Limits::compute(&config, 1, host).unwrap();
+    let one = Limits::compute(&config, &host(1, memory)).unwrap();
     assert_eq!(one.workers, 1);
     assert_eq!(one.connections_per_worker_max, config.limits.connections_max);
-    let four = Limits::compute(&config, 4, host).unwrap();
+    let four = Limits::compute(&config, &host(4, memory)).unwrap();
     assert_eq!(four.workers, 4);
     assert_eq!(four.connections_per_worker_max, config.limits.connections_max / 4 * 5 / 4);
     assert_eq!(four.shard.resident_bytes_max, config.limits.resident_bytes_max / 4);
@@ -238,26 +242,41 @@ fn limits_share_the_node_among_its_workers() {
     let more = four.memory_bytes() - one.memory_bytes();
     assert!(more < one.memory_bytes() / 10, "{more}");
     config.workers = 3;
-    assert_eq!(Limits::compute(&config, 1, host).unwrap().workers, 3);
+    assert_eq!(Limits::compute(&config, &host(1, memory)).unwrap().workers, 3);
+}
+
+#[test]
+fn few_files_make_many_rings_and_take_half_of_the_descriptors() {
+    let check = |workers, connections_max, files_max, expected: (u32, u32)| {
+        let mut config = Config { workers, ..Config::default() };
+        config.limits.connections_max = connections_max;
+        let limits = Limits::compute(&config, &Host { cores: 1, memory: None, files_max }).unwrap();
+        assert_eq!((limits.rings.rings, limits.connections_per_worker_max), expected);
+    };
+    check(1, 1_000_000, 1 << 20, (1, 1_000_000));
+    check(1, 2_000_000, 20_000, (100, 2_000_000));
+    check(2, 2_000_000, 20_000, (63, 1_250_000));
+    // Two descriptors a ring: 4 x 64 rings take 512 of 1,024.
+    check(4, 2_000_000, 1_024, (64, 65_536));
 }
 
 #[test]
 fn limits_that_allow_more_memory_than_there_is_are_refused_with_what_to_lower() {
     let config = Config::default();
     let small = HostMemory { bytes: 256 << 20, by_cgroup: true };
-    let error = Limits::compute(&config, 2, Some(small)).unwrap_err();
+    let error = Limits::compute(&config, &host(2, Some(small))).unwrap_err();
     assert!(error.allowed_bytes > small.bytes);
     let text = error.to_string();
     assert!(text.contains("256 MiB (the cgroup's limit)"), "{text}");
     assert!(text.contains("limits.connections_max"), "{text}");
-    assert!(Limits::compute(&config, 2, None).is_ok(), "unknown is not refused");
+    assert!(Limits::compute(&config, &host(2, None)).is_ok(), "unknown is not refused");
 }
 
 #[test]
 fn what_the_parts_are_built_with_passes_their_own_checks() {
     for workers in [1, 2, 7, 256] {
         let mut config = Config { workers, ..Config::default() };
-        let limits = Limits::compute(&config, 1, None).unwrap();
+        let limits = Limits::compute(&config, &host(1, None)).unwrap();
         limits.shard.check().unwrap();
         ringpost_journal::Limits::new(&limits.journal).unwrap();
         assert!(limits.ring.buffers.is_power_of_two());
@@ -270,7 +289,7 @@ fn what_the_parts_are_built_with_passes_their_own_checks() {
         config.limits.receive_buffers_bytes = 1 << 20;
         config.limits.in_flight_bytes_max = 1 << 20;
         config.limits.resident_bytes_max = 1 << 20;
-        let limits = Limits::compute(&config, 1, None).unwrap();
+        let limits = Limits::compute(&config, &host(1, None)).unwrap();
         limits.shard.check().unwrap();
         ringpost_journal::Limits::new(&limits.journal).unwrap();
     }
@@ -278,8 +297,8 @@ fn what_the_parts_are_built_with_passes_their_own_checks() {
 
 #[test]
 fn the_defaults_fit_a_host_of_two_gibibytes() {
-    let host = HostMemory { bytes: 2 << 30, by_cgroup: false };
+    let memory = HostMemory { bytes: 2 << 30, by_cgroup: false };
     for cores in [1, 2, 4, 8] {
-        Limits::compute(&Config::default(), cores, Some(host)).unwrap();
+        Limits::compute(&Config::default(), &host(cores, Some(memory))).unwrap();
     }
 }

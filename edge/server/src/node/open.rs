@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use ringpost_conn::http::Origins;
 use ringpost_conn::{ConnectionConfig, Driver, Letter, Worker};
 use ringpost_journal::JournalHandle;
-use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingSet, Rings};
+use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingPlan, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::{Event, Homes, Shard, ShardConfig};
 
@@ -90,7 +90,6 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     metrics.register(Arc::new(StorageSource { journal: journal.handle(), store }));
     let tokens = token_service(&config.auth, &verifier, &mailboxes)?;
     metrics.register(tokens.counters());
-    let slots = waiting.first().map_or(0, |worker| worker.slots);
     let common = Common {
         clock: Clock::start(),
         hash_seed,
@@ -110,7 +109,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     readiness.note("driver", "io_uring: the self-test of the ring passed");
     readiness.note("journal", storage.device.clone());
     readiness.clear("starting");
-    let boot = what_stands((&listen, admin), slots, &storage);
+    let boot = what_stands((&listen, admin), limits.rings, &storage);
     let summary = boot::summary(&boot, &config, &limits);
     let node = Node {
         listen,
@@ -128,16 +127,32 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
 }
 
 /// The facts of the boot summary.
-fn what_stands((listen, admin): (&[SocketAddr], SocketAddr), slots: u32, it: &Storage) -> Boot {
+fn what_stands(
+    (listen, admin): (&[SocketAddr], SocketAddr),
+    rings: RingPlan,
+    it: &Storage,
+) -> Boot {
     Boot {
         listen: listen.to_vec(),
         admin,
         driver: "io_uring",
         driver_why: "the self-test of the ring passed".to_owned(),
-        rings: format!("1 ring each, {slots} connections a ring"),
+        rings: rings_text(rings),
         journal_device: it.device.clone(),
         recovery: it.recovery.clone(),
     }
+}
+
+/// How many rings a worker has, and why.
+fn rings_text(RingPlan { rings, slots_each, .. }: RingPlan) -> String {
+    let each = match rings {
+        1 => "1 ring each".to_owned(),
+        _ => format!(
+            "{rings} rings each, because a process that may have so few files (RLIMIT_NOFILE) has \
+             tables no larger"
+        ),
+    };
+    format!("{each}; {slots_each} connections a ring")
 }
 
 /// Hands each worker its listening sockets.

@@ -21,7 +21,7 @@ use crate::rig::{Node, eventually};
 use crate::siege::{NEIGHBOURS, Siege};
 
 /// More than two workers take in a turn each, however chance shares them out.
-const CROWD: usize = 1_000;
+pub(crate) const CROWD: usize = 1_000;
 
 /// Connections that each of the two workers lets one address have before they sign in.
 const PER_ADDRESS: u64 = 256;
@@ -77,7 +77,7 @@ fn abuse_row_33_who_connects_and_leaves_by_the_thousand_takes_no_turn_of_others(
 }
 
 /// The `hello` of a token for each of a crowd, signed with the server's own key.
-fn first_hellos(node: &Node) -> Vec<Value> {
+pub(crate) fn first_hellos(node: &Node) -> Vec<Value> {
     let signer = Keys::signer_of(&node.data_dir()).unwrap().unwrap();
     let hello = |_| {
         let who = (UserId::from(Uuid::new_v4()), DeviceId::new(1).unwrap());
@@ -88,7 +88,7 @@ fn first_hellos(node: &Node) -> Vec<Value> {
 }
 
 /// They all connect and say their `hello` at once.
-fn come(node: &Node, hellos: &[(usize, &Value)]) -> Vec<Peer> {
+pub(crate) fn come(node: &Node, hellos: &[(usize, &Value)]) -> Vec<Peer> {
     at_once(node, || {
         let come = |&(number, hello): &(usize, &Value)| {
             let stream = connect_from(number, node.address);
@@ -100,12 +100,12 @@ fn come(node: &Node, hellos: &[(usize, &Value)]) -> Vec<Peer> {
     })
 }
 
-fn all_of(hellos: &[Value]) -> Vec<(usize, &Value)> {
+pub(crate) fn all_of(hellos: &[Value]) -> Vec<(usize, &Value)> {
     hellos.iter().enumerate().collect()
 }
 
 /// What each welcome says, and the connections.
-fn welcomed(mut peers: Vec<Peer>) -> (Vec<Value>, Vec<Peer>) {
+pub(crate) fn welcomed(mut peers: Vec<Peer>) -> (Vec<Value>, Vec<Peer>) {
     let welcomes = peers.iter_mut().map(|peer| peer.hear_kind("welcome")).collect();
     (welcomes, peers)
 }

@@ -14,6 +14,7 @@ mod abuse_storms;
 mod abuse_websocket;
 mod cable;
 mod disk;
+mod few_files;
 mod foreign_library;
 mod ipv6;
 mod kill;

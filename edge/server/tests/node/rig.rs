@@ -52,10 +52,20 @@ impl Node {
     pub(crate) fn start_without_size_signal(settings: &[&str]) -> Self {
         let mut node = Self::start(settings);
         node.kill();
-        let (dir, settings) = (Arc::clone(&node.dir), node.settings.clone());
-        let serve = serve_command(ANY_PORT, &node.data_dir(), &settings);
+        Self::start_after(r#"trap "" XFSZ"#, Arc::clone(&node.dir), node.settings.clone())
+    }
+
+    /// Starts a server on a new directory in a process that may have so many files.
+    pub(crate) fn start_with_files(files_max: u32, settings: &[&str]) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_after(&format!("ulimit -n {files_max}"), dir, own(settings))
+    }
+
+    /// Starts a server by a shell that does this first.
+    fn start_after(prelude: &str, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
+        let serve = serve_command(ANY_PORT, &dir.path().join("data"), &settings);
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]);
+        shell.arg("-c").arg(format!(r#"{prelude}; exec "$0" "$@""#));
         shell.arg(serve.get_program()).args(serve.get_args());
         Self::spawn(shell, dir, settings)
     }

@@ -12,12 +12,17 @@ pub(super) fn collect(stats: &RingStats, out: &mut Samples) {
         ("failed", stats.wakes_failed),
         ("received", stats.wakes_received),
         ("by_eventfd", stats.event_wakes),
+        ("by_parking_ring", stats.parking_wakes),
     ] {
         let help = "Wakes between workers, and of workers by other threads.";
         out.counter("ringpost_ring_wakes", help, &[("kind", kind)], count);
     }
     let help = "Operations that the kernel holds.";
     out.gauge("ringpost_ring_in_flight", help, &[], stats.in_flight as i64);
+    let help = "Rings of the workers, parking rings included.";
+    out.gauge("ringpost_ring_rings", help, &[], stats.rings as i64);
+    let help = "Connections on parking rings.";
+    out.gauge("ringpost_ring_parked", help, &[], stats.parked as i64);
 }
 
 // The edge counts what it accepted and moved, and the bytes of connections that live; a server
@@ -51,6 +56,7 @@ shows! {
     }
     elsewhere {
         accepted, received_bytes, sent_bytes, short_sends, moved_in, moved_out, moves_failed,
-        connected, connects_failed, wakes_sent, wakes_failed, wakes_received, event_wakes, in_flight
+        connected, connects_failed, wakes_sent, wakes_failed, wakes_received, event_wakes, in_flight,
+        parking_wakes, rings, parked
     }
 }
