@@ -40,32 +40,44 @@ pub(crate) struct Spent {
 }
 
 impl Reading {
-    /// Reads now. `own_enters`: of the generator so far.
+    /// The beginning of what is measured. `own_enters`: of the generator so far.
     ///
     /// # Errors
     /// When the server is gone, or `/proc` has an unknown form.
-    pub(crate) fn take(peer: &dyn Peer, own_enters: u64) -> anyhow::Result<Self> {
+    pub(crate) fn begin(peer: &dyn Peer, own_enters: u64) -> anyhow::Result<Self> {
+        // Asking costs the server something: it is asked before the clock starts.
+        let enters = peer.enters()?;
+        Ok(Self { enters, ..Self::times(peer, own_enters)? })
+    }
+
+    /// What was spent since the beginning.
+    ///
+    /// # Errors
+    /// As [`Reading::begin`].
+    pub(crate) fn spent(&self, peer: &dyn Peer, own_enters: u64) -> anyhow::Result<Spent> {
+        // And after it has stopped.
+        let later = Self::times(peer, own_enters)?;
+        let enters = peer.enters()?;
+        let (server, own) = (later.server - self.server, later.own - self.own);
+        let machine = later.machine.saturating_sub(self.machine);
+        Ok(Spent {
+            wall: later.at - self.at,
+            server,
+            own,
+            others: machine.saturating_sub(server + own),
+            enters: self.enters.zip(enters).map(|(before, after)| after - before),
+            own_enters: later.own_enters - self.own_enters,
+        })
+    }
+
+    fn times(peer: &dyn Peer, own_enters: u64) -> anyhow::Result<Self> {
         Ok(Self {
-            enters: peer.enters()?,
+            enters: None,
             own_enters,
             at: Instant::now(),
             server: processor_time(peer.process_id())?,
             own: processor_time(std::process::id())?,
             machine: busy_everywhere()?,
         })
-    }
-
-    /// What was spent from this reading to `later`.
-    pub(crate) fn until(&self, later: &Self) -> Spent {
-        let (server, own) = (later.server - self.server, later.own - self.own);
-        let machine = later.machine.saturating_sub(self.machine);
-        Spent {
-            wall: later.at - self.at,
-            server,
-            own,
-            others: machine.saturating_sub(server + own),
-            enters: self.enters.zip(later.enters).map(|(before, after)| after - before),
-            own_enters: later.own_enters - self.own_enters,
-        }
     }
 }

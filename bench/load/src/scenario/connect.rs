@@ -48,10 +48,9 @@ pub(crate) fn run(name: &Name, setting: &Setting, raw: bool, cores: usize) -> an
         stage.fleet = Fleet::open(setting.clients, Rc::new(Mute), server, 0)?;
     }
     let wanted = if raw { What::Connected } else { What::Ready };
-    let before = stage.reading()?;
+    let begun = stage.begin()?;
     stage.bring(0..setting.clients, &wanted)?;
-    let after = stage.reading()?;
-    let spent = before.until(&after);
+    let spent = stage.spent(&begun)?;
     let (scenario, shape) = if raw {
         ("connect --raw", "a message is an accepted connection")
     } else {

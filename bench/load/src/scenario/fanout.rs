@@ -9,7 +9,6 @@ use anyhow::{bail, ensure};
 use super::{Stage, with_costs};
 use crate::fleet::{Listening, What};
 use crate::ledger::Ledger;
-use crate::measure::Reading;
 use crate::peer::{Name, Setting};
 use crate::progress::Progress;
 use crate::report::Run;
@@ -71,11 +70,12 @@ pub(crate) fn run(
         stage: &mut stage,
     };
     let warm_up = (f64::from(shape.words) * WARM_UP_SHARE) as u32;
-    let begun = fanout.until(warm_up)?;
+    fanout.until(warm_up)?;
+    let begun = fanout.stage.begin()?;
     let measured_from = fanout.ledger.arrived();
-    let ended = fanout.until(shape.words)?;
+    fanout.until(shape.words)?;
+    let spent = fanout.stage.spent(&begun)?;
     let (messages, faults) = (fanout.ledger.arrived() - measured_from, fanout.ledger.faults());
-    let spent = begun.until(&ended);
     let Shape { receivers, outstanding, content_bytes, words } = shape;
     let text =
         format!("{words} words of {content_bytes} B to {receivers}, {outstanding} outstanding");
@@ -86,7 +86,7 @@ pub(crate) fn run(
 
 impl Fanout<'_> {
     /// Speaks until so many words have reached everybody.
-    fn until(&mut self, words: u32) -> anyhow::Result<Reading> {
+    fn until(&mut self, words: u32) -> anyhow::Result<()> {
         let mut progress = Progress::new("words", u64::from(self.shape.words));
         self.say(words)?;
         while self.over < words {
@@ -102,7 +102,7 @@ impl Fanout<'_> {
             self.say(words)?;
             progress.at(u64::from(self.over));
         }
-        self.stage.reading()
+        Ok(())
     }
 
     fn say(&mut self, words: u32) -> anyhow::Result<()> {

@@ -113,10 +113,10 @@ fn grow(stage: &mut Stage, cores: usize) -> anyhow::Result<Growth> {
     until_nothing_lingers()?;
     stage.sign_in(0..half)?;
     let before = settled(stage)?;
-    let begun = stage.reading()?;
+    let begun = stage.begin()?;
     stage.sign_in(half..all)?;
     let after = settled(stage)?;
-    let busy = verdict::busy(&begun.until(&stage.reading()?), cores);
+    let busy = verdict::busy(&stage.spent(&begun)?, cores);
     let each = |before: u64, after: u64| (after as f64 - before as f64) / f64::from(all - half);
     Ok(Growth { user: each(before.0, after.0), kernel: each(before.1, after.1), busy })
 }

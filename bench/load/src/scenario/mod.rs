@@ -19,7 +19,7 @@ use anyhow::{Context, bail, ensure};
 
 pub(crate) use self::chosen::Scenario;
 use crate::fleet::{Event, Fleet, What};
-use crate::measure::{Environment, Reading, Spent};
+use crate::measure::{Environment, Reading, Spent, processor_time};
 use crate::peer::{self, Name, Peer, Setting};
 use crate::progress::Progress;
 use crate::report::Run;
@@ -30,6 +30,11 @@ const SIGNING_IN_MAX: usize = 256;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// One sleep of the generator at most.
 pub(crate) const NAP: Duration = Duration::from_millis(20);
+/// A server is at rest that uses less than this share of a core for so long; and how long that is
+/// waited for, since some never rest.
+const REST_SHARE: f64 = 0.02;
+const REST_POLL: Duration = Duration::from_millis(100);
+const REST_DEADLINE: Duration = Duration::from_secs(5);
 /// Sockets in TIME_WAIT that may be left when memory is read, and how long that may take.
 const TIME_WAIT_MAX: u64 = 64;
 const TIME_WAIT_DEADLINE: Duration = Duration::from_secs(90);
@@ -133,12 +138,32 @@ impl Stage {
         Ok(happened)
     }
 
-    /// What the server and the generator have spent so far.
+    /// Begins to measure, once the server has done with what came before: one that keeps users
+    /// still stores them when they are long signed in.
     ///
     /// # Errors
     /// When the server is gone, or `/proc` has an unknown form.
-    pub(crate) fn reading(&self) -> anyhow::Result<Reading> {
-        Reading::take(self.peer.as_ref(), self.fleet.counters().enters)
+    pub(crate) fn begin(&self) -> anyhow::Result<Reading> {
+        let busy = || processor_time(self.peer.process_id());
+        let begun = Instant::now();
+        let mut before = busy()?;
+        while begun.elapsed() < REST_DEADLINE {
+            thread::sleep(REST_POLL);
+            let now = busy()?;
+            if now.saturating_sub(before) < REST_POLL.mul_f64(REST_SHARE) {
+                break;
+            }
+            before = now;
+        }
+        Reading::begin(self.peer.as_ref(), self.fleet.counters().enters)
+    }
+
+    /// What was spent since then.
+    ///
+    /// # Errors
+    /// As [`Stage::begin`].
+    pub(crate) fn spent(&self, since: &Reading) -> anyhow::Result<Spent> {
+        since.spent(self.peer.as_ref(), self.fleet.counters().enters)
     }
 
     /// A report with what is known of every run.

@@ -17,7 +17,6 @@ use crate::arrival::Schedule;
 use crate::fleet::{Event, Listening, What};
 use crate::latency::{Histogram, Unpromised};
 use crate::ledger::Ledger;
-use crate::measure::Reading;
 use crate::peer::{Form, Name, Promise, Setting};
 use crate::progress::Progress;
 use crate::report::Run;
@@ -140,14 +139,15 @@ pub(crate) fn run(
         stage: &mut stage,
     };
     let warm_up = (shape.messages as f64 * WARM_UP_SHARE) as u64;
-    let begun = relay.go(warm_up)?;
+    relay.go(warm_up)?;
+    let begun = relay.stage.begin()?;
     let measured_from = relay.ledger.arrived();
     let late_before = (relay.late, relay.ledger.sent());
     (relay.histogram, relay.promised) = (Histogram::new(), Histogram::new());
-    let ended = relay.go(shape.messages)?;
+    relay.go(shape.messages)?;
+    let spent = relay.stage.spent(&begun)?;
     relay.drain()?;
     let messages = relay.ledger.arrived() - measured_from;
-    let spent = begun.until(&ended);
     let faults = relay.ledger.faults();
     let late_share =
         (relay.late - late_before.0) as f64 / (relay.ledger.sent() - late_before.1).max(1) as f64;
@@ -162,14 +162,13 @@ pub(crate) fn run(
 }
 
 impl Relay<'_> {
-    /// Sends until `target` messages were sent and all are over; a reading of that moment.
-    fn go(&mut self, target: u64) -> anyhow::Result<Reading> {
+    /// Sends until `target` messages were sent and all are over.
+    fn go(&mut self, target: u64) -> anyhow::Result<()> {
         let mut progress = Progress::new("messages", self.shape.messages);
         match self.shape.rate {
-            None => self.closed(target, &mut progress)?,
-            Some(rate) => self.open(rate, target, &mut progress)?,
+            None => self.closed(target, &mut progress),
+            Some(rate) => self.open(rate, target, &mut progress),
         }
-        self.stage.reading()
     }
 
     fn closed(&mut self, target: u64, progress: &mut Progress) -> anyhow::Result<()> {

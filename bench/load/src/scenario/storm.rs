@@ -19,11 +19,10 @@ pub(crate) fn run(name: &Name, setting: &Setting, cores: usize) -> anyhow::Resul
     let all = 0..setting.clients;
     let mut stage = Stage::open(name, &setting, 0)?;
     stage.sign_in(all.clone())?;
-    let before = stage.reading()?;
+    let begun = stage.begin()?;
     stage.send_away(all.clone())?;
     stage.sign_in(all)?;
-    let after = stage.reading()?;
-    let spent = before.until(&after);
+    let spent = stage.spent(&begun)?;
     let shape = "a message is a reconnect with its sign-in, the end of the old connection included";
     let run = stage.run("storm", shape.to_owned());
     let mut run = with_costs(run, u64::from(setting.clients), &spent);

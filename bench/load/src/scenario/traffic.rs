@@ -20,7 +20,7 @@ use crate::arrival::Schedule;
 use crate::fleet::{Event, Listening, What};
 use crate::latency::{Histogram, Unpromised};
 use crate::ledger::{Faults, Ledger};
-use crate::measure::{Reading, resident_bytes};
+use crate::measure::resident_bytes;
 use crate::peer::{Form, Name, Promise, Setting};
 use crate::progress::Progress;
 use crate::report::Run;
@@ -172,13 +172,15 @@ pub(crate) fn run(
         stage: &mut stage,
     };
     traffic.listen();
-    let begun = traffic.go(shape.seconds.div_ceil(WARM_UP_SHARE))?;
+    traffic.go(shape.seconds.div_ceil(WARM_UP_SHARE))?;
     let (sent, arrived) = (traffic.sent(), traffic.ledger.arrived());
     let resident = resident_bytes(traffic.stage.peer.process_id())?;
     (traffic.late, traffic.histogram) = (0, Histogram::new());
     traffic.promised = Histogram::new();
     traffic.doings.forget();
-    let ended = traffic.go(shape.seconds)?;
+    let begun = traffic.stage.begin()?;
+    traffic.go(shape.seconds)?;
+    let spent = traffic.stage.spent(&begun)?;
     let grown = resident_bytes(traffic.stage.peer.process_id())?.saturating_sub(resident);
     let messages = traffic.ledger.arrived() - arrived;
     let late_share = traffic.late as f64 / (traffic.sent() - sent).max(1) as f64;
@@ -186,7 +188,6 @@ pub(crate) fn run(
     let faults = traffic.faults();
     let (latency, promised) = (traffic.histogram.latency(), traffic.promised.latency());
     let doings = traffic.doings;
-    let spent = begun.until(&ended);
     let mut run = with_costs(stage.run(shape.name(), shape.words()), messages, &spent);
     run.latency = Some(latency);
     run.sent_latency = full.then_some(promised);
@@ -215,7 +216,7 @@ impl Traffic<'_> {
     }
 
     /// Everything by its schedule for so long, then waits until all of it is over.
-    fn go(&mut self, seconds: u64) -> anyhow::Result<Reading> {
+    fn go(&mut self, seconds: u64) -> anyhow::Result<()> {
         let shape = self.shape;
         let begun_ns = self.stage.fleet.now_ns();
         let schedule = |rate: u64| Schedule::new(rate.max(1), rate * seconds, begun_ns);
@@ -241,12 +242,11 @@ impl Traffic<'_> {
             let waits = [messages.wait(now), reconnects.wait(now), pings.wait(now)];
             let wait = waits.into_iter().flatten().min();
             if wait.is_none() && self.over() {
-                break;
+                return Ok(());
             }
             self.turn(wait.unwrap_or(NAP), &mut happened, &mut heard)?;
             progress.at(self.ledger.arrived() - before);
         }
-        self.stage.reading()
     }
 
     fn turn(
