@@ -7,7 +7,7 @@
 //! index     META          00                                              applied:8 stamp:16
 //! index     CONVERSATION  01 low:16 high:16 id:16                         (nothing)
 //! index     TIMELINE      02 user:16 position:8                           id:16 peer_tag:4
-//! index     ACCEPTED      03 user:16 device:1 message_id:16               id:16 digest:16
+//! index     ACCEPTED      03 message_id:16 user:16 device:1               id:16 digest:16
 //! index     CURSOR        04 reader:16 sender:16 status:1                 id:16
 //! users     USER          01 user:16 00 00                                added_ms:8
 //! users     DEVICE        01 user:16 device:1 01                          added_ms:8
@@ -31,6 +31,8 @@
 //! - All that a load of a user reads lies together, in the order in which the image is built, so
 //!   that it is one scan.
 //! - A conversation's two users are ordered by their bytes, so that both find the same rows.
+//! - ACCEPTED begins with the client's id, so that all that was accepted under an id is found
+//!   without knowing whose it is; and since such ids mostly rise, new rows lie together.
 //! - `peer_tag` is the head of the other side's id: a filtered timeline skips rows by it, and
 //!   the row itself decides.
 //! - MARK is the META row, written into every space by every batch: a space that nothing else
@@ -47,7 +49,7 @@ use smallvec::SmallVec;
 use crate::store::StoreError;
 
 /// Version of the layout of a store directory.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// First byte of every value.
 pub const VALUE_VERSION: u8 = 1;
@@ -125,7 +127,12 @@ pub fn timeline_position(key: &[u8]) -> Result<Position, StoreError> {
 
 /// The key of an idempotency row.
 pub fn accepted_key(user: UserId, device: DeviceId, message_id: MessageId) -> Key {
-    key(&[&[ACCEPTED], &user.0, &[device.number()], &message_id.0])
+    key(&[&accepted_prefix(message_id), &user.0, &[device.number()]])
+}
+
+/// What the keys of all idempotency rows under a client's id start with.
+pub fn accepted_prefix(message_id: MessageId) -> Key {
+    key(&[&[ACCEPTED], &message_id.0])
 }
 
 /// The key of a cursor.

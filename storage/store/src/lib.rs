@@ -19,8 +19,10 @@ pub mod layout;
 pub mod store;
 pub mod tables;
 pub mod thread;
+pub mod trace;
 
 pub use applier::{Applier, ApplierLimits};
 pub use batch::{Batch, BatchBuilder, Op, ReceiptStep};
 pub use store::{Page, Store, StoreError, TimelinePage};
 pub use tables::Tables;
+pub use trace::{Named, Trace};

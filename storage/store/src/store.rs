@@ -8,6 +8,7 @@ use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
 use crate::batch::Batch;
+use crate::trace::{Named, Trace};
 
 /// Most rows that one page of history or of a timeline holds; a larger limit is cut to this.
 pub const PAGE_ROWS_MAX: usize = 200;
@@ -62,6 +63,20 @@ pub trait Store: Send + Sync {
         device: DeviceId,
         message_id: MessageId,
     ) -> Result<Option<Accepted>, StoreError>;
+
+    /// The messages accepted under the client's id `message_id`, of whichever device: ids are
+    /// unique per device alone. `limit` is cut to 1..=[`PAGE_ROWS_MAX`].
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn named(&self, message_id: MessageId, limit: usize) -> Result<Named, StoreError>;
+
+    /// Where a message stands: its queues, cursors and receipts; `None` if there is no such
+    /// message. A bounded number of rows: a few for each device that the message names.
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn trace(&self, id: ServerId) -> Result<Option<Trace>, StoreError>;
 
     /// Message rows in the order asked for, `None` where there is none.
     ///

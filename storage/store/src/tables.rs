@@ -15,6 +15,7 @@ use crate::layout::{self, Key, UserRow};
 use crate::store::{
     PAGE_ROWS_MAX, Page, Store, StoreError, StoreStats, TIMELINE_SCAN_MAX, TimelinePage,
 };
+use crate::trace::{self, Named, Trace};
 
 /// How far the store is.
 #[derive(Clone, Copy, Default, Debug)]
@@ -128,6 +129,15 @@ impl<E: Engine> Store for Tables<E> {
         value.map(|value| layout::read_accepted(&value)).transpose()
     }
 
+    fn named(&self, message_id: MessageId, limit: usize) -> Result<Named, StoreError> {
+        trace::named(&self.engine.view(), message_id, limit.clamp(1, PAGE_ROWS_MAX))
+    }
+
+    fn trace(&self, id: ServerId) -> Result<Option<Trace>, StoreError> {
+        let view = self.engine.view();
+        message(&view, id)?.map(|row| trace::trace(&view, row, applied_in(&view)?)).transpose()
+    }
+
     fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError> {
         let view = self.engine.view();
         ids.iter().map(|&id| message(&view, id)).collect()
@@ -199,9 +209,7 @@ impl<E: Engine> Store for Tables<E> {
         sender: UserId,
         status: Status,
     ) -> Result<Option<ServerId>, StoreError> {
-        let key = layout::cursor_key(reader, sender, status);
-        let value = self.engine.view().read(Space::Index, &key)?;
-        value.map(|value| layout::read_id("cursor", &value).map(ServerId)).transpose()
+        trace::cursor(&self.engine.view(), reader, sender, status)
     }
 
     fn stats(&self) -> StoreStats {

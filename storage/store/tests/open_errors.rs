@@ -10,6 +10,7 @@ use ringpost_shard::record::Position;
 use ringpost_store::accounts::{ACCOUNT_KEY_FILE, AccountError, AccountKey, AccountTables};
 use ringpost_store::conformance::{World, batch_of};
 use ringpost_store::engine::{FjallEngine, FjallLimits, OpenError};
+use ringpost_store::layout::FORMAT_VERSION;
 use ringpost_store::{Store, Tables};
 use tempfile::TempDir;
 
@@ -56,10 +57,11 @@ fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn a_newer_format_is_refused_and_left_untouched() {
     let directory = written();
-    set_format(&directory, "ringpost store 2\n");
+    let newer = FORMAT_VERSION + 1;
+    set_format(&directory, &format!("ringpost store {newer}\n"));
     let before = files(directory.path());
     let (error, text) = refusal(directory.path());
-    assert!(matches!(error, OpenError::Newer { found: 2, .. }), "{text}");
+    assert!(matches!(error, OpenError::Newer { found, .. } if found == newer), "{text}");
     assert!(text.contains("newer ringpost"));
     assert!(files(directory.path()) == before, "not a byte has changed");
 }
@@ -67,10 +69,12 @@ fn a_newer_format_is_refused_and_left_untouched() {
 #[test]
 fn an_older_format_is_refused_with_what_to_do() {
     let directory = written();
-    set_format(&directory, "ringpost store 0\n");
-    let (error, text) = refusal(directory.path());
-    assert!(matches!(error, OpenError::Older { found: 0, .. }), "{text}");
-    assert!(text.contains("run the release that wrote it"));
+    for older in 0..FORMAT_VERSION {
+        set_format(&directory, &format!("ringpost store {older}\n"));
+        let (error, text) = refusal(directory.path());
+        assert!(matches!(error, OpenError::Older { found, .. } if found == older), "{text}");
+        assert!(text.contains("run the release that wrote it"));
+    }
 }
 
 #[test]

@@ -19,7 +19,9 @@ use ringpost_store::store::StoreStats;
 use ringpost_store::thread::{
     ApplySink, Ended, ReadAnswer, ReadRequest, ReadSink, StopError, StoreThreads, ThreadLimits,
 };
-use ringpost_store::{ApplierLimits, Batch, Page, Store, StoreError, Tables, TimelinePage};
+use ringpost_store::{
+    ApplierLimits, Batch, Named, Page, Store, StoreError, Tables, TimelinePage, Trace,
+};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 use smallvec::smallvec;
@@ -308,6 +310,14 @@ impl Store for Breaking {
         message_id: MessageId,
     ) -> Result<Option<Accepted>, StoreError> {
         self.inner.accepted(user, device, message_id)
+    }
+
+    fn named(&self, message_id: MessageId, limit: usize) -> Result<Named, StoreError> {
+        self.inner.named(message_id, limit)
+    }
+
+    fn trace(&self, id: ServerId) -> Result<Option<Trace>, StoreError> {
+        self.inner.trace(id)
     }
 
     fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError> {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ringpost_shard::Head;
 use ringpost_shard::image::{MessageRow, UserImage};
 use ringpost_shard::record::{Position, SharedRecord};
 use ringpost_wire::event::Status;
@@ -14,6 +15,7 @@ use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
 use super::{Model, Subject, World, batch_of};
 use crate::store::{PAGE_ROWS_MAX, Store, StoreError, TIMELINE_SCAN_MAX};
+use crate::trace::Named;
 
 /// Runs every check, each on a fresh subject that `fresh` makes.
 ///
@@ -26,6 +28,7 @@ pub fn check_all(fresh: &mut dyn FnMut() -> Box<dyn Subject>, seed: u64) {
     batch_out_of_order_is_refused(&*fresh(), seed);
     pages_begin_and_end_where_they_say(&*fresh());
     rare_peer_is_found_in_bounded_steps(&*fresh());
+    one_client_id_of_several_devices_names_all_their_messages(&*fresh());
     reads_see_whole_batches(&*fresh(), seed);
     crash_keeps_what_was_persisted(&mut *fresh(), seed);
     restart_keeps_everything(&mut *fresh(), seed);
@@ -56,6 +59,13 @@ pub fn assert_equal(store: &dyn Store, model: &Model, seed: u64) {
     for (&(user, device, message_id), accepted) in model.accepted() {
         let found = answer(store.accepted(user, device, message_id));
         assert_eq!(found.as_ref(), Some(accepted), "accepted {message_id}, seed {seed}");
+        let named = answer(store.named(message_id, PAGE_ROWS_MAX));
+        let expected = Named { ids: model.named(message_id), has_more: false };
+        assert_eq!(named, expected, "named {message_id}, seed {seed}");
+    }
+    for row in model.messages() {
+        let id = row.head.id;
+        assert_eq!(answer(store.trace(id)), model.trace(id), "trace of {id}, seed {seed}");
     }
     let rows: Vec<_> = model.messages().cloned().collect();
     let ids: Vec<_> = rows.iter().map(|row| row.head.id).collect();
@@ -187,6 +197,28 @@ fn rare_peer_is_found_in_bounded_steps(subject: &dyn Subject) {
     assert_eq!(full.rows.len(), PAGE_ROWS_MAX, "a page is never longer than its bound");
 }
 
+/// Three devices that chose the same id: each message is listed, up to the limit.
+fn one_client_id_of_several_devices_names_all_their_messages(subject: &dyn Subject) {
+    let store = subject.store();
+    let users = World::users();
+    let mut records = number_messages((0..3).map(|at| message_to(users[at], users[3])).collect());
+    let message_id = MessageId([0xff; 16]);
+    for record in &mut records {
+        let record = std::sync::Arc::make_mut(record);
+        let Head::Message(head) = &mut record.head else { unreachable!("they are messages") };
+        head.message_id = message_id;
+    }
+    let mut model = Model::new();
+    apply(store, &mut model, &records);
+    assert_eq!(answer(store.named(message_id, 3)).ids.len(), 3);
+    assert!(!answer(store.named(message_id, 3)).has_more);
+    let two = answer(store.named(message_id, 2));
+    assert_eq!((two.ids, two.has_more), (model.named(message_id)[..2].to_vec(), true));
+    assert_eq!(answer(store.named(message_id, 0)).ids.len(), 1, "a limit of nothing is one");
+    assert_eq!(answer(store.named(MessageId([0xfe; 16]), 3)), Named::default());
+    assert_eq!(answer(store.trace(ServerId([0xff; 16]))), None);
+}
+
 fn message_to(from: UserId, to: UserId) -> ringpost_shard::record::MessageHead {
     ringpost_shard::record::MessageHead {
         id: ServerId::default(),
@@ -212,7 +244,7 @@ fn number_messages(heads: Vec<ringpost_shard::record::MessageHead>) -> Vec<Share
         head.id = ServerId(number.to_be_bytes());
         head.message_id = MessageId(number.to_be_bytes());
         let body = vec![number as u8; 10].into();
-        let head = ringpost_shard::Head::Message(head);
+        let head = Head::Message(head);
         SharedRecord::new(ringpost_shard::Record { head, body })
     });
     numbered.collect()

@@ -6,7 +6,9 @@ use ringpost_shard::change::{Change, changes};
 use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, UserImage};
 use ringpost_shard::record::{Position, QueueEntry, ReceiptEntry, Record};
 use ringpost_wire::event::Status;
-use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+use ringpost_wire::{DeviceId, DeviceSet, MessageId, ServerId, UserId};
+
+use crate::trace::Trace;
 
 type Queue<T> = BTreeMap<(UserId, DeviceId), T>;
 
@@ -129,6 +131,42 @@ impl Model {
     /// All that was accepted.
     pub fn accepted(&self) -> impl Iterator<Item = (&(UserId, DeviceId, MessageId), &Accepted)> {
         self.accepted.iter()
+    }
+
+    /// What `Store::named` answers without a limit.
+    pub fn named(&self, message_id: MessageId) -> Vec<ServerId> {
+        let under = self.accepted.iter().filter(|((_, _, named), _)| *named == message_id);
+        under.map(|(_, accepted)| accepted.id).collect()
+    }
+
+    /// What `Store::trace` answers.
+    pub fn trace(&self, id: ServerId) -> Option<Trace> {
+        let MessageRow { position, head, body } = self.messages.get(&id)?.clone();
+        let entries = |user, devices: DeviceSet| {
+            let entry = |device| {
+                let queue = self.entries.get(&(user, device));
+                (device, queue.and_then(|queue| queue.get(&position)).copied())
+            };
+            devices.iter().map(entry).collect()
+        };
+        let is_at = |status| self.cursor(head.to, head.from, status).is_some_and(|at| id <= at);
+        let receipts = head.sender_devices.iter().flat_map(|device| {
+            [Status::Delivered, Status::Read].into_iter().filter_map(move |status| {
+                let receipt = self.receipts.get(&(head.from, device))?.get(&(head.to, status))?;
+                (receipt.id >= id).then_some((device, status, *receipt))
+            })
+        });
+        Some(Trace {
+            applied: self.applied,
+            position,
+            body_bytes: body.len() as u64,
+            recipients: entries(head.to, head.recipient_devices),
+            copies: entries(head.from, head.copy_devices),
+            delivered: is_at(Status::Delivered),
+            read: is_at(Status::Read),
+            receipts: receipts.collect(),
+            head: head.clone(),
+        })
     }
 
     /// All messages, by rising id.
