@@ -87,6 +87,7 @@ impl Driver {
                 self.outgoing.push(to, Letter::MoveFailed { token });
             }
             Output::Verify { connection, token } => self.checks.push_back((connection, token)),
+            Output::Answer { reply, answer } => reply.send(answer),
             // The fleet speaks no HTTP: REST has tests of its own on the real binary.
             Output::HandOver { .. } => {}
         }

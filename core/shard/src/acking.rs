@@ -51,6 +51,11 @@ impl Acks {
         self.pending.capacity() * size_of::<Acked>()
     }
 
+    /// How many acks have not gone into a record yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         self.in_flight || !self.pending.is_empty()
     }

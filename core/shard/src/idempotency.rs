@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use ringpost_wire::{DeviceSet, MessageId, ServerId};
+use ringpost_wire::{DeviceSet, MessageId, ServerId, UserId};
 use smallvec::SmallVec;
 
 use crate::event::ConnectionKey;
@@ -37,6 +37,7 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) struct Sending {
     pub(crate) message_id: MessageId,
+    pub(crate) to: UserId,
     pub(crate) digest: [u8; 16],
     pub(crate) body_bytes: u32,
     /// Other devices of the sender whose queues hold room for the copy.
@@ -144,6 +145,7 @@ mod tests {
         let mut outgoing = Outgoing::default();
         outgoing.sending.push(Sending {
             message_id: id(3),
+            to: UserId::default(),
             digest: SAME,
             body_bytes: 0,
             copy_devices: DeviceSet::EMPTY,

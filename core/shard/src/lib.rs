@@ -14,6 +14,7 @@ pub mod effect;
 pub mod event;
 pub mod home;
 pub mod image;
+pub mod inspect;
 pub mod limits;
 pub mod mail;
 pub mod record;

@@ -97,6 +97,21 @@ impl Live {
         u32::from(window.pushes).saturating_sub(self.unacked)
     }
 
+    /// Pushes that wait for their acks, and their bytes.
+    pub(crate) const fn outstanding(&self) -> (u32, u64) {
+        (self.unacked, self.unacked_bytes)
+    }
+
+    /// The number of the unacked push that `is_meant`, on a session that has pushed `last_push`.
+    pub(crate) fn number_of(
+        &self,
+        last_push: u64,
+        is_meant: impl Fn(&What) -> bool,
+    ) -> Option<u64> {
+        let at = self.pushed.iter().position(|pushed| !pushed.done && is_meant(&pushed.what))?;
+        last_push.checked_sub((self.pushed.len() - 1 - at) as u64)
+    }
+
     pub(crate) fn has_unacked(&self) -> bool {
         !self.pushed.is_empty()
     }
@@ -247,8 +262,23 @@ mod tests {
             live.push(message(position, position as u8, 7), 10, Duration::ZERO);
         }
         assert_eq!(live.named(MessageId([7; 16])), Naming::Several);
+        let number = |live: &Live, position| {
+            live.number_of(
+                5,
+                |what| matches!(what, What::Entry { position: at, .. } if at.0 == position),
+            )
+        };
+        assert_eq!((1..=6).map(|at| number(&live, at)).sum::<Option<u64>>(), None);
+        assert_eq!(
+            (1..=5).map(|at| number(&live, at)).collect::<Vec<_>>(),
+            [1, 2, 3, 4, 5].map(Some)
+        );
         live.finish(Position(3), 2);
         live.finish(Position(1), 2);
+        assert_eq!(
+            (1..=4).map(|at| number(&live, at)).collect::<Vec<_>>(),
+            [None, Some(2), None, Some(4)]
+        );
         assert_eq!(live.unacked(ServerId([3; 16])), None);
         assert_eq!(live.take_through(4, 5, 2).len(), 2, "push 1 went by itself, 3 is done");
         assert!(live.was_acked(ServerId([4; 16])) && !live.was_acked(ServerId([3; 16])));

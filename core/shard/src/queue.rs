@@ -92,6 +92,16 @@ impl Queue {
             + self.receipts.capacity() * size_of::<QueuedReceipt>()
     }
 
+    /// Entries and the bytes of their content.
+    pub(crate) fn fill(&self) -> (usize, u64) {
+        (self.entries.len(), self.bytes)
+    }
+
+    /// Room held for messages on the way.
+    pub(crate) const fn reserved(&self) -> u32 {
+        self.reserved_entries
+    }
+
     pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Queued> {
         self.entries.iter()
     }

@@ -284,6 +284,7 @@ impl Shard {
         }
         resident.device(device).outgoing_mut().sending.push(Sending {
             message_id,
+            to: request.to,
             digest: request.digest,
             body_bytes: bytes as u32,
             copy_devices: request.copy_devices,

@@ -28,6 +28,13 @@ pub(crate) enum Found {
     Resident(UserSlot),
 }
 
+/// A user who is here, to look at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Standing<'a> {
+    Loading(&'a Loading),
+    Resident(&'a Resident),
+}
+
 #[derive(Debug)]
 struct User {
     id: UserId,
@@ -41,6 +48,15 @@ struct User {
 enum Stage {
     Loading(Box<Loading>),
     Resident(Box<Resident>),
+}
+
+impl Stage {
+    fn standing(&self) -> Standing<'_> {
+        match self {
+            Self::Loading(loading) => Standing::Loading(loading),
+            Self::Resident(resident) => Standing::Resident(resident),
+        }
+    }
 }
 
 /// All users here.
@@ -100,6 +116,24 @@ impl Users {
             }
             _ => None,
         })
+    }
+
+    /// The user as it is held, and its bytes; `None`: absent.
+    pub(crate) fn standing(&self, id: UserId) -> Option<(Standing<'_>, u64)> {
+        let at = self.index.find(self.hash.of(&id.0), |&at| user(&self.slots, at).id == id)?;
+        let user = user(&self.slots, *at);
+        Some((user.stage.standing(), user.counted_bytes))
+    }
+
+    /// Looks at `count` slots from `first`; `None` instead of them where the table has ended.
+    pub(crate) fn standings(
+        &self,
+        first: u32,
+        count: u32,
+    ) -> Option<impl Iterator<Item = (UserId, Standing<'_>)>> {
+        let first = first as usize;
+        let slots = self.slots.get(first..)?.iter().take(count as usize).flatten();
+        (first < self.slots.len()).then(|| slots.map(|user| (user.id, user.stage.standing())))
     }
 
     pub(crate) fn resident(&self, slot: UserSlot) -> &Resident {

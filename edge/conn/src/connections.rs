@@ -10,6 +10,7 @@
 //! at the end of the turn, and laid to rest again when nothing is under way for it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use ringpost_ring::Slot;
@@ -39,6 +40,24 @@ pub(crate) enum Seen<'a> {
     Idle(Idle),
     /// With something under way.
     Awake(&'a Connection),
+}
+
+impl Seen<'_> {
+    /// When the client last said anything (monotonic).
+    pub(crate) fn heard_at(&self) -> Duration {
+        match self {
+            Self::Idle(idle) => idle.heard_at(),
+            Self::Awake(connection) => connection.heard_at,
+        }
+    }
+
+    /// When the credential ends (monotonic).
+    pub(crate) fn expires_at(&self) -> Duration {
+        match self {
+            Self::Idle(idle) => idle.expires_at(),
+            Self::Awake(connection) => connection.expires_at,
+        }
+    }
 }
 
 /// All connections of a worker.
@@ -190,10 +209,14 @@ impl Connections {
         }
     }
 
+    /// Indices of the table, taken or not.
+    pub(crate) fn extent(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
     /// The slots of all connections, by rising index.
     pub(crate) fn slots(&self) -> Vec<Slot> {
-        let indices = 0..(self.chunks.len() * CHUNK) as u32;
-        indices.filter_map(|index| self.see(index)).map(|(slot, _)| slot).collect()
+        (0..self.extent()).filter_map(|index| self.see(index)).map(|(slot, _)| slot).collect()
     }
 
     /// Counts one more of this address that has not signed in; answers how many there are.

@@ -235,6 +235,7 @@ impl<R: Rings> Driver<R> {
                     self.worker.letter(Letter::Verified { connection, answer: Err(reason) }, now);
                 }
             }
+            Output::Answer { reply, answer } => reply.send(answer),
             Output::HandOver { fd, read, address } => neighbours.hand_over(fd, read, address),
         }
     }

@@ -77,11 +77,7 @@ impl Idle {
 
     /// The connection again, as it was, in its slot.
     pub fn wake(self, slot: Slot) -> Connection {
-        let speech = match self.bits & SPEECH_MASK {
-            0 => Speech::Binary,
-            1 => Speech::WebSocketJson,
-            _ => Speech::WebSocketBinary,
-        };
+        let speech = self.speech();
         let heard_at = self.heard_at.time();
         Connection {
             protocol: match speech {
@@ -95,6 +91,15 @@ impl Idle {
             expires_at: self.expires_at.time(),
             pinged: self.is_pinged(),
             ..Connection::accepted(slot, heard_at)
+        }
+    }
+
+    /// What it is told things in.
+    pub fn speech(self) -> Speech {
+        match self.bits & SPEECH_MASK {
+            0 => Speech::Binary,
+            1 => Speech::WebSocketJson,
+            _ => Speech::WebSocketBinary,
         }
     }
 

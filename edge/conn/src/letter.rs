@@ -14,6 +14,7 @@ use ringpost_shard::{Event, Position};
 use ringpost_wire::{DeviceId, UserId};
 
 use crate::connection::{Protocol, Speech};
+use crate::question::{Question, Reply};
 
 /// Something for a worker.
 #[derive(Debug)]
@@ -42,6 +43,13 @@ pub enum Letter {
     MoveFailed {
         /// The token of the announcement.
         token: u64,
+    },
+    /// An operator asks; answered in the same turn.
+    Ask {
+        /// What.
+        question: Box<Question>,
+        /// The way back.
+        reply: Reply,
     },
     /// Stop accepting, say `goaway` to everybody, close within the deadline.
     Drain,

@@ -17,6 +17,7 @@ pub mod letter;
 pub mod outbox;
 pub mod outgoing;
 pub mod output;
+pub mod question;
 pub mod sniff;
 pub mod tickets;
 pub mod timer;

@@ -10,6 +10,7 @@ use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::mail::Mail;
 
 use crate::letter::Arriving;
+use crate::question::{Answer, Reply};
 
 /// One operation of the worker's ring.
 #[derive(Debug)]
@@ -101,6 +102,13 @@ pub enum Output {
         connection: ConnectionKey,
         /// The token's text.
         token: String,
+    },
+    /// The answer to an operator.
+    Answer {
+        /// The way back.
+        reply: Reply,
+        /// What is answered.
+        answer: Answer,
     },
     /// An HTTP connection for REST.
     HandOver {

@@ -1,5 +1,7 @@
-//! What REST asks of the workers. The glue implements it over the workers' queues.
+//! What REST and the private port ask of the workers. The glue implements it over the workers' queues.
 
+use ringpost_conn::question::{Answer, Question};
+use ringpost_shard::event::WorkerId;
 use ringpost_wire::{DeviceId, UserId};
 use tokio::sync::oneshot;
 
@@ -13,4 +15,18 @@ pub trait Control: Send + Sync {
     /// Creates the user (does nothing if there is one). `true` when that is durable, `false` or
     /// a dropped sender when it was refused: overloaded, or the journal failed.
     fn create_user(&self, user: UserId) -> oneshot::Receiver<bool>;
+}
+
+/// Questions of operators to workers. Called on tokio threads; never blocks, and nobody who asks
+/// can make a worker wait.
+pub trait Inspect: Send + Sync {
+    /// How many workers there are, numbered from 0.
+    fn workers(&self) -> u16;
+
+    /// The worker that owns all state of `user`.
+    fn home(&self, user: UserId) -> WorkerId;
+
+    /// Asks one worker. A dropped sender means that it will not answer: its mailbox is full, or
+    /// it has ended.
+    fn ask(&self, worker: WorkerId, question: Question) -> oneshot::Receiver<Answer>;
 }

@@ -6,6 +6,7 @@ mod clock;
 mod ephemeral;
 mod first_message;
 mod idempotency;
+mod inspect;
 mod queue_limits;
 mod random_world;
 mod receipts;

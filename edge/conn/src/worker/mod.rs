@@ -16,6 +16,7 @@
 //! in the order in which the shard emitted them; what is written to one connection in one turn
 //! leaves in one send; nothing here waits.
 
+mod answer;
 mod arrivals;
 mod clocked;
 mod deadlines;
@@ -194,6 +195,7 @@ impl Worker {
                 self.arrivals.forget(token);
                 self.operations.push(Operation::ReclaimUnannounced);
             }
+            Letter::Ask { question, reply } => self.ask(*question, reply, now),
             Letter::Drain => self.start_drain(now),
         }
     }

@@ -18,6 +18,7 @@ mod ledger;
 mod mail;
 mod moves;
 mod outboxes;
+mod questions;
 mod ring_faults;
 mod slow_reader;
 mod stages;

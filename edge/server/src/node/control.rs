@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringpost_conn::Letter;
+use ringpost_conn::question::{Answer, Question, Reply};
+use ringpost_shard::event::WorkerId;
 use ringpost_shard::{Event, Homes};
 use ringpost_wire::{DeviceId, UserId};
 use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
-use crate::control::Control;
+use crate::control::{Control, Inspect};
 
 /// Registrations that may be under way. REST answers `overloaded` above it.
 const REGISTRATIONS_MAX: usize = 4_096;
@@ -48,7 +50,8 @@ impl Registrations {
     }
 }
 
-/// The workers, as REST sees them.
+/// The workers, as REST and the private port see them.
+#[derive(Clone)]
 pub(super) struct Workers {
     pub(super) mailboxes: Vec<Arc<Mailbox>>,
     pub(super) homes: Homes,
@@ -71,6 +74,28 @@ impl Control for Workers {
         if let Some(ticket) = self.registrations.add(sender) {
             self.home(user).post(Letter::Event(Event::CreateUser { user, ticket }));
         }
+        receiver
+    }
+}
+
+impl Inspect for Workers {
+    fn workers(&self) -> u16 {
+        self.mailboxes.len() as u16
+    }
+
+    fn home(&self, user: UserId) -> WorkerId {
+        self.homes.home(user)
+    }
+
+    fn ask(&self, worker: WorkerId, question: Question) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        let reply = Reply::new(move |answer| {
+            // Who asked may have given up waiting.
+            let _ = sender.send(answer);
+        });
+        let letter = Letter::Ask { question: Box::new(question), reply };
+        // Without room, or without a worker, the way back is dropped with the letter.
+        let _ = self.mailboxes[usize::from(worker.0)].offer(letter);
         receiver
     }
 }

@@ -55,6 +55,15 @@ impl Mailbox {
         }
     }
 
+    /// Delivers a letter from a thread that does not wait for room; answers whether there was some.
+    pub(super) fn offer(&self, letter: Letter) -> bool {
+        let is_taken = self.letters.try_send(letter).is_ok();
+        if is_taken {
+            self.wake();
+        }
+        is_taken
+    }
+
     /// Wakes the owner if it sleeps.
     pub(super) fn wake(&self) {
         if self.sleep.should_wake() {

@@ -83,6 +83,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     };
     let verifier = Arc::new(verifier(&config, &keys.signer)?);
     let ticket_secrets = keys.ticket_secrets.clone();
+    let inspect = Arc::new(control.clone());
     let rest = Arc::new(start_rest(&config, &storage, keys.signer, &verifier, control)?);
     let metrics = Arc::new(Metrics::default());
     metrics.register(rest.counters());
@@ -103,7 +104,8 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         ticket_secrets: &ticket_secrets,
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
-    let admin = start_admin(&config, &rest, &readiness, &metrics)?;
+    let parts = common.admin_parts(inspect, &readiness, &metrics)?;
+    let admin = start_admin(&rest, parts)?;
     refusals::start(&rest, Arc::clone(&metrics));
     accept(&workers, sockets);
     readiness.note("driver", "io_uring: the self-test of the ring passed");
@@ -285,6 +287,25 @@ impl Common<'_> {
         workers
     }
 
+    /// What the private port shows, and the token that it asks for.
+    fn admin_parts(
+        &self,
+        inspect: Arc<Workers>,
+        readiness: &Arc<Readiness>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<AdminParts, Failure> {
+        Ok(AdminParts {
+            listen: self.config.admin.listen,
+            token: admin_token(self.config)?,
+            readiness: Arc::clone(readiness),
+            metrics: Arc::clone(metrics),
+            inspect,
+            store: Arc::clone(&self.storage.store),
+            fence: Arc::clone(&self.storage.progress) as _,
+            queue_ttl: self.limits.shard.queue_ttl,
+        })
+    }
+
     fn worker(&self, id: WorkerId, slots: u32) -> Worker {
         let workers = self.limits.workers;
         let shard = Shard::new(ShardConfig {
@@ -390,26 +411,16 @@ fn start_rest(
     .map_err(|error| Failure::new(Kind::Host, error))
 }
 
-fn start_admin(
-    config: &Config,
-    rest: &RestService,
-    readiness: &Arc<Readiness>,
-    metrics: &Arc<Metrics>,
-) -> Result<SocketAddr, Failure> {
-    let token = match config.admin.token_file.as_os_str().is_empty() {
-        true => None,
-        false => Some(
-            AdminToken::read(&config.admin.token_file)
-                .map_err(|error| Failure::new(Kind::Config, error))?,
-        ),
-    };
-    let listen = config.admin.listen;
-    let parts = AdminParts {
-        listen,
-        token,
-        readiness: Arc::clone(readiness),
-        metrics: Arc::clone(metrics),
-    };
+fn admin_token(config: &Config) -> Result<Option<AdminToken>, Failure> {
+    if config.admin.token_file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let token = AdminToken::read(&config.admin.token_file);
+    token.map(Some).map_err(|error| Failure::new(Kind::Config, error))
+}
+
+fn start_admin(rest: &RestService, parts: AdminParts) -> Result<SocketAddr, Failure> {
+    let listen = parts.listen;
     admin::start(rest, parts).map_err(|error| {
         Failure::new(Kind::Busy, anyhow!("cannot listen on {listen} (admin.listen): {error}"))
     })

@@ -72,6 +72,8 @@ mod tests {
             Problem::BadCode,
             Problem::BadRefreshToken,
             Problem::NotFound,
+            Problem::UnknownMessage,
+            Problem::UnknownUser,
             Problem::MethodNotAllowed,
             Problem::TooLarge,
             Problem::NotJson,

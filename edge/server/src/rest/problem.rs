@@ -18,6 +18,10 @@ pub enum Problem {
     BadRefreshToken,
     /// 404: no such thing.
     NotFound,
+    /// 404: no message has this id, and none under it is on its way.
+    UnknownMessage,
+    /// 404: nobody has this id.
+    UnknownUser,
     /// 405: the path exists, this method on it does not.
     MethodNotAllowed,
     /// 413: the body is larger than the limit.
@@ -46,7 +50,7 @@ impl Problem {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::BadCode | Self::BadRefreshToken => StatusCode::UNAUTHORIZED,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::UnknownMessage | Self::UnknownUser => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -63,6 +67,8 @@ impl Problem {
             Self::BadCode => "bad_code",
             Self::BadRefreshToken => "bad_refresh_token",
             Self::NotFound => "not_found",
+            Self::UnknownMessage => "unknown_message",
+            Self::UnknownUser => "unknown_user",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
             Self::NotJson => "not_json",
@@ -74,12 +80,14 @@ impl Problem {
     }
 
     /// Every name, for the counters.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 14] = [
         "bad_request",
         "unauthorized",
         "bad_code",
         "bad_refresh_token",
         "not_found",
+        "unknown_message",
+        "unknown_user",
         "method_not_allowed",
         "too_large",
         "not_json",
@@ -96,6 +104,8 @@ impl Problem {
             Self::BadCode => "The code is not valid",
             Self::BadRefreshToken => "The refresh token is not valid",
             Self::NotFound => "There is nothing here",
+            Self::UnknownMessage => "No message has this id",
+            Self::UnknownUser => "No user has this id",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::TooLarge => "The body is too large",
             Self::NotJson => "The body must be application/json",
@@ -116,6 +126,10 @@ impl Problem {
             Self::BadCode => "Ask for a new code.",
             Self::BadRefreshToken => "Sign in again.",
             Self::NotFound => "See the documentation for the paths that exist.",
+            Self::UnknownMessage => {
+                "It was never accepted, or it was ephemeral and is kept nowhere."
+            }
+            Self::UnknownUser => "It was never registered and has never signed in.",
             Self::MethodNotAllowed => "See the documentation for the methods of this path.",
             Self::TooLarge => "Send less.",
             Self::NotJson => "Send `Content-Type: application/json`.",

@@ -12,6 +12,7 @@ mod abuse_sign_in;
 mod abuse_stalls;
 mod abuse_storms;
 mod abuse_websocket;
+mod admin;
 mod cable;
 mod disk;
 mod few_files;

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ringpost_store::layout::FORMAT_VERSION;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -173,12 +174,13 @@ fn abuse_row_41_a_newer_or_damaged_part_is_refused_by_name() {
     let bob = Uuid::new_v4();
     let ids = killed(&mut node, bob);
     let data = node.data_dir();
+    let newer_store = format!("ringpost store {}\n", FORMAT_VERSION + 1);
     for (file, text, expected) in [
         ("FORMAT", "ringpost data directory, format 2\n", "format 2"),
         ("FORMAT", "something else\n", "does not name a format"),
         ("journal/format", "ringpost-journal 2 0000000000000000\n", "journal format 2"),
         ("journal/format", "", "not a readable journal format file"),
-        ("store/FORMAT", "ringpost store 2\n", "newer ringpost"),
+        ("store/FORMAT", newer_store.as_str(), "newer ringpost"),
         ("store/FORMAT", "", "restore the data directory from a backup"),
         ("store/fjall/version", "FJL\x09", "restore the data directory from a backup"),
     ] {

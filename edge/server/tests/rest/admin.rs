@@ -4,16 +4,72 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
+use ringpost_conn::question::{self, ConnectionPage, Question};
 use ringpost_server::admin::{self, AdminParts, AdminToken, AdminTokenError};
+use ringpost_server::control::Inspect;
 use ringpost_server::metrics::Metrics;
 use ringpost_server::readiness::Readiness;
+use ringpost_shard::Position;
+use ringpost_shard::event::WorkerId;
+use ringpost_shard::inspect::{MessageView, Residence, SearchStep, UserView};
+use ringpost_wire::UserId;
+use tokio::sync::oneshot;
+use uuid::Uuid;
 
-use crate::rig::{Answer, Client, Rig, rig};
+use crate::rig::{Answer, Client, Rig, rig, user};
+
+/// Three workers: the first two hold nobody, the last one may be told to be silent.
+#[derive(Default)]
+struct Workers {
+    one_is_silent: AtomicBool,
+}
+
+impl Inspect for Workers {
+    fn workers(&self) -> u16 {
+        3
+    }
+
+    fn home(&self, user: UserId) -> WorkerId {
+        WorkerId(u16::from(user.0[0]) % 3)
+    }
+
+    fn ask(&self, worker: WorkerId, question: Question) -> oneshot::Receiver<question::Answer> {
+        let (sender, receiver) = oneshot::channel();
+        if worker == WorkerId(2) && self.one_is_silent.load(SeqCst) {
+            return receiver;
+        }
+        let residence = Residence::Absent;
+        let answer = match question {
+            Question::Connections { .. } => {
+                question::Answer::Connections(ConnectionPage::default())
+            }
+            Question::User(_) => question::Answer::User(UserView {
+                residence,
+                bytes: 0,
+                waiting: 0,
+                arriving: 0,
+                sessions: Vec::new(),
+                devices: Vec::new(),
+            }),
+            Question::Message(_) => question::Answer::Message(MessageView {
+                residence,
+                connected: Vec::new(),
+                devices: Vec::new(),
+            }),
+            Question::UnderWay { .. } => question::Answer::UnderWay(SearchStep::default()),
+        };
+        sender.send(answer).unwrap();
+        receiver
+    }
+}
 
 struct Admin {
     rig: Rig,
     readiness: Arc<Readiness>,
+    workers: Arc<Workers>,
     address: std::net::SocketAddr,
 }
 
@@ -23,9 +79,19 @@ fn admin(token: Option<AdminToken>) -> Admin {
     let metrics = Arc::new(Metrics::default());
     metrics.register(rig.service.counters());
     let listen = "127.0.0.1:0".parse().unwrap();
-    let parts = AdminParts { listen, token, readiness: Arc::clone(&readiness), metrics };
+    let workers = Arc::new(Workers::default());
+    let parts = AdminParts {
+        listen,
+        token,
+        readiness: Arc::clone(&readiness),
+        metrics,
+        inspect: Arc::clone(&workers) as _,
+        store: Arc::clone(&rig.store) as _,
+        fence: Arc::clone(&rig.progress) as _,
+        queue_ttl: Duration::from_secs(3_600),
+    };
     let address = admin::start(&rig.service, parts).unwrap();
-    Admin { rig, readiness, address }
+    Admin { rig, readiness, workers, address }
 }
 
 impl Admin {
@@ -76,12 +142,102 @@ fn metrics_are_open_metrics_and_count_requests() {
 fn with_a_token_every_path_needs_it() {
     let (_dir, path) = token_file("0123456789abcdef\nsecond line\n", 0o600);
     let admin = admin(Some(AdminToken::read(&path).unwrap()));
-    for path in ["/healthz", "/readyz", "/metrics", "/nowhere"] {
+    let id = Uuid::new_v4();
+    let questions = [format!("/admin/explain/{id}"), format!("/admin/users/{id}")];
+    let fixed = ["/healthz", "/readyz", "/metrics", "/nowhere", "/admin/connections"];
+    for path in fixed.into_iter().chain(questions.iter().map(String::as_str)) {
         assert_eq!(admin.get(path, "").problem(), "unauthorized", "{path}");
         let wrong = "Authorization: Bearer 0123456789abcdeF\r\n";
         assert_eq!(admin.get(path, wrong).problem(), "unauthorized", "{path}");
     }
     assert_eq!(admin.get("/healthz", "Authorization: Bearer 0123456789abcdef\r\n").status, 200);
+}
+
+#[test]
+fn a_question_with_nonsense_in_it_is_refused_and_says_what_belongs_there() {
+    let admin = admin(None);
+    for path in ["explain", "users"] {
+        for id in ["x", "%00", "%ff", "..%2f..%2fetc", "00000000-0000-4000-8000-00000000000g", "1"]
+        {
+            let answer = admin.get(&format!("/admin/{path}/{id}"), "");
+            assert_eq!((answer.status, answer.problem()), (400, "bad_request"), "{path} {id}");
+            assert!(answer.head.contains("application/problem+json"), "{}", answer.head);
+        }
+        assert_eq!(admin.get(&format!("/admin/{path}/"), "").problem(), "not_found");
+        assert_eq!(admin.get(&format!("/admin/{path}/a/b"), "").problem(), "not_found");
+    }
+    for query in [
+        "limit=0",
+        "limit=1001",
+        "limit=-1",
+        "limit=x",
+        "limit=1&limit=2",
+        "after=",
+        "after=3.0",
+        "after=0.99999999999",
+        "after=x",
+        "user=x",
+        "device=0",
+        "device=128",
+        "device=-1",
+        "address=here",
+        "stage=asleep",
+        "speech=latin",
+        "silent_ms=-5",
+        "usr=00000000-0000-4000-8000-000000000000",
+    ] {
+        let answer = admin.get(&format!("/admin/connections?{query}"), "");
+        assert_eq!(answer.problem(), "bad_request", "{query}");
+    }
+    let page = admin.get("/admin/connections?limit=1000&after=2.4294967295", "");
+    assert_eq!((page.status, page.body), (200, serde_json::json!({"connections": []})));
+}
+
+#[test]
+fn what_nobody_knows_is_unknown_and_what_somebody_may_know_is_not() {
+    let admin = admin(None);
+    let id = Uuid::new_v4();
+    assert_eq!(admin.get(&format!("/admin/explain/{id}"), "").problem(), "unknown_message");
+    assert_eq!(
+        admin.get(&format!("/admin/users/{}", user(1).uuid()), "").problem(),
+        "unknown_user"
+    );
+
+    // A worker that does not answer may have it under way.
+    admin.workers.one_is_silent.store(true, SeqCst);
+    assert_eq!(admin.get(&format!("/admin/explain/{id}"), "").problem(), "behind");
+    assert_eq!(admin.get(&format!("/admin/users/{}", user(2).uuid()), "").problem(), "behind");
+    let page = admin.get("/admin/connections?after=2.7", "");
+    assert_eq!((page.status, page.problem()), (503, "overloaded"), "never as if it had none");
+
+    // So may a store that is behind.
+    admin.workers.one_is_silent.store(false, SeqCst);
+    admin.rig.progress.on_durable(Position(1_000));
+    let answer = admin.get(&format!("/admin/explain/{id}"), "");
+    assert_eq!((answer.status, answer.problem()), (503, "behind"));
+    assert!(answer.head.to_lowercase().contains("retry-after: 1"), "{}", answer.head);
+}
+
+#[test]
+fn a_message_of_the_store_is_explained_although_a_home_is_silent_and_without_its_content() {
+    let admin = admin(None);
+    let content = b"a content that is nobody's business";
+    admin.rig.message(7, user(1), user(2), content);
+    let id = crate::rig::server_id(7).uuid();
+    let told = admin.get(&format!("/admin/explain/{id}"), "");
+    assert_eq!(told.status, 200, "{}", told.text);
+    let story = &told.body["messages"][0];
+    assert_eq!(story["id"], id.to_string());
+    assert_eq!(story["received"]["bytes"], content.len());
+    assert_eq!(story["sender"]["user"], user(1).uuid().to_string());
+    assert_eq!(story["recipient"]["in_memory"], "absent");
+    assert_eq!(told.body["unanswered"], serde_json::json!([]));
+    assert!(!told.text.contains("business") && !told.text.contains("YSBjb250"), "{}", told.text);
+
+    admin.workers.one_is_silent.store(true, SeqCst);
+    let told = admin.get(&format!("/admin/explain/{id}"), "");
+    assert_eq!(told.body["unanswered"], serde_json::json!([2]));
+    assert_eq!(told.body["messages"][0]["recipient"]["in_memory"], "unknown");
 }
 
 #[test]

@@ -1,7 +1,18 @@
-//! The private port: `/healthz`, `/readyz`, `/metrics`.
+//! The private port: `/healthz`, `/readyz`, `/metrics`, and what operators ask under `/admin`.
 //!
+//! ```text
+//!  /admin/* ── its turn ──> fence ──> store, on a blocking thread ──> letters to workers ──> JSON
+//!             (4 at once)  (1 s)                                      (0.5 s each)
+//! ```
 //! Owns its listener (plain tokio, on the REST threads) and the token that every request must
-//! carry where one is configured; off loopback the configuration insists on one.
+//! carry where one is configured; off loopback the configuration insists on one. Invariants: an
+//! answer is bounded in size and in time; what did not answer is named in it; nobody who asks can
+//! make a worker wait; no answer carries content, a token or a phone number.
+
+mod ask;
+mod connections;
+mod explain;
+mod users;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,12 +28,14 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use ringpost_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::control::Inspect;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
-use crate::rest::{Problem, RestService, connection, request};
+use crate::rest::{Fence, Problem, RestService, connection, request};
 
 /// Connections to the private port that may be open.
 const CONNECTIONS_MAX: usize = 64;
@@ -50,6 +63,14 @@ pub struct AdminParts {
     pub readiness: Arc<Readiness>,
     /// The counters of all parts.
     pub metrics: Arc<Metrics>,
+    /// The workers.
+    pub inspect: Arc<dyn Inspect>,
+    /// Messages, queues and cursors.
+    pub store: Arc<dyn Store>,
+    /// Keeps answers behind what was `sent`.
+    pub fence: Arc<dyn Fence>,
+    /// How long a queue entry waits for its device.
+    pub queue_ttl: Duration,
 }
 
 /// The token of the private port, as its digest.
@@ -151,7 +172,13 @@ async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver
 }
 
 fn router(parts: AdminParts) -> Router {
+    let questions = Router::new()
+        .route("/admin/explain/{id}", get(explain::explain))
+        .route("/admin/users/{id}", get(users::user))
+        .route("/admin/connections", get(connections::connections))
+        .layer(middleware::from_fn_with_state(ask::Turns::new(), ask::in_turn));
     Router::new()
+        .merge(questions)
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
