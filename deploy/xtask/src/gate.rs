@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 
 use crate::step::{Action, Step, Verdict};
-use crate::{fuzz, powercut, sim, smoke, tools, torture};
+use crate::{fuzz, micro, powercut, sim, smoke, tools, torture};
 
 /// How long the whole gate may take on two cores, from a fresh clone, in seconds.
 const WHOLE_BUDGET_S: u64 = 36 * 60;
@@ -146,6 +146,15 @@ const STEPS: &[Step] = &[
         budget_s: 120,
     },
     Step {
+        name: "micro",
+        defends: "the instructions of the hot path, within 3 % of the committed numbers",
+        action: Action::Task {
+            words: "count the loops of bench/micro by callgrind",
+            run: micro::gate,
+        },
+        budget_s: 60,
+    },
+    Step {
         name: "guard",
         defends: "bytes of an idle connection, system calls of a message, and that none is lost",
         action: Action::Task { words: "run `ringpost-bench guard`", run: smoke::gate },
@@ -154,8 +163,8 @@ const STEPS: &[Step] = &[
 ];
 
 /// Steps that run only by name: they ask for more than every machine has (a quiet processor, the
-/// right to mount), and for builds of their own.
-const ON_REQUEST: &[&str] = &["fuzz", "powercut", "guard"];
+/// right to mount, the processor whose instructions were counted), and for builds of their own.
+const ON_REQUEST: &[&str] = &["fuzz", "powercut", "micro", "guard"];
 
 const fn cargo(words: &'static [&'static str]) -> Action {
     Action::Cargo { words, environment: &[] }

@@ -9,6 +9,7 @@
 mod fleet;
 mod fuzz;
 mod gate;
+mod micro;
 mod peers;
 mod powercut;
 mod seeded;
@@ -37,6 +38,8 @@ enum Task {
     Test(gate::Args),
     /// Run seeds of the deterministic world, and see whether a promise breaks.
     Sim(sim::Args),
+    /// Count the instructions of the hot path, and compare them with the committed numbers.
+    Micro(micro::Args),
     /// Install the servers that `ringpost-bench compare` measures, below target/peers.
     Peers(peers::Args),
     /// Give hostile bytes to everything that reads bytes, by coverage.
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Test(args) => gate::run(&args, repository()),
         Task::Sim(args) => sim::run(&args, repository()),
+        Task::Micro(args) => micro::run(&args, repository()),
         Task::Peers(args) => peers::run(&args, repository()),
         Task::Fuzz(args) => fuzz::run(&args, repository()),
         Task::Powercut(args) => powercut::run(&args, repository()),
