@@ -250,12 +250,14 @@ impl<R: Rings> Driver<R> {
     }
 
     /// Hands records to the journal, in order, as far as it has room; the rest waits, bounded by
-    /// what the shard lets be in flight. Answers whether the worker was told that the journal has
+    /// what the shard lets be in flight. What waits may be more than the journal ever takes at
+    /// once, so a batch that is refused is tried again by halves. Answers whether the worker was told that the journal has
     /// ended.
     fn commit(&mut self, now: Now, neighbours: &mut impl Neighbours) -> bool {
         let had_failed = self.journal_failed;
+        let mut most = BATCH_RECORDS_MAX;
         while !self.commits.is_empty() && !self.journal_failed {
-            let count = self.commits.len().min(BATCH_RECORDS_MAX);
+            let count = self.commits.len().min(most);
             let batch = self.commits.iter().take(count);
             let batch = batch.map(|record| (Arc::clone(record), self.touch(record))).collect();
             match neighbours.try_commit(batch) {
@@ -264,6 +266,7 @@ impl<R: Rings> Driver<R> {
                     self.journal_failed = true;
                     self.worker.letter(Letter::Event(Event::JournalFailed), now);
                 }
+                Err(CommitRefused::NoRoom) if count > 1 => most = count / 2,
                 Err(CommitRefused::NoRoom) => return false,
             }
         }

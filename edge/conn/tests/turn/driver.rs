@@ -136,11 +136,9 @@ impl Neighbours for Desk<'_> {
     }
 
     fn try_commit(&mut self, records: Vec<Committed>) -> Result<(), CommitRefused> {
-        self.is_busy = true;
-        for (record, _) in records {
-            self.journal.commit(record);
-        }
-        Ok(())
+        let taken = self.journal.try_commit(records);
+        self.is_busy |= taken.is_ok();
+        taken
     }
 
     fn read(&mut self, from: WorkerId, question: Effect) -> Option<Event<'static>> {

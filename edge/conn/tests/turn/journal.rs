@@ -4,14 +4,17 @@
 use std::collections::VecDeque;
 
 use ringpost_conn::Letter;
+use ringpost_conn::driver::{CommitRefused, Committed};
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::image::{Accepted, MessageRow};
 use ringpost_shard::record::{MessageHead, SharedRecord};
 use ringpost_shard::{Effect, Event, Head, Homes, Position};
 use ringpost_wire::ServerId;
 
-#[derive(Default)]
+/// A journal in memory.
 pub(crate) struct Journal {
+    /// Records that it takes at once.
+    pub(crate) batch_records_max: usize,
     /// Nothing becomes durable while this is set.
     pub(crate) held: bool,
     submitted: VecDeque<SharedRecord>,
@@ -19,9 +22,25 @@ pub(crate) struct Journal {
     reads: VecDeque<(WorkerId, Effect)>,
 }
 
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            batch_records_max: usize::MAX,
+            held: false,
+            submitted: VecDeque::new(),
+            durable: Vec::new(),
+            reads: VecDeque::new(),
+        }
+    }
+}
+
 impl Journal {
-    pub(crate) fn commit(&mut self, record: SharedRecord) {
-        self.submitted.push_back(record);
+    pub(crate) fn try_commit(&mut self, batch: Vec<Committed>) -> Result<(), CommitRefused> {
+        if batch.len() > self.batch_records_max {
+            return Err(CommitRefused::NoRoom);
+        }
+        self.submitted.extend(batch.into_iter().map(|(record, _)| record));
+        Ok(())
     }
 
     pub(crate) fn read(&mut self, worker: WorkerId, read: Effect) {

@@ -13,6 +13,7 @@ mod drain;
 mod driver;
 mod hand_over;
 mod journal;
+mod journal_room;
 mod last_words;
 mod ledger;
 mod mail;
