@@ -1,151 +1,286 @@
-//! The disk: what was flushed survives everything, any part of what was not may go with the power.
+//! The disk beneath the journal: what is written is volatile until it is flushed.
 //!
-//! Write and fdatasync may also fail. A failed fdatasync leaves each sector as it was or as it was
-//! to be, and says so once: what the kernel does (fsync(2), "errors may be reported once").
+//! A flush makes durable what was written, or fails; after a failed one what it should have
+//! written is neither durable nor written again, though it can still be read (as Linux does). A
+//! loss of power keeps of each unflushed sector the old, the new, or a part of the new. The death
+//! of the process alone loses nothing that was written.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use ringpost_journal::{DeviceError, Operation, SegmentSource, SlotInfo};
+use ringpost_journal::{BLOCK_BYTES, BatchHeader, DeviceError, Operation, SegmentSource, SlotInfo};
 
-use crate::chance::Chance;
-use crate::options::Options;
-use crate::planted::Planted;
+use crate::content;
+use crate::dice::Dice;
+use crate::fact::Fact;
+use crate::plant::Plant;
+use crate::trace::Trace;
 
-/// What a device writes as a whole at least.
+/// What is written as one.
 const SECTOR_BYTES: usize = 512;
 
-#[derive(Default, Clone)]
-struct Slot {
-    /// What survives a loss of power.
-    durable: Vec<u8>,
-    /// What a read sees.
-    cached: Vec<u8>,
+/// The id in every batch of this disk's journal.
+pub(crate) const JOURNAL_ID: u64 = 0x5EED_0F51_AB1E_0001;
+
+/// One bit of a durable batch.
+struct Flip {
+    slot: u32,
+    at: usize,
+    mask: u8,
 }
 
-/// A disk in memory.
-#[derive(Clone)]
+#[derive(Debug, Clone, Default)]
+struct Segment {
+    durable: Vec<u8>,
+    /// What a read finds.
+    cached: Vec<u8>,
+    /// Ranges written since the last flush.
+    dirty: Vec<(usize, usize)>,
+}
+
+/// The segments of one journal.
 pub(crate) struct Disk {
-    slots: BTreeMap<u32, Slot>,
-    chance: Chance,
-    failed_sync_once_in: usize,
-    failed_write_once_in: usize,
-    pretends: bool,
-    just_failed: bool,
+    segments: BTreeMap<u32, Segment>,
+    dice: Dice,
+    trace: Trace,
+    plant: Option<Plant>,
+    error_in: u64,
+    /// A bit that is not what was written.
+    flipped: Option<Flip>,
+    /// Where the last batch was written: for a fault that writes there again.
+    last_write: Option<(u32, usize)>,
 }
 
 impl Disk {
-    pub(crate) fn new(options: &Options) -> Self {
+    /// An empty disk, an operation of which fails once in `error_in`.
+    #[must_use]
+    pub(crate) fn new(dice: Dice, trace: Trace, plant: Option<Plant>, error_in: u64) -> Self {
         Self {
-            slots: BTreeMap::new(),
-            chance: Chance::new(options.seed, 1),
-            failed_sync_once_in: options.failed_sync_once_in,
-            failed_write_once_in: options.failed_write_once_in,
-            pretends: options.planted == Some(Planted::PretendedFlush),
-            just_failed: false,
+            segments: BTreeMap::new(),
+            dice,
+            trace,
+            plant,
+            error_in,
+            flipped: None,
+            last_write: None,
         }
     }
 
-    /// From now on nothing fails.
-    pub(crate) fn heal(&mut self) {
-        (self.failed_sync_once_in, self.failed_write_once_in) = (0, 0);
+    /// Sets how often an operation fails, and answers how often it did.
+    pub(crate) fn fail_once_in(&mut self, times: u64) -> u64 {
+        std::mem::replace(&mut self.error_in, times)
     }
 
-    /// From now on it fails as often as the options say.
-    pub(crate) fn arm(&mut self, options: &Options) {
-        self.failed_sync_once_in = options.failed_sync_once_in;
-        self.failed_write_once_in = options.failed_write_once_in;
-    }
-
-    /// Whether something failed since this was asked last.
-    pub(crate) fn has_just_failed(&mut self) -> bool {
-        std::mem::take(&mut self.just_failed)
-    }
-
-    pub(crate) fn prepare(&mut self, slot: u32, bytes: u64) {
+    /// A new segment of zeros, durable at once.
+    ///
+    /// # Errors
+    /// If the disk is full today.
+    pub(crate) fn prepare(&mut self, slot: u32, bytes: u64) -> Result<(), DeviceError> {
+        if self.fails() {
+            return Err(error(Operation::Write, ErrorKind::StorageFull));
+        }
+        self.flipped.take_if(|flip| flip.slot == slot);
         let zeros = vec![0; bytes as usize];
-        let fresh = Slot { durable: zeros.clone(), cached: zeros };
-        assert!(self.slots.insert(slot, fresh).is_none(), "segment {slot} exists already");
-    }
-
-    pub(crate) fn remove(&mut self, slot: u32) {
-        self.slots.remove(&slot).expect("only what exists is removed");
-    }
-
-    pub(crate) fn write(&mut self, slot: u32, at: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        let cached = &mut self.slots.get_mut(&slot).expect("it was prepared").cached;
-        let place = &mut cached[at as usize..at as usize + bytes.len()];
-        if self.chance.once_in(self.failed_write_once_in) {
-            let cut = self.chance.below(bytes.len());
-            place[..cut].copy_from_slice(&bytes[..cut]);
-            self.just_failed = true;
-            return Err(DeviceError::new(Operation::Write, "disk", ErrorKind::StorageFull.into()));
-        }
-        place.copy_from_slice(bytes);
+        let fresh = Segment { durable: zeros.clone(), cached: zeros, dirty: Vec::new() };
+        self.segments.insert(slot, fresh);
         Ok(())
     }
 
-    /// fdatasync.
+    /// Deletes a segment.
+    pub(crate) fn remove(&mut self, slot: u32) {
+        self.flipped.take_if(|flip| flip.slot == slot);
+        self.segments.remove(&slot);
+    }
+
+    /// Writes into the cache.
+    ///
+    /// # Errors
+    /// If it fails; then part of it was written.
+    pub(crate) fn write(
+        &mut self,
+        slot: u32,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
+        let mut at = offset as usize;
+        if self.plant == Some(Plant::RewriteDurableBlock)
+            && let Some((_, last)) = self.last_write.filter(|last| last.0 == slot)
+        {
+            at = last;
+        }
+        self.last_write = Some((slot, at));
+        if self.fails() {
+            self.write_torn(slot, offset, bytes);
+            let kinds = [ErrorKind::StorageFull, ErrorKind::Other];
+            return Err(error(Operation::Write, self.dice.pick(&kinds)));
+        }
+        self.put(slot, at, bytes);
+        Ok(())
+    }
+
+    /// What a write that was under way leaves behind.
+    pub(crate) fn write_torn(&mut self, slot: u32, offset: u64, bytes: &[u8]) {
+        for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+            if self.dice.one_in(2) {
+                self.put(slot, offset as usize + index * SECTOR_BYTES, sector);
+            }
+        }
+    }
+
+    /// Makes durable what was written to a segment.
+    ///
+    /// # Errors
+    /// If it fails; what it did not write by then is never written.
     pub(crate) fn flush(&mut self, slot: u32) -> Result<(), DeviceError> {
-        if self.pretends {
+        if self.plant == Some(Plant::AckBeforeFlush) {
             return Ok(());
         }
-        let slot = self.slots.get_mut(&slot).expect("it was prepared");
-        if self.chance.once_in(self.failed_sync_once_in) {
-            survive(slot, &mut self.chance);
-            self.just_failed = true;
-            return Err(DeviceError::new(Operation::Sync, "disk", ErrorKind::Other.into()));
-        }
-        slot.durable.clone_from(&slot.cached);
-        Ok(())
-    }
-
-    /// Whether all that was written to this segment survives a loss of power.
-    pub(crate) fn is_flushed(&self, slot: u32) -> bool {
-        self.slots.get(&slot).is_none_or(|slot| slot.durable == slot.cached)
-    }
-
-    /// Whether all segments would survive it.
-    pub(crate) fn is_all_flushed(&self) -> bool {
-        self.slots.values().all(|slot| slot.durable == slot.cached)
-    }
-
-    /// The power is gone: of each sector that was not flushed the old, the new, or a mix is left.
-    pub(crate) fn lose_power(&mut self) {
-        for slot in self.slots.values_mut() {
-            survive(slot, &mut self.chance);
-            slot.cached.clone_from(&slot.durable);
-        }
-    }
-}
-
-fn survive(slot: &mut Slot, chance: &mut Chance) {
-    let sectors = slot.durable.chunks_mut(SECTOR_BYTES).zip(slot.cached.chunks(SECTOR_BYTES));
-    for (old, new) in sectors.filter(|(old, new)| old != new) {
-        match chance.below(4) {
-            0 => {}
-            1 => {
-                let cut = chance.below(SECTOR_BYTES);
-                old[..cut].copy_from_slice(&new[..cut]);
+        let fails = self.fails();
+        let Some(segment) = self.segments.get_mut(&slot) else { return Ok(()) };
+        for (from, to) in std::mem::take(&mut segment.dirty) {
+            for at in (from..to).step_by(SECTOR_BYTES) {
+                if !fails || self.dice.one_in(2) {
+                    let end = (at + SECTOR_BYTES).min(to);
+                    segment.durable[at..end].copy_from_slice(&segment.cached[at..end]);
+                }
             }
-            _ => old.copy_from_slice(new),
+            tell_durable(&self.trace, &segment.durable, from, to);
+        }
+        if fails { Err(error(Operation::Sync, ErrorKind::Other)) } else { Ok(()) }
+    }
+
+    /// The power is lost.
+    pub(crate) fn lose_power(&mut self) {
+        for segment in self.segments.values_mut() {
+            let Segment { durable, cached, dirty } = segment;
+            for (from, to) in dirty.drain(..) {
+                for at in (from..to).step_by(SECTOR_BYTES) {
+                    let end = (at + SECTOR_BYTES).min(to);
+                    let kept = match self.dice.below(4) {
+                        0 => at,
+                        1 => at + self.dice.index(end - at),
+                        _ => end,
+                    };
+                    durable[at..kept].copy_from_slice(&cached[at..kept]);
+                }
+                tell_durable(&self.trace, durable, from, to);
+            }
+            cached.clone_from(durable);
+        }
+        self.last_write = None;
+    }
+
+    /// Turns one bit of a durable batch over, unless one is turned over already. Not of the newest:
+    /// nothing vouches for it yet, and its damage looks like a write that was torn.
+    pub(crate) fn flip_a_bit(&mut self) {
+        let mut batches = self.batches();
+        batches.sort_unstable();
+        batches.pop();
+        if batches.is_empty() || self.flipped.is_some() {
+            return;
+        }
+        let (_, slot, at, bytes) = batches[self.dice.index(batches.len())];
+        let flip = Flip { slot, at: at + self.dice.index(bytes), mask: 1 << self.dice.below(8) };
+        self.turn_over(&flip);
+        self.flipped = Some(flip);
+        self.trace.fact(Fact::Damaged);
+    }
+
+    /// Turns the bit back, as a disk does that reads better the next time.
+    pub(crate) fn repair(&mut self) {
+        if let Some(flip) = self.flipped.take() {
+            self.turn_over(&flip);
+            self.trace.fact(Fact::Repaired);
+        }
+    }
+
+    fn turn_over(&mut self, flip: &Flip) {
+        let segment = self.segments.get_mut(&flip.slot).expect("what is removed is forgotten");
+        segment.durable[flip.at] ^= flip.mask;
+        segment.cached[flip.at] ^= flip.mask;
+    }
+
+    /// Durable batches with records: sequence, slot, offset, bytes.
+    fn batches(&self) -> Vec<(u64, u32, usize, usize)> {
+        let of_segment = |(&slot, segment): (&u32, &Segment)| {
+            let blocks = segment.durable.chunks(BLOCK_BYTES).enumerate();
+            blocks
+                .filter_map(|(index, block)| {
+                    let header = BatchHeader::decode(block, JOURNAL_ID)?;
+                    let at = index * BLOCK_BYTES;
+                    let bytes = (header.batch_bytes() as usize).min(segment.durable.len() - at);
+                    (header.records > 0).then_some((header.sequence, slot, at, bytes))
+                })
+                .collect::<Vec<_>>()
+        };
+        self.segments.iter().flat_map(of_segment).collect()
+    }
+
+    fn put(&mut self, slot: u32, at: usize, bytes: &[u8]) {
+        let segment = self.segments.get_mut(&slot).expect("a segment is prepared first");
+        let end = at + bytes.len();
+        self.flipped.take_if(|flip| flip.slot == slot && (at..end).contains(&flip.at));
+        segment.cached[at..end].copy_from_slice(bytes);
+        segment.dirty.push((at, end));
+    }
+
+    fn fails(&mut self) -> bool {
+        self.dice.one_in(self.error_in)
+    }
+
+    /// For [`Plant::CutTooMuch`]: the newest batch is made unreadable before recovery.
+    pub(crate) fn cut_newest_batch(&mut self) {
+        let newest = self.batches().into_iter().max();
+        if let Some((_, slot, at, _)) = newest {
+            let segment = self.segments.get_mut(&slot).expect("found above");
+            segment.cached[at..at + SECTOR_BYTES].fill(0);
+            segment.durable[at..at + SECTOR_BYTES].fill(0);
         }
     }
 }
 
-impl SegmentSource for Disk {
+/// Tells the checkers what content is found in bytes that survive now, whoever meant them to; also
+/// that which begins or ends beside them.
+fn tell_durable(trace: &Trace, durable: &[u8], from: usize, to: usize) {
+    let from = from.saturating_sub(content::BYTES_MIN);
+    let to = (to + content::BYTES_MIN).min(durable.len());
+    for canary in content::canaries(&durable[from..to]) {
+        trace.fact(Fact::Durable { canary });
+    }
+}
+
+/// Reads for recovery: a copy of the disk that flushes through to it.
+impl SegmentSource for &mut Disk {
     fn slots(&mut self) -> Result<Vec<SlotInfo>, DeviceError> {
-        let info = |(&slot, it): (&u32, &Slot)| SlotInfo { slot, bytes: it.cached.len() as u64 };
-        Ok(self.slots.iter().map(info).collect())
+        let info = |(&slot, segment): (&u32, &Segment)| SlotInfo {
+            slot,
+            bytes: segment.cached.len() as u64,
+        };
+        Ok(self.segments.iter().map(info).collect())
     }
 
     fn sync(&mut self, slot: u32) -> Result<(), DeviceError> {
-        self.flush(slot)
+        if self.plant == Some(Plant::UnflushedRecovery) {
+            return Ok(());
+        }
+        self.flush(slot)?;
+        // What an earlier failed flush has lost is not read again either.
+        if self.plant != Some(Plant::AckBeforeFlush)
+            && let Some(segment) = self.segments.get_mut(&slot)
+        {
+            segment.cached.clone_from(&segment.durable);
+        }
+        Ok(())
     }
 
     fn read(&mut self, slot: u32, offset: u64, out: &mut [u8]) -> Result<(), DeviceError> {
         let start = offset as usize;
-        out.copy_from_slice(&self.slots[&slot].cached[start..start + out.len()]);
+        let segment = &self.segments[&slot];
+        out.copy_from_slice(&segment.cached[start..start + out.len()]);
         Ok(())
     }
+}
+
+fn error(operation: Operation, kind: ErrorKind) -> DeviceError {
+    DeviceError::new(operation, "simulated", kind.into())
 }

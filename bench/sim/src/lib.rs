@@ -1,32 +1,42 @@
-//! The deterministic world: the real shard, workers, codecs, journal and applier over a simulated
-//! network, disk and clock, a fleet of clients that retry, forget and stall, and checkers that hold
-//! the promise against what can be seen from outside. One seed replays a run.
+//! The deterministic world: the real server code over a simulated network, disk and clock.
 //!
-//! ```text
-//!   world -- node -- driver: Worker over FakeRing     device (fleet) -- observed --> checkers
-//!     |       '----- tier: Journal, Applier, Tables        |                          trace
-//!     '- disk, clock, chance ------------------------------'
-//! ```
+//! One thread, virtual time, and one seed for every choice: the same seed is the same run, so that
+//! a failure is replayed by its number. It runs the real shard, connections, codecs, driver of a
+//! worker, journal logic, recovery and applier. Simulated are sockets (`network`, over the fake
+//! ring), the disk (`disk`), the threads of the storage tier (`storage`), the clocks (`clock`) and
+//! the clients (`clients`). What they do is seen from outside as facts (`fact`), and judged by
+//! `checkers`, which know nothing else.
 //!
-//! What stands outside: the threads of journal and store, REST, sign-in by code and the kernel's
-//! ring. They are run by the tests of the real binary.
+//! After TigerBeetle's VOPR and FoundationDB's simulation.
 #![forbid(unsafe_code)]
 
-mod chance;
 mod checkers;
-mod credentials;
-mod device;
+mod clients;
+mod clock;
+mod content;
+mod desk;
+mod dice;
 mod disk;
-mod driver;
-mod node;
-mod observed;
+mod fact;
+mod fuse;
+mod mailboxes;
+mod network;
 mod options;
-mod planted;
-mod tier;
+mod plant;
+mod process;
+mod reads;
+mod regressions;
+mod rings;
+mod run;
+mod speech;
+mod storage;
+mod tokens;
 mod trace;
 mod world;
 
-pub use observed::{DeviceKey, Observed, Violation};
+pub use checkers::Violation;
 pub use options::Options;
-pub use planted::Planted;
-pub use world::{Counts, Outcome, run};
+pub use plant::Plant;
+pub use regressions::REGRESSIONS;
+pub use run::{Failure, Outcome, doublecheck, run, running};
+pub use world::Met;

@@ -1,8 +1,7 @@
-//! `ringpost-sim`: runs seeds until a rule breaks, the seeds are done, or the time is over.
+//! `ringpost-sim`: runs seeds until a promise breaks, the seeds are done, or the time is over.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a tool for the terminal: what it prints is its output")]
 
-use std::cell::Cell;
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use ringpost_sim::{Counts, Options, Planted, Violation, run};
+use ringpost_sim::{Met, Options, Plant, REGRESSIONS, doublecheck, run, running};
 
-/// Runs the deterministic world of many seeds and says which rule broke, if one did.
+/// Runs the real server in a simulated world, and says which promise broke, if one did.
 #[derive(Parser)]
 #[command(name = "cargo xtask sim", bin_name = "cargo xtask sim", version)]
 struct Cli {
@@ -28,42 +27,48 @@ struct Cli {
     /// Run each seed twice and compare everything that happened.
     #[arg(long)]
     doublecheck: bool,
-    /// Plant a fault: the run must fail.
+    /// Run the seeds that once broke something, each twice.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "minutes"])]
+    regressions: bool,
+    /// Commit a fault on purpose: the run must fail.
     #[arg(long, value_enum)]
-    planted: Option<Planted>,
-    /// Events that a report shows.
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    plant: Option<Plant>,
+    /// Lines of the trace that a report shows.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     events: u32,
     /// Threads; each runs a seed of its own.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
     jobs: u64,
 }
 
-thread_local! {
-    static SEED: Cell<u64> = const { Cell::new(0) };
-}
-
 struct Progress {
     next: AtomicU64,
     done: AtomicU64,
     failed: AtomicBool,
-    sum: Mutex<Counts>,
+    met: Mutex<Met>,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let inherited = std::panic::take_hook();
+    // Where a panic aborts, this is the last that is heard of the run.
     std::panic::set_hook(Box::new(move |panic| {
         inherited(panic);
-        println!("violation: no-panic\nreplay: {}", replay(SEED.get(), None));
+        if let Some((command, lines)) = running() {
+            println!("{}\nthe code under test panicked; replay it by: {command}", lines.join("\n"));
+        }
     }));
-    println!("from seed {}", cli.seed);
+    if cli.regressions {
+        println!("{} seeds that once broke something, commit {}", REGRESSIONS.len(), commit());
+    } else {
+        println!("seeds from {}, commit {}", cli.seed, commit());
+    }
     let begun = Instant::now();
     let progress = Progress {
-        next: AtomicU64::new(cli.seed),
+        next: AtomicU64::new(0),
         done: AtomicU64::new(0),
         failed: AtomicBool::new(false),
-        sum: Mutex::new(Counts::default()),
+        met: Mutex::new(Met::default()),
     };
     thread::scope(|scope| {
         for _ in 0..cli.jobs {
@@ -71,18 +76,15 @@ fn main() -> ExitCode {
         }
     });
     let done = progress.done.load(Ordering::Relaxed);
-    let sum = *progress.sum.lock().expect("no thread panics while it holds the sum");
+    let met = *progress.met.lock().expect("no thread panics while it holds the sum");
     let hours = begun.elapsed().as_secs_f64() / 3_600.0;
     println!("{done} seeds in {:.1} s, {:.0} an hour", hours * 3_600.0, done as f64 / hours);
-    println!(
-        "{} messages made, {} answered, {} pushed, {} delivered, {} crashes, {} steps",
-        sum.made, sum.sent, sum.pushed, sum.delivered, sum.crashes, sum.steps
-    );
+    println!("{met}");
     if progress.failed.load(Ordering::Relaxed) {
         return ExitCode::FAILURE;
     }
-    if sum.pushed == 0 {
-        println!("nothing was pushed: nothing was shown by this run");
+    if met.shown == 0 {
+        println!("nobody was shown anything: nothing was proved by this run");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
@@ -93,47 +95,36 @@ fn work(cli: &Cli, progress: &Progress, begun: Instant) {
     let seeds = cli.seeds.unwrap_or(if limit.is_some() { u64::MAX } else { 1 });
     loop {
         let over = limit.is_some_and(|limit| begun.elapsed() >= limit);
-        let seed = progress.next.fetch_add(1, Ordering::Relaxed);
-        if over || seed - cli.seed >= seeds || progress.failed.load(Ordering::Relaxed) {
-            return;
-        }
-        SEED.set(seed);
-        let events_shown_max = cli.events as usize;
-        let options = Options { planted: cli.planted, events_shown_max, ..Options::of_seed(seed) };
-        let outcome = run(&options);
+        let place = progress.next.fetch_add(1, Ordering::Relaxed);
+        let regression = REGRESSIONS.get(place as usize);
+        let seed = match regression {
+            _ if over || progress.failed.load(Ordering::Relaxed) => return,
+            Some((seed, _)) if cli.regressions => *seed,
+            _ if cli.regressions || place >= seeds => return,
+            _ => cli.seed.wrapping_add(place),
+        };
+        let lines_max = cli.events as usize;
+        let options = Options { plant: cli.plant, lines_max, ..Options::of_seed(seed) };
+        let outcome =
+            if cli.doublecheck || cli.regressions { doublecheck(&options) } else { run(&options) };
         progress.done.fetch_add(1, Ordering::Relaxed);
-        let mut sum = progress.sum.lock().expect("no thread panics while it holds the sum");
-        sum.made += outcome.counts.made;
-        sum.sent += outcome.counts.sent;
-        sum.pushed += outcome.counts.pushed;
-        sum.delivered += outcome.counts.delivered;
-        sum.crashes += outcome.counts.crashes;
-        sum.steps += outcome.counts.steps;
-        drop(sum);
-        let differs = cli.doublecheck && run(&options).digest != outcome.digest;
-        let violation = outcome.violation.or_else(|| {
-            let what = "two runs of the seed are not alike".to_owned();
-            differs.then_some(Violation { checker: "determinism", what })
-        });
-        if let Some(violation) = violation
-            && !progress.failed.swap(true, Ordering::Relaxed)
-        {
-            println!("violation: {}: {}", violation.checker, violation.what);
-            println!("{options:?}\nthe last events:\n{}", outcome.tail);
-            println!("commit {}\nreplay: {}", commit(), replay(seed, cli.planted));
+        match outcome {
+            Ok(outcome) => {
+                let mut met = progress.met.lock().expect("no thread panics while it holds it");
+                met.add(&outcome.met);
+            }
+            Err(failure) => {
+                if !progress.failed.swap(true, Ordering::Relaxed) {
+                    println!("{failure}\ncommit {}", commit());
+                }
+            }
         }
     }
 }
 
-fn replay(seed: u64, planted: Option<Planted>) -> String {
-    use clap::ValueEnum;
-    let fault = planted.and_then(|it| it.to_possible_value());
-    let fault = fault.map(|it| format!(" --planted {}", it.get_name())).unwrap_or_default();
-    format!("cargo xtask sim --seed {seed}{fault}")
-}
-
+/// The commit that runs, if this is a clone.
 fn commit() -> String {
-    let said = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let said = Command::new("git").args(["describe", "--always", "--dirty"]).output();
     said.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
         .unwrap_or_else(|_| "unknown".to_owned())
 }

@@ -1,77 +1,136 @@
-//! What a world is like: drawn from its seed, so that each seed is another one.
+//! What a run is made of. Everything follows from the seed, so that the seed alone replays it.
 
 use std::time::Duration;
 
-use ringpost_ring::fake::Faults;
+use ringpost_conn::ConnectionConfig;
+use ringpost_ring::fake::{FakeSizes, Faults};
+use ringpost_shard::{Provision, ShardLimits};
 
-use crate::chance::Chance;
-use crate::planted::Planted;
+use crate::dice::Dice;
+use crate::plant::Plant;
 
-/// The options of one run.
+/// Options of one run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where all chance comes from.
+    /// The seed of everything.
     pub seed: u64,
-    /// Workers of the node.
-    pub workers: u16,
-    /// Users; each has one to three devices.
-    pub users: usize,
-    /// Messages that are made in all.
-    pub messages: usize,
-    /// Lives of the server: it is killed between two of them.
-    pub lives: usize,
-    /// Steps of one life.
-    pub steps: usize,
-    /// What the ring and the network do.
-    pub ring: Faults,
-    /// Bytes that a connection holds in each direction.
-    pub socket_bytes: usize,
-    /// Letters that a worker's mailbox holds.
-    pub mailbox_letters_max: usize,
-    /// Bytes of resident users at one worker: small worlds must evict.
+    /// A fault that the wrappers commit.
+    pub plant: Option<Plant>,
+    /// Steps before it becomes calm.
+    pub steps: u32,
+    /// Users who promise to behave.
+    pub users: u8,
+    /// Devices of each.
+    pub devices: u8,
+    /// Users who lie.
+    pub liars: u8,
+    /// Slots of each worker's ring.
+    pub slots: u32,
+    /// Letters in one mailbox.
+    pub letters_max: usize,
+    /// What the ring does beside what it was asked.
+    pub faults: Faults,
+    /// Sizes of socket buffers and receives.
+    pub sizes: FakeSizes,
+    /// Largest delay of a segment between client and server.
+    pub delay_max: Duration,
+    /// Largest latency of a disk operation.
+    pub latency_max: Duration,
+    /// How late some workers are told what became durable.
+    pub lag: Duration,
+    /// The server dies once in so many steps; 0 = never.
+    pub death_in: u64,
+    /// A disk operation fails once in so many; 0 = never.
+    pub disk_error_in: u64,
+    /// A bit of the disk turns over in one of so many deaths; 0 = never.
+    pub flip_in: u64,
+    /// A store read fails once in so many; 0 = never.
+    pub read_error_in: u64,
+    /// The wall clock jumps once in so many steps; 0 = never.
+    pub jump_in: u64,
+    /// Largest content, bytes.
+    pub body_bytes_max: u64,
+    /// Outboxes of connections.
+    pub outbox_bytes_max: usize,
+    /// Sends in flight of one worker.
+    pub in_flight_max: u32,
+    /// Users at once in memory, bytes.
     pub resident_bytes_max: u64,
-    /// Every so many flushes one fails; 0: none.
-    pub failed_sync_once_in: usize,
-    /// Every so many writes one fails; 0: none.
-    pub failed_write_once_in: usize,
-    /// Every so many steps the wall clock jumps by up to a day, either way; 0: never.
-    pub wall_jump_once_in: usize,
-    /// Every so many steps a client loses its connection.
-    pub disconnect_once_in: usize,
-    /// Every so many client steps it stops reading, or reads a byte at a time.
-    pub stall_once_in: usize,
-    /// How often the store persists.
-    pub persist_every: Duration,
-    /// Events that a report shows, at least 1.
-    pub events_shown_max: usize,
-    /// What the simulator does wrong on purpose.
-    pub planted: Option<Planted>,
+    /// Unacked pushes that are granted.
+    pub window_pushes: u32,
+    /// Lines of the trace that a report shows.
+    pub lines_max: usize,
 }
 
 impl Options {
-    /// The world of this seed.
+    /// The options of a seed.
+    #[must_use]
     pub fn of_seed(seed: u64) -> Self {
-        let mut chance = Chance::new(seed, u64::MAX);
-        let mut pick = |choices: &[usize]| choices[chance.below(choices.len())];
+        let dice = &mut Dice::new(seed ^ 0x0b75_1095);
+        let faults = dice.pick(&[Faults::none(), Faults::gentle(), Faults::harsh()]);
         Self {
             seed,
-            workers: pick(&[1, 2, 2, 3]) as u16,
-            users: pick(&[2, 3, 5, 8]),
-            messages: pick(&[20, 60, 120]),
-            lives: pick(&[1, 2, 3, 5]),
-            steps: pick(&[150, 400, 1_000]),
-            ring: [Faults::none(), Faults::gentle(), Faults::harsh()][pick(&[0, 1, 2])],
-            socket_bytes: pick(&[512, 4_096, 16_384]),
-            mailbox_letters_max: pick(&[2, 16, 1_024]),
-            resident_bytes_max: pick(&[64 << 10, 256 << 10, 1 << 20]) as u64,
-            failed_sync_once_in: pick(&[0, 0, 60]),
-            failed_write_once_in: pick(&[0, 0, 60]),
-            wall_jump_once_in: pick(&[0, 200]),
-            disconnect_once_in: pick(&[0, 300, 60]),
-            stall_once_in: pick(&[0, 100]),
-            persist_every: Duration::from_millis(pick(&[5, 50, 500]) as u64),
-            events_shown_max: 40,
-            planted: None,
+            plant: None,
+            steps: dice.pick(&[600, 1_500, 3_000]),
+            users: dice.pick(&[2, 3, 4]),
+            devices: dice.pick(&[1, 2, 2]),
+            liars: dice.pick(&[0, 1, 2]),
+            slots: dice.pick(&[32, 64]),
+            letters_max: dice.pick(&[4, 16, 256]),
+            faults: Faults { fail_install: 0, ..faults },
+            sizes: FakeSizes {
+                socket_bytes: dice.pick(&[400, 3_000, 16_384]),
+                buffer_bytes: dice.pick(&[64, 1_024]),
+            },
+            delay_max: Duration::from_micros(dice.pick(&[0, 500, 20_000])),
+            latency_max: Duration::from_micros(dice.pick(&[50, 2_000, 30_000])),
+            lag: Duration::from_millis(dice.pick(&[0, 0, 5, 300])),
+            death_in: dice.pick(&[0, 100, 300, 1_000]),
+            disk_error_in: dice.pick(&[0, 0, 200, 1_000]),
+            flip_in: dice.pick(&[0, 0, 2]),
+            read_error_in: dice.pick(&[0, 0, 20]),
+            jump_in: dice.pick(&[0, 100, 500]),
+            body_bytes_max: dice.pick(&[40, 500, 3_000]),
+            outbox_bytes_max: dice.pick(&[600, 8_000, 256 << 10]),
+            in_flight_max: dice.pick(&[4, 64, 65_536]),
+            resident_bytes_max: dice.pick(&[64 << 10, Self::ROOM_FOR_ALL_BYTES]),
+            window_pushes: dice.pick(&[1, 8, 256]),
+            lines_max: 60,
         }
+    }
+
+    /// How the workers treat their connections.
+    pub(crate) fn connections(&self) -> ConnectionConfig {
+        ConnectionConfig {
+            outbox_bytes_max: self.outbox_bytes_max,
+            progress_bytes_min: 64,
+            ..ConnectionConfig::default()
+        }
+    }
+
+    /// The limits of each shard.
+    pub(crate) fn limits(&self) -> ShardLimits {
+        ShardLimits {
+            in_flight_max: self.in_flight_max,
+            resident_bytes_max: self.resident_bytes_max,
+            window_pushes_default: self.window_pushes,
+            accepted_cache_max: 4,
+            ..ShardLimits::default()
+        }
+    }
+
+    /// Nobody is let go.
+    pub(crate) const ROOM_FOR_ALL_BYTES: u64 = 256 << 20;
+
+    pub(crate) const PROVISION: Provision = Provision::OnSignIn;
+
+    /// The command that runs this again.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let plant = self.plant.map(|plant| {
+            let value = clap::ValueEnum::to_possible_value(&plant);
+            format!(" --plant {}", value.expect("no plant is hidden").get_name())
+        });
+        format!("cargo xtask sim --seed {}{}", self.seed, plant.unwrap_or_default())
     }
 }

@@ -1,289 +1,342 @@
-//! The world: one node and its fleet, a step at a time, every choice by seed.
+//! The world of one run: a server that lives and dies, clients, time, checkers. One thread, and
+//! every choice from the seed.
 //!
 //! ```text
-//!   gather ------> live ------> crash --.        calm ------> nothing is owed
-//!   all sign in     ^ faults            |         ^ no faults, all reconnect
-//!                   '-- restart <-------'---------'
+//!   all devices sign in -> trouble, `steps` of it -> calm until nothing is owed -> end
+//!                                                      '-> time is up -> restart, calm again
 //! ```
-//! A step is one step of one thread of the server, or of one client, or something that befalls
-//! them. So whatever can happen between two effects happens in some seed.
 
 use std::time::Duration;
 
-use ringpost_shard::event::Now;
+use ringpost_ring::fake::Faults;
 use ringpost_store::engine::MemoryEngine;
-use ringpost_wire::UserId;
 
-use crate::chance::Chance;
-use crate::checkers::Checkers;
-use crate::device::Device;
+use crate::checkers::{self, Checker, Liveness, Violation};
+use crate::clients::{Device, Liar, Surroundings};
+use crate::clock::Clock;
+use crate::dice::Dice;
 use crate::disk::Disk;
-use crate::node::Node;
-use crate::observed::{DeviceKey, Observed, Violation};
+use crate::fact::{Fact, Who};
 use crate::options::Options;
+use crate::process::Process;
+use crate::storage::{Hardware, Unusable};
 use crate::trace::Trace;
 
-const WALL_MS: u64 = 1_800_000_000_000;
-const DAY_MS: u64 = 86_400_000;
+/// How long everything may take to come to rest once nothing goes wrong any more.
+const REST_WITHIN: Duration = Duration::from_secs(60);
 
-/// Steps in which a healthy world must have brought everything to everybody.
-const CALM_STEPS_MAX: usize = 400_000;
+/// One step of calm.
+const CALM_STEP: Duration = Duration::from_millis(4);
 
-/// Steps without anything happening after which time passes up to the next deadline.
-const QUIET_STEPS: usize = 100;
+/// How long a damaged disk is away.
+const REPAIR: Duration = Duration::from_millis(100);
 
-/// What a run did.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Counts {
-    /// Messages made.
-    pub made: u64,
-    /// `sent` received.
+/// Steps in which all devices sign in for the first time.
+const SIGN_IN_STEPS_MAX: u32 = 20_000;
+
+/// Effects within which a dying process dies.
+const EFFECTS_BEFORE_DEATH_MAX: u64 = 80;
+
+/// What a run has met: a run that meets nothing shows nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Messages answered with `sent`.
     pub sent: u64,
-    /// Messages pushed.
-    pub pushed: u64,
-    /// `delivered` received.
-    pub delivered: u64,
-    /// Deaths of the server.
-    pub crashes: u64,
-    /// Steps.
-    pub steps: u64,
+    /// Pushes that devices were shown.
+    pub shown: u64,
+    /// Receipts that devices were told.
+    pub told: u64,
+    /// Commands refused.
+    pub refused: u64,
+    /// Deaths of the process alone.
+    pub kills: u64,
+    /// Losses of power.
+    pub power_cuts: u64,
+    /// Starts that were refused because the disk was damaged.
+    pub refused_starts: u64,
 }
 
-/// What came of a run.
-pub struct Outcome {
-    /// What it did.
-    pub counts: Counts,
-    /// Equal for equal runs.
-    pub digest: u64,
-    /// The rule that was broken, if any.
-    pub violation: Option<Violation>,
-    /// The last events.
-    pub tail: String,
-}
-
-/// Runs the world of these options to its end.
-pub fn run(options: &Options) -> Outcome {
-    let mut world = World::new(options);
-    let violation = world.run().err();
-    let World { counts, trace, .. } = world;
-    Outcome { counts, digest: trace.digest(), violation, tail: trace.tail() }
-}
-
-struct World<'o> {
-    options: &'o Options,
-    now: Now,
-    node: Option<Node>,
-    disk: Disk,
-    engine: MemoryEngine,
-    fleet: Vec<Device>,
-    checkers: Checkers,
-    trace: Trace,
-    chance: Chance,
-    counts: Counts,
-    lives: usize,
-    quiet: usize,
-    seen: Vec<Observed>,
-}
-
-impl<'o> World<'o> {
-    fn new(options: &'o Options) -> Self {
-        let mut chance = Chance::new(options.seed, 0);
-        let users: Vec<UserId> =
-            (1..=options.users as u128).map(|user| UserId(user.to_be_bytes())).collect();
-        let keys: Vec<DeviceKey> = users
-            .iter()
-            .flat_map(|&user| (1..=1 + chance.below(3) as u8).map(move |number| (user, number)))
-            .map(|(user, number)| DeviceKey { user, number })
-            .collect();
-        let partners = |own: UserId| users.iter().copied().filter(|it| *it != own).collect();
-        let device = |&key: &DeviceKey| Device::new(key, partners(key.user), options);
-        Self {
-            options,
-            now: Now { mono: Duration::from_secs(1), wall_ms: WALL_MS },
-            node: None,
-            disk: Disk::new(options),
-            engine: MemoryEngine::new(),
-            fleet: keys.iter().map(device).collect(),
-            checkers: Checkers::new(&keys),
-            trace: Trace::new(options.events_shown_max),
-            chance,
-            counts: Counts::default(),
-            lives: 0,
-            quiet: 0,
-            seen: Vec::new(),
-        }
-    }
-
-    fn run(&mut self) -> Result<(), Violation> {
-        self.disk.heal();
-        self.start()?;
-        self.until(|world| world.fleet.iter().all(|it| it.is_known()), "sign in")?;
-        self.disk.arm(self.options);
-        for life in 1..=self.options.lives {
-            self.live()?;
-            if life < self.options.lives {
-                self.crash()?;
-            }
-        }
-        self.calm()
-    }
-
-    /// Steps with faults, until their number is reached.
-    fn live(&mut self) -> Result<(), Violation> {
-        for _ in 0..self.options.steps {
-            self.befall()?;
-            self.step()?;
-        }
-        Ok(())
-    }
-
-    /// No faults any more: everything is answered and has come within a bounded number of steps.
-    fn calm(&mut self) -> Result<(), Violation> {
-        self.disk.heal();
-        if self.node.as_ref().is_none_or(|node| node.tier.has_failed()) {
-            self.crash()?;
-        }
-        self.seen.push(Observed::Calm);
-        for device in &mut self.fleet {
-            device.calm();
-        }
-        self.until(
-            |world| {
-                world.fleet.iter().all(Device::has_all_answers) && world.checkers.owed().is_none()
-            },
-            "bring everything to everybody",
+impl std::fmt::Display for Met {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { sent, shown, told, refused, kills, power_cuts, refused_starts } = self;
+        write!(
+            f,
+            "{sent} messages sent, {shown} shown, {told} receipts, {refused} refusals, {kills} kills, \
+             {power_cuts} power cuts, {refused_starts} starts refused"
         )
     }
+}
 
-    fn until(&mut self, done: impl Fn(&Self) -> bool, what: &str) -> Result<(), Violation> {
-        for _ in 0..CALM_STEPS_MAX {
-            if self.trace_seen()? && done(self) {
-                return Ok(());
-            }
-            self.step()?;
+impl Met {
+    /// Adds what another run has met.
+    pub fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.shown += other.shown;
+        self.told += other.told;
+        self.refused += other.refused;
+        self.kills += other.kills;
+        self.power_cuts += other.power_cuts;
+        self.refused_starts += other.refused_starts;
+    }
+}
+
+/// One run.
+pub(crate) struct World {
+    options: Options,
+    clock: Clock,
+    dice: Dice,
+    trace: Trace,
+    process: Option<Process>,
+    hardware: Option<Hardware>,
+    restart_at: Duration,
+    devices: Vec<Device>,
+    liars: Vec<Liar>,
+    checkers: Vec<Box<dyn Checker>>,
+    liveness: Liveness,
+    next_canary: u64,
+    next_connection: u64,
+    met: Met,
+}
+
+impl World {
+    /// A world in which nothing has happened.
+    pub(crate) fn new(options: Options, trace: Trace) -> Self {
+        let mut dice = Dice::new(options.seed);
+        let plant = options.plant;
+        let disk = Disk::new(dice.split(), trace.clone(), plant, options.disk_error_in);
+        let names = |from: u8, users: u8, devices: u8| {
+            (from..from + users)
+                .flat_map(move |user| (1..=devices).map(move |device| Who { user, device }))
+        };
+        let devices = names(0, options.users, options.devices);
+        let devices = devices.map(|who| Device::new(who, plant, &mut dice)).collect();
+        let liars = names(options.users, options.liars, 1).map(Liar::new).collect();
+        Self {
+            clock: Clock::new(),
+            dice,
+            trace,
+            process: None,
+            hardware: Some(Hardware { disk, engine: MemoryEngine::new() }),
+            restart_at: Duration::ZERO,
+            devices,
+            liars,
+            checkers: checkers::all(),
+            liveness: Liveness::default(),
+            next_canary: 1,
+            next_connection: 1,
+            met: Met::default(),
+            options,
         }
-        let waiting = self.fleet.iter().find(|device| !device.has_all_answers());
-        Err(self.checkers.owed().filter(|_| waiting.is_none()).unwrap_or_else(|| {
-            let whom = waiting.map(|device| format!("; {} waits", device.key)).unwrap_or_default();
-            Violation {
-                checker: "liveness",
-                what: format!("{CALM_STEPS_MAX} steps were not enough to {what}{whom}"),
-            }
-        }))
     }
 
-    /// Something befalls somebody, or nothing.
-    fn befall(&mut self) -> Result<(), Violation> {
-        let options = self.options;
-        if self.chance.once_in(options.wall_jump_once_in) {
-            let jump = self.chance.below(2 * DAY_MS as usize) as u64;
-            self.now.wall_ms = (self.now.wall_ms + jump).saturating_sub(DAY_MS);
-            self.trace.stir(self.now.wall_ms);
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// The first broken promise.
+    pub(crate) fn run(mut self) -> Result<Met, Violation> {
+        self.sign_everybody_in()?;
+        for _ in 0..self.options.steps {
+            self.trouble();
+            self.step(false)?;
         }
-        if self.chance.once_in(options.disconnect_once_in) {
-            let at = self.chance.below(self.fleet.len());
-            self.fleet[at].disconnect(&mut self.seen);
+        if !self.calm_down()? {
+            self.trace.fact(Fact::TimeUp);
+            self.options.plant = None;
+            self.die(false);
+            self.calm_down()?;
         }
-        let due = self.counts.made < options.messages as u64 && self.chance.once_in(4);
-        if due {
-            let at = self.chance.below(self.fleet.len());
-            self.fleet[at].make(&mut self.seen);
-        }
-        if self.node.as_ref().is_some_and(|node| node.tier.has_failed()) && self.chance.once_in(30)
-        {
-            self.crash()?;
+        self.trace.fact(Fact::End);
+        self.check()?;
+        Ok(self.met)
+    }
+
+    fn sign_everybody_in(&mut self) -> Result<(), Violation> {
+        for _ in 0..SIGN_IN_STEPS_MAX {
+            self.clock.pass(Duration::from_millis(1));
+            self.step(true)?;
+            if self.process.as_ref().is_some_and(Process::has_failed) {
+                self.die(false);
+            }
+            if self.devices.iter().all(Device::is_known) {
+                break;
+            }
         }
         Ok(())
     }
 
-    /// One step of one thread or client.
-    fn step(&mut self) -> Result<(), Violation> {
-        self.counts.steps += 1;
-        let moment = Duration::from_micros(50 * self.chance.below(8) as u64);
-        self.pass(moment);
-        let node = self.node.as_mut().expect("a server lives between two crashes");
-        let busy = if self.chance.below(3) > 0 {
-            node.step(&mut self.disk, self.now, &mut self.seen)
-        } else {
-            let at = self.chance.below(self.fleet.len());
-            let device = &mut self.fleet[at];
-            if device.is_connected() {
-                device.step(self.now.mono, &mut self.seen)?
-            } else {
-                device.connect(node.connect());
-                true
+    /// Time passes, and something may go wrong.
+    fn trouble(&mut self) {
+        let micros = self.dice.pick(&[0, 0, 100, 1_000, 1_000, 5_000, 20_000]);
+        let far = if self.dice.one_in(200) { 1_500_000 } else { 0 };
+        self.clock.pass(Duration::from_micros(micros + far));
+        if self.dice.one_in(self.options.jump_in) {
+            let forward = self.dice.one_in(2);
+            self.clock.jump(forward);
+            self.trace.note(&format!("the wall clock jumps, forward: {forward}"));
+        }
+        let dies = self.dice.one_in(self.options.death_in);
+        let effects = self.dice.below(EFFECTS_BEFORE_DEATH_MAX);
+        if let Some(process) = &self.process {
+            if dies {
+                process.fuse().light(effects);
             }
+            if process.fuse().is_dead() {
+                let power = self.dice.one_in(2);
+                self.die(power);
+            } else if process.has_failed() && self.dice.one_in(50) {
+                // An operator sees it and restarts the server.
+                self.die(false);
+            }
+        }
+    }
+
+    fn die(&mut self, power: bool) {
+        let Some(process) = self.process.take() else { return };
+        let mut hardware = process.die();
+        if power {
+            hardware.disk.lose_power();
+        }
+        if self.dice.one_in(self.options.flip_in) {
+            hardware.disk.flip_a_bit();
+        }
+        // The engine may keep what it has not persisted, if only the process died.
+        if power || self.dice.one_in(2) {
+            hardware.engine.crash();
+        }
+        self.met.power_cuts += u64::from(power);
+        self.met.kills += u64::from(!power);
+        self.hardware = Some(hardware);
+        self.trace.fact(Fact::Died { power });
+        let pause = Duration::from_millis(self.dice.below(400));
+        self.restart_at = self.clock.mono() + pause;
+        self.with_clients(|devices, liars, it| {
+            devices.iter_mut().for_each(|device| device.server_died(it));
+            liars.iter_mut().for_each(Liar::server_died);
+        });
+    }
+
+    fn step(&mut self, is_calm: bool) -> Result<(), Violation> {
+        self.trace.set_time(self.clock.mono().as_micros() as u64);
+        self.start_if_due();
+        let now = self.clock.now();
+        self.connect();
+        self.with_clients(|devices, liars, it| {
+            devices.iter_mut().for_each(|device| device.step(it, is_calm));
+            if !is_calm {
+                liars.iter_mut().for_each(|liar| liar.step(it));
+            }
+        });
+        if let Some(process) = &mut self.process {
+            process.step(now, is_calm);
+        }
+        self.check()
+    }
+
+    fn start_if_due(&mut self) {
+        if self.process.is_some() || self.clock.mono() < self.restart_at {
+            return;
+        }
+        let hardware = self.hardware.take().expect("there is no process that holds it");
+        let (dice, trace) = (self.dice.split(), self.trace.clone());
+        match Process::start(hardware, &self.options, dice, trace, self.clock.now()) {
+            Ok(process) => self.process = Some(process),
+            Err(unusable) => {
+                let Unusable { mut hardware, why } = *unusable;
+                self.met.refused_starts += 1;
+                self.trace.fact(Fact::Unusable { why });
+                // An operator reads what the server says, and the disk is seen to.
+                hardware.disk.repair();
+                self.restart_at = self.clock.mono() + REPAIR;
+                self.hardware = Some(hardware);
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        let now = self.clock.now();
+        let it = &mut Surroundings {
+            now,
+            dice: &mut self.dice,
+            trace: &self.trace,
+            users: self.options.users,
+            body_bytes_max: self.options.body_bytes_max,
+            next_canary: &mut self.next_canary,
         };
-        self.quiet = if busy { 0 } else { self.quiet + 1 };
-        if self.quiet > QUIET_STEPS {
-            self.quiet = 0;
-            let next = node.next_deadline().unwrap_or_default();
-            let wait = next.saturating_sub(self.now.mono).max(Duration::from_millis(1));
-            self.pass(wait.min(Duration::from_secs(1)));
+        let delay = self.options.delay_max;
+        for device in self.devices.iter_mut().filter(|it| it.wants_connection(now.mono)) {
+            self.next_connection += 1;
+            device.connect(self.next_connection, process.connect(), delay, it);
         }
-        self.trace_seen().map(drop)
+        for liar in self.liars.iter_mut().filter(|it| it.wants_connection(now.mono)) {
+            self.next_connection += 1;
+            liar.connect(self.next_connection, process.connect(), delay, it);
+        }
     }
 
-    fn pass(&mut self, time: Duration) {
-        let before = self.now.mono.as_millis() as u64;
-        self.now.mono += time;
-        self.now.wall_ms += self.now.mono.as_millis() as u64 - before;
+    fn with_clients(
+        &mut self,
+        act: impl FnOnce(&mut Vec<Device>, &mut Vec<Liar>, &mut Surroundings<'_>),
+    ) {
+        let it = &mut Surroundings {
+            now: self.clock.now(),
+            dice: &mut self.dice,
+            trace: &self.trace,
+            users: self.options.users,
+            body_bytes_max: self.options.body_bytes_max,
+            next_canary: &mut self.next_canary,
+        };
+        act(&mut self.devices, &mut self.liars, it);
     }
 
-    /// The server dies, by its own hand or with the power, and starts again.
-    fn crash(&mut self) -> Result<(), Violation> {
-        if let Some(mut node) = self.node.take() {
-            if !node.tier.has_failed() {
-                node.last_gasp(self.now);
-            }
-            let power = self.chance.once_in(2);
-            if power {
-                self.disk.lose_power();
-            }
-            if power || self.chance.once_in(2) {
-                self.engine.crash();
-            }
-            self.counts.crashes += 1;
-            self.seen.push(Observed::Crashed { power });
-            for device in &mut self.fleet {
-                device.disconnect(&mut self.seen);
+    /// Nothing goes wrong any more; answers whether all came to rest in time.
+    fn calm_down(&mut self) -> Result<bool, Violation> {
+        self.trace.fact(Fact::Calm);
+        if self.process.as_ref().is_some_and(|it| it.has_failed() || it.fuse().is_dead()) {
+            self.die(false);
+        }
+        if let Some(hardware) = &mut self.hardware {
+            hardware.disk.fail_once_in(0);
+        }
+        self.options.disk_error_in = 0;
+        self.options.read_error_in = 0;
+        self.options.flip_in = 0;
+        self.options.faults = Faults::none();
+        self.options.delay_max = Duration::ZERO;
+        self.options.latency_max = Duration::from_micros(200);
+        self.options.lag = Duration::ZERO;
+        if let Some(process) = &mut self.process {
+            process.heal();
+        }
+        self.devices.iter_mut().for_each(Device::heal);
+        self.liars.iter_mut().for_each(Liar::server_died);
+        let end = self.clock.mono() + REST_WITHIN;
+        while self.clock.mono() < end {
+            self.clock.pass(CALM_STEP);
+            self.step(true)?;
+            if self.liveness.owed().is_none() && self.devices.iter().all(Device::is_at_rest) {
+                return Ok(true);
             }
         }
-        self.start()
+        Ok(false)
     }
 
-    fn start(&mut self) -> Result<(), Violation> {
-        for _ in 0..100 {
-            let (disk, engine) = (&mut self.disk, &self.engine);
-            match Node::start(self.options, self.lives, disk, engine, self.now, &mut self.seen) {
-                Ok(node) => {
-                    self.lives += 1;
-                    self.node = Some(node);
-                    self.seen.push(Observed::Restarted);
-                    return self.trace_seen().map(drop);
-                }
-                // The disk failed while it was read: somebody starts the server again.
-                Err(violation) if self.disk.has_just_failed() => self.trace.stir(violation.what),
-                Err(violation) => return Err(violation),
-            }
-        }
-        Err(Violation { checker: "recovery", what: "the server does not start".to_owned() })
-    }
-
-    /// Shows the checkers what was seen; always true, for the sake of the caller's condition.
-    fn trace_seen(&mut self) -> Result<bool, Violation> {
-        for event in std::mem::take(&mut self.seen) {
-            self.trace.note(self.counts.steps as usize, &event);
-            let counts = &mut self.counts;
-            match &event {
-                Observed::Made { .. } => counts.made += 1,
-                Observed::Sent { .. } => counts.sent += 1,
-                Observed::Pushed { .. } => counts.pushed += 1,
-                Observed::Delivered { .. } => counts.delivered += 1,
+    fn check(&mut self) -> Result<(), Violation> {
+        for fact in self.trace.take() {
+            match fact {
+                Fact::Sent { .. } => self.met.sent += 1,
+                Fact::Shown { .. } => self.met.shown += 1,
+                Fact::Told { .. } => self.met.told += 1,
+                Fact::Refused { .. } => self.met.refused += 1,
                 _ => {}
             }
-            self.checkers.see(&event)?;
+            for checker in &mut self.checkers {
+                let name = checker.name();
+                checker.see(&fact).map_err(|what| Violation { checker: name, what })?;
+            }
+            let name = self.liveness.name();
+            self.liveness.see(&fact).map_err(|what| Violation { checker: name, what })?;
         }
-        Ok(true)
+        Ok(())
     }
 }

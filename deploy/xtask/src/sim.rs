@@ -18,8 +18,11 @@ pub(crate) struct Args {
     words: Vec<OsString>,
 }
 
-/// Minutes of the gate's step.
+/// Minutes of fresh seeds in the gate's step.
 const GATE_MINUTES: &str = "2";
+
+/// Fresh seeds of the gate's step that are run twice.
+const GATE_DOUBLECHECKED: &str = "100";
 
 /// Runs the simulator.
 ///
@@ -39,13 +42,18 @@ pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The gate's step: seeds that nobody has run before, for two minutes.
+/// The gate's step: seeds that once broke something, and for two minutes seeds that nobody has run
+/// before, some of them twice.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn gate(repository: &Path) -> anyhow::Result<()> {
     let now = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
     let seed = (now * 1_000_000).to_string();
-    let words = ["--seed", &seed, "--minutes", GATE_MINUTES];
-    run(&Args { words: words.iter().map(OsString::from).collect() }, repository)
+    let twice = ["--seed", &seed, "--seeds", GATE_DOUBLECHECKED, "--doublecheck"];
+    let fresh = ["--seed", &seed, "--minutes", GATE_MINUTES];
+    for words in [&["--regressions"][..], &twice, &fresh] {
+        run(&Args { words: words.iter().map(OsString::from).collect() }, repository)?;
+    }
+    Ok(())
 }

@@ -1,32 +1,28 @@
-//! What arrives is what was sent, bit for bit.
+//! What is shown is, byte for byte, what was written.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use ringpost_wire::UserId;
+use crate::checkers::Checker;
+use crate::fact::{Canary, Fact};
 
-use super::Checker;
-use crate::observed::{Body, Key, Observed};
-
+/// The shadow: a hash of each content.
 #[derive(Default)]
-pub(super) struct Content(HashMap<Key, (UserId, Body)>);
+pub(crate) struct Content(BTreeMap<Canary, u64>);
 
 impl Checker for Content {
     fn name(&self) -> &'static str {
         "content"
     }
 
-    fn see(&mut self, event: &Observed) -> Result<(), String> {
-        match event {
-            Observed::Made { key, to, body } => {
-                self.0.insert(*key, (*to, body.clone()));
+    fn see(&mut self, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Asked { canary, content, .. } => {
+                self.0.insert(*canary, *content);
             }
-            Observed::Pushed { key, to, body, device, .. } => {
-                let Some((recipient, sent)) = self.0.get(key) else {
-                    return Err(format!("{} of {} was never made", key.1, key.0));
-                };
-                if recipient != to || sent != body {
-                    return Err(format!("{} of {} came to {device} changed", key.1, key.0));
-                }
+            Fact::Shown { who, canary: Some(canary), content, .. }
+                if self.0.get(canary).is_some_and(|written| written != content) =>
+            {
+                return Err(format!("{who:?} was shown other bytes than were written: {canary}"));
             }
             _ => {}
         }

@@ -1,16 +1,18 @@
-//! A device that remembers ids shows each message once; on one connection nothing comes twice.
+//! A client that remembers message ids shows each message once: a message of a device has one
+//! server id wherever it is shown, and a connection is shown it once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use ringpost_wire::ServerId;
+use ringpost_wire::{MessageId, ServerId};
 
-use super::Checker;
-use crate::observed::{DeviceKey, Key, Observed};
+use crate::checkers::Checker;
+use crate::fact::{Fact, Who};
 
+/// The shadow: what was shown, where and as what.
 #[derive(Default)]
-pub(super) struct Duplicates {
-    shown: HashMap<(DeviceKey, Key), ServerId>,
-    on_connection: HashMap<DeviceKey, HashSet<ServerId>>,
+pub(crate) struct Duplicates {
+    ids: BTreeMap<(Who, MessageId), ServerId>,
+    shown: BTreeSet<(Who, u64, ServerId)>,
 }
 
 impl Checker for Duplicates {
@@ -18,21 +20,18 @@ impl Checker for Duplicates {
         "duplicates"
     }
 
-    fn see(&mut self, event: &Observed) -> Result<(), String> {
-        match event {
-            Observed::Welcomed { device } => {
-                self.on_connection.remove(device);
-            }
-            Observed::Pushed { device, key, id, .. } => {
-                if !self.on_connection.entry(*device).or_default().insert(*id) {
-                    return Err(format!("{id} came twice on one connection of {device}"));
-                }
-                let before = *self.shown.entry((*device, *key)).or_insert(*id);
-                if before != *id {
-                    return Err(format!("{} is shown by {device} as {before} and {id}", key.1));
-                }
-            }
-            _ => {}
+    fn see(&mut self, fact: &Fact) -> Result<(), String> {
+        let Fact::Shown { who, connection, from: Some(from), message, id, canary: Some(_), .. } =
+            fact
+        else {
+            return Ok(());
+        };
+        if !self.shown.insert((*who, *connection, *id)) {
+            return Err(format!("{who:?} was shown {id} twice on connection {connection}"));
+        }
+        let first = *self.ids.entry((*from, *message)).or_insert(*id);
+        if first != *id {
+            return Err(format!("{message} of {from:?} is shown as {first} and as {id}"));
         }
         Ok(())
     }

@@ -1,18 +1,19 @@
-//! However often a message is sent, over whatever crashes: one answer, one id; and another content
-//! under the same name is a conflict, which names what was accepted.
+//! The same id again gets the same answer, whatever died between; another content under the same id
+//! is a conflict, which names what was accepted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use ringpost_wire::{ServerId, UserId};
+use ringpost_wire::{MessageId, ServerId};
 
-use super::Checker;
-use crate::observed::{Key, Observed};
+use crate::checkers::Checker;
+use crate::fact::{Fact, Who};
 
+/// The shadow: what each message was accepted as.
 #[derive(Default)]
-pub(super) struct Idempotency {
-    to: HashMap<Key, UserId>,
-    accepted: HashMap<Key, ServerId>,
-    altered: HashSet<Key>,
+pub(crate) struct Idempotency {
+    ids: BTreeMap<(Who, MessageId), ServerId>,
+    recipients: BTreeMap<(Who, MessageId), u8>,
+    altered: BTreeSet<(Who, MessageId)>,
 }
 
 impl Checker for Idempotency {
@@ -20,36 +21,38 @@ impl Checker for Idempotency {
         "idempotency"
     }
 
-    fn see(&mut self, event: &Observed) -> Result<(), String> {
-        match event {
-            Observed::Made { key, to, .. } => {
-                self.to.insert(*key, *to);
+    fn see(&mut self, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Asked { who, to, message, .. } => {
+                self.recipients.insert((*who, *message), *to);
             }
-            Observed::Altered { key } => {
-                self.altered.insert(*key);
-            }
-            Observed::Sent { key, to, id } => {
-                if self.to.get(key) != Some(to) {
-                    return Err(format!("`sent` for {} names another recipient", key.1));
-                }
-                let before = *self.accepted.entry(*key).or_insert(*id);
-                if before != *id {
-                    return Err(format!("`sent` for {} says {id}, before {before}", key.1));
+            Fact::Sent { who, to, message, id } => {
+                self.agree(*who, *message, *id)?;
+                if self.recipients.get(&(*who, *message)).copied() != *to {
+                    return Err(format!("{message} of {who:?} was sent to {to:?}"));
                 }
             }
-            Observed::Conflict { key, id } => {
-                if !self.altered.contains(key) {
-                    return Err(format!("{} had one content and is a conflict", key.1));
-                }
-                if self.accepted.get(key) != Some(id) {
+            Fact::Altered { who, message } => drop(self.altered.insert((*who, *message))),
+            Fact::Refused { who, message, code: "conflict", id } => {
+                if !self.altered.contains(&(*who, *message)) {
                     return Err(format!(
-                        "the conflict of {} names {id}, not what was accepted",
-                        key.1
+                        "{who:?} repeated {message} faithfully: conflict with {id}"
                     ));
                 }
+                self.agree(*who, *message, *id)?;
             }
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Idempotency {
+    fn agree(&mut self, who: Who, message: MessageId, id: ServerId) -> Result<(), String> {
+        let first = *self.ids.entry((who, message)).or_insert(id);
+        if first == id {
+            return Ok(());
+        }
+        Err(format!("{message} of {who:?} was accepted as {first} and as {id}"))
     }
 }

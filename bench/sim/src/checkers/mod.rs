@@ -1,71 +1,58 @@
-//! The checkers: each holds one rule of the promise against what can be seen from outside. They
-//! know nothing of the code under test and share nothing with it.
+//! The checkers: each holds one promise against all that was seen from outside.
+//!
+//! They know facts and nothing of the code under test, each with a shadow model of its own.
 
+mod acknowledged;
+mod ahead;
 mod content;
 mod duplicates;
-mod durable_first;
+mod durability;
 mod idempotency;
-mod kept;
+mod limits;
+mod liveness;
 mod numbering;
 mod order;
 mod privacy;
 mod receipts;
 
-use crate::observed::{DeviceKey, Observed, Violation};
+pub(crate) use liveness::Liveness;
 
-/// One rule.
-trait Checker {
+use crate::fact::Fact;
+
+/// Watches one promise.
+pub(crate) trait Checker {
     /// Its name in reports.
     fn name(&self) -> &'static str;
 
-    /// Takes what happened.
+    /// Sees the next fact.
     ///
     /// # Errors
-    /// What it shows to be broken.
-    fn see(&mut self, event: &Observed) -> Result<(), String>;
-
-    /// What is still owed.
-    fn owed(&self) -> Option<String> {
-        None
-    }
+    /// Says how the promise was broken.
+    fn see(&mut self, fact: &Fact) -> Result<(), String>;
 }
 
-/// All rules together.
-pub(crate) struct Checkers(Vec<Box<dyn Checker>>);
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker saw it.
+    pub checker: &'static str,
+    /// What it saw.
+    pub what: String,
+}
 
-impl Checkers {
-    /// Rules for this fleet, all of which signs in before anything is sent.
-    pub(crate) fn new(fleet: &[DeviceKey]) -> Self {
-        Self(vec![
-            Box::new(durable_first::DurableFirst::default()),
-            Box::new(privacy::Privacy),
-            Box::new(content::Content::default()),
-            Box::new(numbering::Numbering::default()),
-            Box::new(idempotency::Idempotency::default()),
-            Box::new(duplicates::Duplicates::default()),
-            Box::new(order::Order::default()),
-            Box::new(receipts::Receipts::new(fleet)),
-            Box::new(kept::Kept::new(fleet)),
-        ])
-    }
-
-    /// Shows all rules what happened.
-    ///
-    /// # Errors
-    /// The first rule that it breaks.
-    pub(crate) fn see(&mut self, event: &Observed) -> Result<(), Violation> {
-        for checker in &mut self.0 {
-            let name = checker.name();
-            checker.see(event).map_err(|what| Violation { checker: name, what })?;
-        }
-        Ok(())
-    }
-
-    /// What is still owed, by the rule that says so.
-    pub(crate) fn owed(&self) -> Option<Violation> {
-        self.0.iter().find_map(|checker| {
-            let what = checker.owed()?;
-            Some(Violation { checker: checker.name(), what })
-        })
-    }
+/// All checkers but [`Liveness`], which the world also asks whether all has come to rest.
+pub(crate) fn all() -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(durability::Durability::default()),
+        Box::new(privacy::Privacy::default()),
+        Box::new(content::Content::default()),
+        Box::new(numbering::Numbering::default()),
+        Box::new(idempotency::Idempotency::default()),
+        Box::new(duplicates::Duplicates::default()),
+        Box::new(order::Order::default()),
+        Box::new(receipts::Receipts::default()),
+        Box::new(limits::Limits),
+        Box::new(ahead::Ahead::default()),
+        Box::new(acknowledged::Acknowledged::default()),
+    ]
 }

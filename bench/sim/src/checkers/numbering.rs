@@ -1,33 +1,33 @@
 //! Stored pushes of a connection are numbered 1, 2, 3.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use super::Checker;
-use crate::observed::{DeviceKey, Observed};
+use crate::checkers::Checker;
+use crate::fact::{Fact, Who};
 
+/// The shadow: the last number on the present connection of each device.
 #[derive(Default)]
-pub(super) struct Numbering(HashMap<DeviceKey, u64>);
+pub(crate) struct Numbering(BTreeMap<Who, u64>);
 
 impl Checker for Numbering {
     fn name(&self) -> &'static str {
         "numbering"
     }
 
-    fn see(&mut self, event: &Observed) -> Result<(), String> {
-        let (device, push) = match event {
-            Observed::Welcomed { device } => {
-                self.0.insert(*device, 0);
+    fn see(&mut self, fact: &Fact) -> Result<(), String> {
+        let (who, push) = match fact {
+            Fact::SignedIn { who, .. } => {
+                self.0.insert(*who, 0);
                 return Ok(());
             }
-            Observed::Pushed { device, push, .. } | Observed::Delivered { device, push, .. } => {
-                (*device, *push)
-            }
+            Fact::Shown { who, push, .. } | Fact::Told { who, push, .. } => (who, *push),
             _ => return Ok(()),
         };
-        let last = self.0.insert(device, push).unwrap_or(0);
-        if push != last + 1 {
-            return Err(format!("push {push} behind {last} at {device}"));
+        let Some(last) = self.0.get_mut(who) else { return Ok(()) };
+        if push != *last + 1 {
+            return Err(format!("push {push} behind {last} at {who:?}"));
         }
+        *last = push;
         Ok(())
     }
 }

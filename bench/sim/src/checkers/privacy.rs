@@ -1,25 +1,50 @@
-//! Nobody sees what is not theirs: each body begins with a canary of its direction, and comes only
-//! to devices of its two users.
+//! Nobody sees what is not theirs: content is recognised wherever it is shown, and stands under the
+//! names of those who wrote it and whom it was written to.
 
-use super::Checker;
-use crate::device::canary;
-use crate::observed::Observed;
+use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) struct Privacy;
+use ringpost_wire::MessageId;
+
+use crate::checkers::Checker;
+use crate::fact::{Canary, Fact, Who};
+
+/// The shadow: who wrote what to whom.
+#[derive(Default)]
+pub(crate) struct Privacy {
+    written: BTreeMap<Canary, (Who, u8, MessageId)>,
+    writers: BTreeSet<Who>,
+}
 
 impl Checker for Privacy {
     fn name(&self) -> &'static str {
         "privacy"
     }
 
-    fn see(&mut self, event: &Observed) -> Result<(), String> {
-        let Observed::Pushed { device, key, to, body, .. } = event else { return Ok(()) };
-        let (from, message) = key;
-        if device.user != *to && device.user != from.user {
-            return Err(format!("{message} from {from} to {to} came to {device}"));
-        }
-        if !body.0.starts_with(&canary(from.user, *to)) {
-            return Err(format!("{message} from {from} came to {device} with strange bytes"));
+    fn see(&mut self, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Asked { who, to, message, canary, .. } => {
+                self.writers.insert(*who);
+                self.written.insert(*canary, (*who, *to, *message));
+            }
+            Fact::Shown { who, from, to, message, canary: Some(canary), .. } => {
+                let Some((writer, recipient, written)) = self.written.get(canary) else {
+                    return Err(format!("{who:?} was shown {canary}, which nobody wrote"));
+                };
+                if who.user != writer.user && who.user != *recipient {
+                    return Err(format!("{canary} of {writer:?} was shown to {who:?}"));
+                }
+                if (*from, *to, message) != (Some(*writer), Some(*recipient), written) {
+                    return Err(format!(
+                        "{canary} of {writer:?} was shown as of {from:?} to {to:?}"
+                    ));
+                }
+            }
+            Fact::Shown { who, from: Some(from), canary: None, .. }
+                if self.writers.contains(from) =>
+            {
+                return Err(format!("{who:?} was shown what {from:?} never wrote"));
+            }
+            _ => {}
         }
         Ok(())
     }

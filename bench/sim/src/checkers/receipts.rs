@@ -1,32 +1,23 @@
-//! `delivered` names only what a device of the other side has acked, and in the end every device of
-//! the sender has been told of the last message. A receipt below an earlier one is allowed (a
-//! client ignores it, section 7 of PROTOCOL.md): the server forgets where a cursor stood.
+//! `delivered` and `read` are told only of what a device of the reader acked, or its user read.
+//! Before the first restart of a server that lets nobody go they never go back. (After one, or after
+//! the reader's state was let go, an older cursor may be told once more: PROTOCOL.md, section 7.)
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use ringpost_wire::{ServerId, UserId};
+use ringpost_wire::ServerId;
 
-use super::Checker;
-use crate::observed::{DeviceKey, Observed};
+use crate::checkers::Checker;
+use crate::fact::{Fact, Step, Who};
 
-pub(super) struct Receipts {
-    fleet: Vec<DeviceKey>,
-    acked: HashSet<(UserId, ServerId)>,
-    /// The last message of one user to another that was answered.
-    last: HashMap<(UserId, UserId), ServerId>,
-    /// The highest that a device was told of a peer.
-    told: HashMap<(DeviceKey, UserId), ServerId>,
-}
-
-impl Receipts {
-    pub(super) fn new(fleet: &[DeviceKey]) -> Self {
-        Self {
-            fleet: fleet.to_vec(),
-            acked: HashSet::new(),
-            last: HashMap::new(),
-            told: HashMap::new(),
-        }
-    }
+/// The shadow: what was acked and read, and how far each device was told.
+#[derive(Default)]
+pub(crate) struct Receipts {
+    acked: BTreeSet<(u8, ServerId)>,
+    read: BTreeSet<(u8, ServerId)>,
+    told: BTreeMap<(Who, u8, Step), ServerId>,
+    /// The server has forgotten cursors.
+    has_forgotten: bool,
+    starts: u32,
 }
 
 impl Checker for Receipts {
@@ -34,37 +25,31 @@ impl Checker for Receipts {
         "receipts"
     }
 
-    fn see(&mut self, event: &Observed) -> Result<(), String> {
-        match event {
-            Observed::Acked { device, id } => {
-                self.acked.insert((device.user, *id));
+    fn see(&mut self, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Acked { who, id } => drop(self.acked.insert((who.user, *id))),
+            Fact::Read { who, id } => drop(self.read.insert((who.user, *id))),
+            Fact::Started { forgets, .. } => {
+                self.has_forgotten |= *forgets || self.starts > 0;
+                self.starts += 1;
             }
-            Observed::Sent { key, to, id } => {
-                let last = self.last.entry((key.0.user, *to)).or_default();
-                *last = (*last).max(*id);
-            }
-            Observed::Delivered { device, peer, id, .. } => {
-                if !self.acked.contains(&(*peer, *id)) {
-                    return Err(format!("{device} is told {id}, which {peer} has not acked"));
+            Fact::Told { who, peer: Some(peer), step, id, .. } => {
+                let said = match step {
+                    Step::Delivered => &self.acked,
+                    Step::Read => &self.read,
+                };
+                if !said.contains(&(*peer, *id)) {
+                    return Err(format!(
+                        "{who:?} was told {step:?} of {id}; user {peer} never said so"
+                    ));
                 }
-                let told = self.told.entry((*device, *peer)).or_default();
-                *told = (*told).max(*id);
+                let last = self.told.insert((*who, *peer, *step), *id);
+                if last > Some(*id) && !self.has_forgotten {
+                    return Err(format!("{who:?} was told {step:?} of {id} after {last:?}"));
+                }
             }
             _ => {}
         }
         Ok(())
-    }
-
-    fn owed(&self) -> Option<String> {
-        let mut owed: Vec<String> = Vec::new();
-        for (&(user, peer), last) in &self.last {
-            for device in self.fleet.iter().filter(|device| device.user == user) {
-                if self.told.get(&(*device, peer)).is_none_or(|told| told < last) {
-                    owed.push(format!("{device} is never told that {peer} has {last}"));
-                }
-            }
-        }
-        // The maps have no order; a report has one.
-        owed.into_iter().min()
     }
 }

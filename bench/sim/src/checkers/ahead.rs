@@ -1,0 +1,80 @@
+//! A message whose sender was told `sent` before a device said `hello` comes ahead of that
+//! connection's `queue_empty`, unless the device has acked it before; and there is no gap, because
+//! no queue here is near its limits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringpost_wire::{MessageId, ServerId};
+
+use crate::checkers::Checker;
+use crate::fact::{Fact, Who};
+
+/// The shadow: what waits for each device.
+#[derive(Default)]
+pub(crate) struct Ahead {
+    devices: BTreeSet<Who>,
+    recipients: BTreeMap<(Who, MessageId), u8>,
+    sent: BTreeSet<ServerId>,
+    /// Told `sent`, and never acked by this device.
+    waiting: BTreeSet<(Who, ServerId)>,
+    acked: BTreeSet<(Who, ServerId)>,
+    /// What must come on the present connection before `queue_empty`.
+    ahead: BTreeMap<Who, BTreeSet<ServerId>>,
+}
+
+impl Checker for Ahead {
+    fn name(&self) -> &'static str {
+        "ahead"
+    }
+
+    fn see(&mut self, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Asked { who, to, message, .. } => {
+                self.recipients.insert((*who, *message), *to);
+            }
+            Fact::Sent { who, message, id, .. } => self.sent(*who, *message, *id),
+            Fact::Greeted { who } => {
+                let own = (*who, ServerId::default())..=(*who, ServerId([0xff; 16]));
+                let ahead = self.waiting.range(own).map(|(_, id)| *id).collect();
+                self.ahead.insert(*who, ahead);
+            }
+            Fact::Shown { who, id, .. } => {
+                self.ahead.entry(*who).or_default().remove(id);
+            }
+            Fact::Acked { who, id } => {
+                self.acked.insert((*who, *id));
+                self.waiting.remove(&(*who, *id));
+            }
+            Fact::QueueEmpty { who, gap: true } => {
+                return Err(format!("a gap for {who:?}, whose queue is far from its limits"));
+            }
+            Fact::QueueEmpty { who, .. } => {
+                self.devices.insert(*who);
+                let ahead = self.ahead.remove(who).unwrap_or_default();
+                if let Some(id) = ahead.first() {
+                    let count = ahead.len();
+                    return Err(format!(
+                        "{who:?} has an empty queue, and {id} was sent before: {count} such"
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Ahead {
+    fn sent(&mut self, sender: Who, message: MessageId, id: ServerId) {
+        let Some(to) = self.recipients.get(&(sender, message)) else { return };
+        if !self.sent.insert(id) {
+            return;
+        }
+        for device in self.devices.iter().filter(|it| **it != sender) {
+            let is_meant = device.user == *to || device.user == sender.user;
+            if is_meant && !self.acked.contains(&(*device, id)) {
+                self.waiting.insert((*device, id));
+            }
+        }
+    }
+}

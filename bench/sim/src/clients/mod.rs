@@ -1,0 +1,61 @@
+//! The fleet: devices that behave (and forget, and repeat themselves), and users who lie.
+
+mod device;
+mod liar;
+
+pub(crate) use device::Device;
+pub(crate) use liar::Liar;
+
+use std::time::Duration;
+
+use ringpost_shard::event::Now;
+use ringpost_wire::command::{Content, Credential, Hello, SendMessage};
+use ringpost_wire::{Command, DeviceId, MessageId, UserId};
+
+use crate::dice::Dice;
+use crate::fact::Who;
+use crate::trace::Trace;
+
+/// What a client needs of the world in one step.
+pub(crate) struct Surroundings<'a> {
+    /// The time.
+    pub(crate) now: Now,
+    /// Chance.
+    pub(crate) dice: &'a mut Dice,
+    /// Where facts go.
+    pub(crate) trace: &'a Trace,
+    /// Users who behave.
+    pub(crate) users: u8,
+    /// Largest content, bytes.
+    pub(crate) body_bytes_max: u64,
+    /// The number for the next message of the run.
+    pub(crate) next_canary: &'a mut u64,
+}
+
+/// A client waits this long before it connects again.
+const RECONNECT_AFTER: Duration = Duration::from_millis(300);
+
+fn hello(who: Who, credential: Credential<'_>, window_pushes: u32) -> Command<'_> {
+    Command::Hello(Hello {
+        credential,
+        device: device_id(who),
+        window_pushes,
+        window_bytes: 0,
+        intents: 0,
+    })
+}
+
+fn message(message_id: MessageId, to: UserId, body: &[u8]) -> Command<'_> {
+    Command::SendMessage(SendMessage {
+        message_id,
+        to,
+        reply_to: None,
+        client_timestamp_ms: 5,
+        ephemeral: false,
+        content: Content::Encrypted(body.into()),
+    })
+}
+
+fn device_id(who: Who) -> DeviceId {
+    DeviceId::new(who.device).expect("devices are numbered from 1")
+}

@@ -1,0 +1,147 @@
+//! The neighbours of one worker in one turn, and the faults planted between them.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringpost_conn::Letter;
+use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
+use ringpost_conn::letter::CredentialRefused;
+use ringpost_shard::event::{ConnectionKey, WorkerId};
+use ringpost_shard::record::MessageHead;
+use ringpost_shard::{Effect, Event, Head, Homes, Record};
+use ringpost_wire::UserId;
+
+use crate::fuse::Fuse;
+use crate::mailboxes::Mailboxes;
+use crate::plant::Plant;
+use crate::storage::Storage;
+use crate::tokens;
+
+/// Tokens that may wait to be checked.
+pub(crate) const CHECKS_MAX: usize = 64;
+
+/// A token to be checked for a worker.
+pub(crate) type Check = (WorkerId, ConnectionKey, String);
+
+/// Everything that a worker reaches.
+pub(crate) struct Desk<'a> {
+    /// Which worker sits here.
+    pub(crate) worker: usize,
+    /// The time of the turn.
+    pub(crate) now: Duration,
+    /// All mailboxes.
+    pub(crate) mailboxes: &'a mut Mailboxes,
+    /// The storage tier.
+    pub(crate) storage: &'a mut Storage,
+    /// Tokens that wait to be checked.
+    pub(crate) checks: &'a mut VecDeque<Check>,
+    /// The process's fuse.
+    pub(crate) fuse: &'a Fuse,
+    /// Where users are at home.
+    pub(crate) homes: &'a Homes,
+    /// The planted fault.
+    pub(crate) plant: Option<Plant>,
+}
+
+impl Neighbours for Desk<'_> {
+    fn next_letter(&mut self) -> Option<Letter> {
+        self.mailboxes.take(self.worker)
+    }
+
+    fn has_letters(&self) -> bool {
+        self.mailboxes.has_letters(self.worker)
+    }
+
+    fn try_post(&mut self, to: WorkerId, letter: Letter) -> Result<bool, Letter> {
+        if !self.fuse.burn() || self.mailboxes.loses() {
+            return Ok(false);
+        }
+        self.mailboxes.try_post(to.0.into(), letter)
+    }
+
+    fn try_commit(&mut self, records: Vec<Committed>) -> Result<(), CommitRefused> {
+        if !self.fuse.burn() {
+            return Ok(());
+        }
+        let records = self.spoil(records);
+        self.storage.try_commit(records, self.mailboxes)
+    }
+
+    fn read(&mut self, from: WorkerId, question: Effect) -> Option<Event<'static>> {
+        if !self.fuse.burn() {
+            return None;
+        }
+        self.storage.read(from, question, self.now)
+    }
+
+    fn try_verify(
+        &mut self,
+        from: WorkerId,
+        connection: ConnectionKey,
+        token: String,
+    ) -> Result<(), CredentialRefused> {
+        if self.checks.len() >= CHECKS_MAX {
+            return Err(CredentialRefused::Busy);
+        }
+        self.checks.push_back((from, connection, token));
+        Ok(())
+    }
+
+    fn user_created(&mut self, ticket: u64, _created: bool) {
+        unreachable!("nobody registers here, but {ticket} is answered");
+    }
+
+    fn hand_over(&mut self, _fd: OwnedFd, _read: Vec<u8>, _address: Option<IpAddr>) {
+        unreachable!("nobody speaks plain HTTP here");
+    }
+}
+
+impl Desk<'_> {
+    /// Commits the planted faults that lie between a worker and the journal.
+    fn spoil(&self, mut records: Vec<Committed>) -> Vec<Committed> {
+        match self.plant {
+            Some(Plant::ReorderSends) => {
+                let is_message = |it: &Committed| matches!(it.0.head, Head::Message(_));
+                for at in 1..records.len() {
+                    if is_message(&records[at - 1]) && is_message(&records[at]) {
+                        records.swap(at - 1, at);
+                    }
+                }
+            }
+            Some(Plant::LeakAcrossUsers) => {
+                for (record, touch) in &mut records {
+                    if let Head::Message(head) = &record.head {
+                        let (head, body) = (leaked(head), record.body.clone());
+                        *touch |= 1 << self.homes.home(head.to).0;
+                        *record = Arc::new(Record { head: Head::Message(head), body });
+                    }
+                }
+            }
+            Some(Plant::DropRecord) => {
+                for (record, touch) in &mut records {
+                    if let Head::Message(head) = &record.head {
+                        let (to, from) = (self.homes.home(head.to), self.homes.home(head.from));
+                        if to != from {
+                            *touch &= !(1 << to.0);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        records
+    }
+}
+
+/// The message as if it had been written to another user.
+fn leaked(head: &MessageHead) -> MessageHead {
+    let number = tokens::number_of(head.to).unwrap_or(0);
+    MessageHead { to: other_than(number), ..head.clone() }
+}
+
+fn other_than(number: u8) -> UserId {
+    tokens::user_id((number + 1) % 2)
+}

@@ -1,0 +1,226 @@
+//! One life of the server: workers, mailboxes and storage tier, from recovery to death.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ringpost_conn::{Driver, Letter, Worker};
+use ringpost_ring::fake::{FakePeer, FakeWorld, Faults};
+use ringpost_ring::{Rings, Wait};
+use ringpost_shard::event::{Now, WorkerId};
+use ringpost_shard::{Event, Homes, Shard, ShardConfig};
+use ringpost_store::Store;
+use ringpost_wire::ServerId;
+
+use crate::desk::{CHECKS_MAX, Check, Desk};
+use crate::dice::Dice;
+use crate::fact::Fact;
+use crate::fuse::Fuse;
+use crate::mailboxes::Mailboxes;
+use crate::options::Options;
+use crate::plant::Plant;
+use crate::rings::SimRings;
+use crate::storage::{Hardware, Storage, Unusable};
+use crate::tokens::{self, OpenTickets};
+use crate::trace::Trace;
+
+/// Letters that wait for room because of one connection: a move, its failure, mail of its acks.
+const LETTERS_PER_SLOT_MAX: u64 = 4;
+
+/// A worker whose ring has nothing to report is served this often until it is called asleep:
+/// the fake ring defers completions by chance.
+struct Seat {
+    driver: Driver<SimRings>,
+    /// In the ring, until a completion or a deadline.
+    sleeps_until: Option<Option<Duration>>,
+}
+
+/// A running server.
+pub(crate) struct Process {
+    seats: Vec<Seat>,
+    net: FakeWorld,
+    mailboxes: Mailboxes,
+    storage: Storage,
+    checks: VecDeque<Check>,
+    homes: Homes,
+    fuse: Fuse,
+    dice: Dice,
+    trace: Trace,
+    options: Options,
+}
+
+impl Process {
+    /// Starts on what the hardware holds.
+    ///
+    /// # Errors
+    /// Gives the hardware back with what the server says.
+    pub(crate) fn start(
+        hardware: Hardware,
+        options: &Options,
+        mut dice: Dice,
+        trace: Trace,
+        now: Now,
+    ) -> Result<Self, Box<Unusable>> {
+        let fuse = Fuse::default();
+        let given = (fuse.clone(), dice.split(), trace.clone());
+        let storage = Storage::open(hardware, options, given, now.mono)?;
+        let net = FakeWorld::with(dice.roll(), options.faults, options.sizes);
+        let workers = dice.pick(&[1, 2, 3]);
+        let hash_seed = dice.roll();
+        let mut mailboxes = Mailboxes::new(net.clone(), options.letters_max, options.plant);
+        let rings: Vec<_> = (0..workers).map(|_| net.ring(options.slots)).collect();
+        let handles: Vec<_> = rings.iter().map(Rings::handle).collect();
+        let stamp_floor = match options.plant {
+            Some(Plant::StampBack) => ServerId::default(),
+            _ => storage.store().highest_stamp(),
+        };
+        let mut seats = Vec::new();
+        for (number, ring) in (0..workers).zip(rings) {
+            let shard = Shard::new(ShardConfig {
+                worker: WorkerId(number),
+                workers,
+                node: 7,
+                hash_seed,
+                stamp_floor,
+                provision: Options::PROVISION,
+                plaintext_allowed: false,
+                limits: options.limits(),
+            });
+            let domain = (shard, Homes::new(hash_seed, workers));
+            let tickets = Box::new(OpenTickets);
+            let (id, config) = (WorkerId(number), options.connections());
+            let mut worker = Worker::new(id, config, domain, tickets, options.slots, now.mono);
+            let position = storage.store().applied();
+            worker.letter(Letter::Event(Event::Applied { position }), now);
+            let sleep = mailboxes.add(ring.handle());
+            let rings = SimRings::new(ring, fuse.clone(), options.plant);
+            let driver = Driver::new(worker, rings, handles.clone(), sleep);
+            seats.push(Seat { driver, sleeps_until: None });
+        }
+        let forgets = options.resident_bytes_max < Options::ROOM_FOR_ALL_BYTES;
+        trace.fact(Fact::Started { workers, forgets });
+        let homes = Homes::new(hash_seed, workers);
+        let (checks, options) = (VecDeque::new(), options.clone());
+        Ok(Self { seats, net, mailboxes, storage, checks, homes, fuse, dice, trace, options })
+    }
+
+    /// The process ends here and now; the hardware remains.
+    pub(crate) fn die(self) -> Hardware {
+        self.storage.into_hardware()
+    }
+
+    /// What decides when it dies.
+    pub(crate) fn fuse(&self) -> &Fuse {
+        &self.fuse
+    }
+
+    /// Whether it can do no more good: its journal has ended, and an operator restarts it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.storage.has_failed()
+    }
+
+    /// From here on nothing goes wrong.
+    pub(crate) fn heal(&mut self) {
+        self.net.set_faults(Faults::none());
+        self.storage.heal();
+        self.fuse.put_out();
+    }
+
+    /// A connection to any worker's listener.
+    pub(crate) fn connect(&mut self) -> FakePeer {
+        let worker = self.dice.index(self.seats.len());
+        self.net.connect(self.seats[worker].driver.rings().handle())
+    }
+
+    /// One step of each part, in an order that chance chooses; some parts stand still.
+    pub(crate) fn step(&mut self, now: Now, is_calm: bool) {
+        let first = self.dice.index(self.seats.len());
+        for place in 0..self.seats.len() {
+            if is_calm || !self.dice.one_in(3) {
+                self.serve((first + place) % self.seats.len(), now);
+            }
+        }
+        if is_calm || !self.dice.one_in(3) {
+            self.storage.step(now.mono, &mut self.mailboxes);
+        }
+        self.check_tokens(now);
+        self.tell();
+    }
+
+    /// One worker's turn, or a look into the ring in which it sleeps.
+    fn serve(&mut self, at: usize, now: Now) {
+        let seat = &mut self.seats[at];
+        let is_due = match seat.sleeps_until {
+            None => true,
+            Some(until) => until.is_some_and(|until| until <= now.mono),
+        };
+        if !is_due && !seat.driver.enter(Wait::POLL, || now) {
+            return;
+        }
+        if seat.sleeps_until.take().is_some() {
+            seat.driver.awake();
+        }
+        let mut desk = Desk {
+            worker: at,
+            now: now.mono,
+            mailboxes: &mut self.mailboxes,
+            storage: &mut self.storage,
+            checks: &mut self.checks,
+            fuse: &self.fuse,
+            homes: &self.homes,
+            plant: self.options.plant,
+        };
+        seat.driver.turn(now, &mut desk);
+        let may_sleep = seat.driver.rest(now, &desk, None) != Wait::POLL;
+        let completed = seat.driver.enter(Wait::POLL, || now);
+        if completed || !may_sleep {
+            seat.driver.awake();
+        } else {
+            let within = seat.driver.next_turn_within(now);
+            seat.sleeps_until = Some(within.map(|within| now.mono + within));
+        }
+    }
+
+    fn check_tokens(&mut self, now: Now) {
+        while let Some((worker, connection, token)) = self.checks.pop_front() {
+            let answer = tokens::verify(&token, now.wall_ms);
+            let letter = Letter::Verified { connection, answer };
+            if self.mailboxes.post(worker.0.into(), letter).is_err() {
+                // The checker's thread waits for room.
+                self.checks.push_front((worker, connection, token));
+                return;
+            }
+        }
+    }
+
+    fn tell(&self) {
+        self.mailboxes.tell(&self.trace);
+        self.storage.tell();
+        let (limits, config) = (self.options.limits(), self.options.connections());
+        let outboxes = config.outboxes_bytes_max as u64;
+        let (checks, checks_max) = (self.checks.len() as u64, CHECKS_MAX as u64);
+        self.trace.fact(Fact::Held { place: "token checks", held: checks, max: checks_max });
+        // What a worker asked for itself, what it was asked by the others, and a few letters for
+        // each connection that comes or goes.
+        let sends = self.seats.len() as u64 * u64::from(limits.in_flight_max);
+        let waiting = sends + LETTERS_PER_SLOT_MAX * u64::from(self.options.slots);
+        for seat in &self.seats {
+            let worker = seat.driver.worker();
+            let gauges = worker.shard().gauges();
+            let slots = u64::from(seat.driver.rings().slots());
+            for (place, held, max) in [
+                ("in flight", gauges.in_flight, limits.in_flight_max.into()),
+                ("in flight bytes", gauges.in_flight_bytes, limits.in_flight_bytes_max),
+                ("waiting bytes", gauges.waiting_bytes, limits.waiting_bytes_max),
+                ("recent bytes", gauges.recent_bytes, limits.recent_bytes_max),
+                ("loads", gauges.loading, limits.loads_max.into()),
+                ("sessions", gauges.sessions, limits.sessions_max.into()),
+                ("connections", worker.gauges().open as u64, slots),
+                ("moves", worker.gauges().moving as u64, config.moves_max as u64),
+                ("outboxes", worker.gauges().outboxes_bytes as u64, outboxes),
+                ("waiting for neighbours", seat.driver.waiting() as u64, waiting),
+            ] {
+                self.trace.fact(Fact::Held { place, held, max });
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Seeds that once broke something. The gate runs them, each twice.
+//!
+//! A seed names one world only as long as nothing in the simulator draws differently; what it once
+//! broke has a test with a name beside the code that was at fault.
+
+/// A seed, and what it once broke.
+pub const REGRESSIONS: &[(u64, &str)] = &[
+    (2, "`queue_empty` came ahead of a message that was on its way when the connection came"),
+    (301, "a worker with more records than the journal takes at once committed nothing any more"),
+];
