@@ -107,6 +107,9 @@ pub(crate) enum Command {
     Floor {
         #[arg(long)]
         listen: SocketAddrV4,
+        /// Connections at most
+        #[arg(long)]
+        slots: u32,
     },
     /// The relay on tokio-tungstenite, likewise
     #[command(hide = true)]

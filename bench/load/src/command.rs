@@ -27,7 +27,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         told(common, &scenario.run(peer, &common.setting(), cores)?)
     };
     match &cli.command {
-        Command::Floor { listen } => floor::serve(*listen),
+        Command::Floor { listen, slots } => floor::serve(*listen, *slots),
         Command::Tungstenite { listen } => tungstenite::serve(*listen),
         Command::Connect(args) => one(&args.shape.connect(), &args.peer, &args.common),
         Command::Idle(args) => one(&args.shape.idle(), &args.peer, &args.common),

@@ -14,8 +14,8 @@ use ringpost_ring::{Completion, ReceiveMode, RingConfig, RingSet, Rings, SendBuf
 use crate::dialect::raw::{self, to};
 use crate::exit::Outcome;
 
-/// Slots of the floor's ring; RLIMIT_NOFILE bounds them too.
-const SLOTS_MAX: u32 = RingConfig::SLOTS_LIMIT;
+/// Rings at most: as a server's, the floor's connections may be more than one table holds.
+const RINGS_MAX: u16 = 1_024;
 /// Frames of a connection before its receive stays armed: the first is its hello.
 const FRAMES_COLD: u8 = 2;
 
@@ -54,19 +54,20 @@ struct Floor {
     blocked: Vec<(u32, SendBuffer)>,
     acts: Vec<Act>,
     enters: u64,
+    slots: u32,
 }
 
-/// Serves until it is killed.
+/// Serves so many connections until it is killed.
 ///
 /// # Errors
 /// When it cannot listen or the ring cannot be opened.
-pub(crate) fn serve(listen: SocketAddrV4) -> anyhow::Result<Outcome> {
+pub(crate) fn serve(listen: SocketAddrV4, slots: u32) -> anyhow::Result<Outcome> {
     let listener =
         TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
-    let config = RingConfig { slots_max: SLOTS_MAX, ..RingConfig::default() };
+    let config = RingConfig { slots_max: slots, rings_max: RINGS_MAX, ..RingConfig::default() };
     let mut rings = RingSet::open(&config)?;
     rings.listen(listener.into());
-    let mut floor = Floor::default();
+    let mut floor = Floor { slots, ..Floor::default() };
     loop {
         floor.flush(&mut rings);
         floor.enters = rings.stats().enters;
@@ -179,7 +180,7 @@ impl Floor {
             to::HELLO => {
                 let number = frame.content().try_into().map(u32::from_le_bytes);
                 let user = number.unwrap_or(to::FIRST);
-                if user < RingConfig::SLOTS_LIMIT {
+                if user < self.slots {
                     self.peers[position].user = user;
                     if self.users.len() <= user as usize {
                         self.users.resize(user as usize + 1, u32::MAX);

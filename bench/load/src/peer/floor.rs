@@ -14,6 +14,8 @@ use super::{Peer, Promise, Setting};
 use crate::dialect::Dialect;
 use crate::dialect::raw::{self, HEAD_BYTES, Raw, to};
 
+/// Connections beside the clients': the harness asks, and those that were closed linger.
+const SLOTS_SPARE: u32 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Floor {
@@ -25,7 +27,8 @@ impl Floor {
     pub(super) fn start(setting: &Setting) -> anyhow::Result<Self> {
         let address = child::free_address()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["floor", "--listen", &address.to_string()]);
+        let slots = setting.clients.saturating_add(SLOTS_SPARE).to_string();
+        command.args(["floor", "--listen", &address.to_string(), "--slots", &slots]);
         let mut child = Child::start("floor", &child::folder("floor")?, setting.core, &command)?;
         child.until(|| child::listens(address))?;
         Ok(Self { child, address })
