@@ -1,24 +1,22 @@
 //! The one source of chance. Each part of the world has its own, split off from the seed, so that
 //! a change in one part leaves the choices of the others as they were.
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
+use ringpost_ring::fake::Chance;
+
+/// A stream of choices.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(Chance);
 
 impl Dice {
     /// Dice of a seed.
     #[must_use]
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Chance::new(seed))
     }
 
     /// The next 64 bits.
     pub(crate) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.number()
     }
 
     /// A number below `bound`.
@@ -47,6 +45,6 @@ impl Dice {
 
     /// Other dice, for another part of the world.
     pub(crate) fn split(&mut self) -> Self {
-        Self(self.roll())
+        Self::new(self.roll())
     }
 }

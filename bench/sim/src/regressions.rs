@@ -6,5 +6,6 @@
 /// A seed, and what it once broke.
 pub const REGRESSIONS: &[(u64, &str)] = &[
     (2, "`queue_empty` came ahead of a message that was on its way when the connection came"),
+    (32, "a store called persisted what a killed process had left in the page cache"),
     (301, "a worker with more records than the journal takes at once committed nothing any more"),
 ];

@@ -22,7 +22,7 @@ const ACTIONS: usize = 300;
 const LAST_ROUNDS: usize = 50;
 
 fn setup(seed: u64) -> Setup {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let config = ConnectionConfig {
         outbox_bytes_max: [600, 4_000, 256 << 10][dice.below(3)],
         outboxes_bytes_max: [6_000, 40_000, 64 << 20][dice.below(3)],
@@ -82,7 +82,8 @@ impl Walk {
         };
         match world.dice.below(16) {
             0..=5 => {
-                let bytes = 1 + world.dice.below([50, 400, 6_000][world.dice.0 as usize % 3]);
+                let most = [50, 400, 6_000][world.dice.below(3)];
+                let bytes = 1 + world.dice.below(most);
                 device.send(world, to, bytes);
             }
             6 => {

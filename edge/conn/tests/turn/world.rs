@@ -9,7 +9,7 @@ use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
 use ringpost_conn::letter::{CredentialRefused, Identity};
 use ringpost_conn::{ConnectionConfig, Letter, Ticket, Tickets, Worker};
 use ringpost_ring::Rings;
-use ringpost_ring::fake::{FakeHandle, FakeSizes, FakeWorld, Faults};
+use ringpost_ring::fake::{Chance, FakeHandle, FakeSizes, FakeWorld, Faults};
 use ringpost_shard::event::{Now, WorkerId};
 use ringpost_shard::{Homes, Provision, Shard, ShardConfig, ShardLimits};
 use ringpost_wire::command::Credential;
@@ -30,20 +30,16 @@ pub(crate) const TICKET_TTL_MS: u64 = 3_600_000;
 const QUIET_ROUNDS: usize = 40;
 const ROUNDS_MAX: usize = 200_000;
 
-/// SplitMix64: small, and the same everywhere.
-pub(crate) struct Dice(pub(crate) u64);
+/// What a test draws from.
+pub(crate) struct Dice(Chance);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Chance::new(seed))
     }
 
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.roll() % bound as u64) as usize
+        (self.0.number() % bound as u64) as usize
     }
 
     pub(crate) fn chance(&mut self, one_in: usize) -> bool {
@@ -134,7 +130,7 @@ impl World {
             clients: Vec::new(),
             journal: Journal::default(),
             checks_held: false,
-            dice: Dice(setup.seed),
+            dice: Dice::new(setup.seed),
             homes: Homes::new(HASH_SEED, setup.workers),
             tokens: BTreeMap::new(),
         }

@@ -56,16 +56,20 @@ impl Faults {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-#[derive(Debug)]
-pub(super) struct Chance(u64);
+/// A stream of numbers that follows from its seed: SplitMix64 (Steele, Lea and Flood, 2014). Small,
+/// and the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Chance(u64);
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
+    /// The stream of a seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -75,13 +79,13 @@ impl Chance {
 
     /// True so often out of 256.
     pub(super) fn happens(&mut self, of_256: u8) -> bool {
-        self.next() >> 56 < u64::from(of_256)
+        self.number() >> 56 < u64::from(of_256)
     }
 
     /// From 1 to `most`.
     pub(super) fn one_to(&mut self, most: usize) -> usize {
         assert!(most > 0, "there is something to choose from");
-        1 + (self.next() % most as u64) as usize
+        1 + (self.number() % most as u64) as usize
     }
 
     pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {

@@ -28,10 +28,9 @@ use std::rc::Rc;
 
 use slab::Slab;
 
-pub use self::chance::Faults;
+pub use self::chance::{Chance, Faults};
 pub use self::peer::{FakePeer, PeerRead};
 
-use self::chance::Chance;
 use self::socket::Socket;
 use crate::rings::{Completion, MoveToken, ReceiveMode, Rings, Slot, Wait};
 use crate::send_buffer::SendBuffer;
