@@ -111,7 +111,9 @@ impl Shard {
         let (mut with, mut without) = (DeviceSet::EMPTY, DeviceSet::EMPTY);
         for id in devices {
             let device = self.users.resident_mut(at).device(id);
-            if device.is_closed() || !device.queue.has_room(bytes, &self.config.limits) {
+            let full = device.queue.full_for(bytes, &self.config.limits);
+            if device.is_closed() || full.is_some() {
+                full.into_iter().for_each(|bound| self.counters.hits.add(bound));
                 // What is too old makes room, for the next one at least.
                 self.expire(at, id, turn);
                 without = without.with(id);

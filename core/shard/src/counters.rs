@@ -2,6 +2,7 @@
 
 use ringpost_wire::ErrorCode;
 
+use crate::bound::Hits;
 use crate::durations::Durations;
 
 /// Slots of [`Counters::refused`]: error codes are numbered from 1 and grow slowly.
@@ -12,6 +13,8 @@ pub const REFUSED_SLOTS: usize = 32;
 pub struct Counters {
     /// Commands refused, by the number of their error code.
     pub refused: [u64; REFUSED_SLOTS],
+    /// Bounds that were hit.
+    pub hits: Hits,
     /// Durable messages that users of this shard sent.
     pub sends_accepted: u64,
     /// Repeated sends answered with what was accepted before.
@@ -26,8 +29,12 @@ pub struct Counters {
     pub displacements: u64,
     /// Sign-ins refused because the credential was revoked.
     pub revoked_sign_ins: u64,
-    /// Sign-ins refused because the user or one more device is not allowed.
+    /// Sign-ins refused because the user must be registered first.
     pub unprovisioned_sign_ins: u64,
+    /// Sign-ins refused because the user has as many devices as may be.
+    pub devices_refused: u64,
+    /// Sign-ins of new devices refused because the journal has failed.
+    pub unkept_sign_ins: u64,
     /// Sign-ins refused because the shard has no room for a session.
     pub sessions_refused: u64,
     /// Revocations forgotten because newer ones needed the room.

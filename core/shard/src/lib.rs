@@ -6,6 +6,7 @@
 //! the bounded in-flight tables and the live sessions.
 #![forbid(unsafe_code)]
 
+pub mod bound;
 pub mod change;
 pub mod counters;
 pub mod digest;
@@ -46,6 +47,7 @@ mod unknown;
 mod user;
 mod users;
 
+pub use bound::Bound;
 pub use change::{Change, changes};
 pub use counters::{Counters, Gauges};
 pub use durations::Durations;

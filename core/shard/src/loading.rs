@@ -7,6 +7,7 @@
 
 use ringpost_wire::{MessageId, ServerId, UserId};
 
+use crate::bound::Bound;
 use crate::effect::Effect;
 use crate::idempotency::{Asker, Held};
 use crate::image::{StoreUnavailable, UserImage};
@@ -44,8 +45,9 @@ impl Waiting {
 impl Shard {
     /// Asks for an absent user, if there is a place among the loads and memory for it.
     pub(crate) fn load(&mut self, user: UserId, turn: &mut Turn<'_>) -> Option<UserSlot> {
-        if !self.may_load(turn) {
+        if let Err(bound) = self.may_load(turn) {
             self.counters.loads_refused += 1;
+            self.counters.hits.add(bound);
             return None;
         }
         let slot = self.users.insert_loading(user, true);
@@ -55,26 +57,31 @@ impl Shard {
 
     /// Asks for an absent user who has a session: at once, or when its turn comes.
     pub(crate) fn load_for_session(&mut self, user: UserId, turn: &mut Turn<'_>) {
-        if self.waiting_loads.is_empty() && self.may_load(turn) {
-            self.users.insert_loading(user, true);
-            self.request_load(user, turn);
-        } else {
-            self.users.insert_loading(user, false);
-            self.waiting_loads.push_back(user);
-            self.retry_waiting_loads(turn);
+        if self.waiting_loads.is_empty() {
+            match self.may_load(turn) {
+                Ok(()) => {
+                    self.users.insert_loading(user, true);
+                    return self.request_load(user, turn);
+                }
+                Err(bound) => self.counters.hits.add(bound),
+            }
         }
+        self.users.insert_loading(user, false);
+        self.waiting_loads.push_back(user);
+        self.retry_waiting_loads(turn);
     }
 
-    fn may_load(&mut self, turn: &Turn<'_>) -> bool {
+    /// Whether one more user may be asked for; if not, which bound is in the way.
+    fn may_load(&mut self, turn: &Turn<'_>) -> Result<(), Bound> {
         let limits = &self.config.limits;
         if self.users.loading >= limits.loads_max {
-            return false;
+            return Err(Bound::Loads);
         }
         let bytes_max = limits.resident_bytes_max.saturating_sub(LOAD_BYTES);
         let scan_max = limits.eviction_scan_max;
         self.counters.evictions +=
             self.users.evict_down_to(bytes_max, scan_max, self.applied, turn.now.mono);
-        self.users.bytes <= bytes_max
+        if self.users.bytes <= bytes_max { Ok(()) } else { Err(Bound::Resident) }
     }
 
     fn request_load(&mut self, user: UserId, turn: &mut Turn<'_>) {
@@ -101,7 +108,8 @@ impl Shard {
             if !wanted {
                 self.users.abandon_loading(slot);
             } else if !loading.requested {
-                if !self.may_load(turn) {
+                // Counted when it was put off, not at each try.
+                if self.may_load(turn).is_err() {
                     return self.retry_waiting_loads(turn);
                 }
                 self.users.mark_requested(slot);
@@ -118,16 +126,20 @@ impl Shard {
     pub(crate) fn wait_for_load(&mut self, slot: UserSlot, waiting: Waiting) -> bool {
         let loading = self.users.loading_mut(slot);
         let stuck = !loading.requested && matches!(waiting, Waiting::Arrival(_));
-        if stuck || loading.line.len() >= self.config.limits.loading_line_max as usize {
-            return false;
+        let bound = if stuck {
+            Some(Bound::Resident)
+        } else if loading.line.len() >= self.config.limits.loading_line_max as usize {
+            Some(Bound::Line)
+        } else if waiting.body_bytes().is_some_and(|bytes| !self.waiting.try_take(bytes)) {
+            Some(Bound::Waiting)
+        } else {
+            None
+        };
+        match bound {
+            Some(bound) => self.counters.hits.add(bound),
+            None => loading.line.push_back(waiting),
         }
-        if let Some(bytes) = waiting.body_bytes()
-            && !self.waiting.try_take(bytes)
-        {
-            return false;
-        }
-        loading.line.push_back(waiting);
-        true
+        bound.is_none()
     }
 
     /// Keeps a durable record for a loading user.

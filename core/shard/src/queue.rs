@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use ringpost_wire::event::Status;
 use ringpost_wire::{ServerId, UserId};
 
+use crate::bound::Bound;
 use crate::image::DeviceImage;
 use crate::limits::ShardLimits;
 use crate::record::{EntryKind, Position, QueueEntry, ReceiptEntry};
@@ -147,11 +148,16 @@ impl Queue {
 
     // Room.
 
-    /// Whether one more message of `bytes` fits, with all that is on the way.
-    pub(crate) fn has_room(&self, bytes: u32, limits: &ShardLimits) -> bool {
-        self.entries.len() as u64 + u64::from(self.reserved_entries)
-            < u64::from(limits.queue_entries_max)
-            && self.bytes + self.reserved_bytes + u64::from(bytes) <= limits.queue_bytes_max
+    /// The bound that one more message of `bytes` would break, with all that is on the way.
+    pub(crate) fn full_for(&self, bytes: u32, limits: &ShardLimits) -> Option<Bound> {
+        let entries = self.entries.len() as u64 + u64::from(self.reserved_entries);
+        if entries >= u64::from(limits.queue_entries_max) {
+            Some(Bound::QueueEntries)
+        } else if self.bytes + self.reserved_bytes + u64::from(bytes) > limits.queue_bytes_max {
+            Some(Bound::QueueBytes)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn reserve(&mut self, bytes: u32) {
@@ -383,14 +389,14 @@ mod tests {
         let limits =
             ShardLimits { queue_entries_max: 6, queue_bytes_max: 65, ..ShardLimits::default() };
         let mut queue = queue();
-        assert!(queue.has_room(25, &limits));
-        assert!(!queue.has_room(26, &limits));
+        assert_eq!(queue.full_for(25, &limits), None);
+        assert_eq!(queue.full_for(26, &limits), Some(Bound::QueueBytes));
         queue.reserve(5);
-        assert!(queue.has_room(20, &limits));
+        assert_eq!(queue.full_for(20, &limits), None);
         queue.reserve(5);
-        assert!(!queue.has_room(0, &limits));
+        assert_eq!(queue.full_for(0, &limits), Some(Bound::QueueEntries));
         queue.release(5);
-        assert!(queue.has_room(0, &limits));
+        assert_eq!(queue.full_for(0, &limits), None);
     }
 
     #[test]

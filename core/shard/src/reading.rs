@@ -13,6 +13,7 @@ use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, ErrorCode, MessageId, ServerId};
 use smallvec::smallvec;
 
+use crate::bound::Bound;
 use crate::effect::Effect;
 use crate::idempotency::Asker;
 use crate::image::{MessageRow, StoreUnavailable};
@@ -172,8 +173,7 @@ impl Shard {
             return self.commit_read(at, device_id, asker, advance, turn);
         }
         if device.reads.line.len() >= max {
-            let refusal = self.overloaded();
-            return self.refuse(asker, message_id, refusal, turn);
+            return self.refuse_at(Bound::Reads, asker, message_id, turn);
         }
         device.reads.line.push_back(ReadAsk { asker, id, message_id });
         self.verify_next(at, device_id, turn);
@@ -238,15 +238,11 @@ impl Shard {
         let max = self.config.limits.reads_per_device_max;
         let resident = self.users.resident_mut(at);
         let user = resident.id;
-        let refusal = if self.journal_failed {
-            Some(self.unavailable())
-        } else if self.users.resident_mut(at).device(device).reads.in_flight >= max {
-            Some(self.overloaded())
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            return self.refuse(asker, advance.message_id, refusal, turn);
+        if self.journal_failed {
+            return self.refuse(asker, advance.message_id, self.unavailable(), turn);
+        }
+        if self.users.resident_mut(at).device(device).reads.in_flight >= max {
+            return self.refuse_at(Bound::Reads, asker, advance.message_id, turn);
         }
         let resident = self.users.resident_mut(at);
         if !resident.cursors.raise(advance.sender, Status::Read, advance.id) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringpost_wire::{DeviceId, ErrorCode, Event as WireEvent, MessageId, ServerId, UserId};
 
+use crate::bound::Bound;
 use crate::idempotency::Asker;
 use crate::mail::Mail;
 use crate::shard::Shard;
@@ -35,6 +36,18 @@ impl Refusal {
 impl Shard {
     pub(crate) fn overloaded(&self) -> Refusal {
         Refusal::later(ErrorCode::Overloaded, self.config.limits.overloaded_retry)
+    }
+
+    /// Refuses a command because a bound was hit.
+    pub(crate) fn refuse_at(
+        &mut self,
+        bound: Bound,
+        asker: Asker,
+        message_id: MessageId,
+        turn: &mut Turn<'_>,
+    ) {
+        self.counters.hits.add(bound);
+        self.refuse(asker, message_id, self.overloaded(), turn);
     }
 
     /// Answers a command with a refusal, if its connection is still there.

@@ -13,6 +13,7 @@ use ringpost_wire::{
 };
 use smallvec::smallvec;
 
+use crate::bound::Bound;
 use crate::digest::digest;
 use crate::effect::Effect;
 use crate::idempotency::{Asker, Held, Sending, Verdict, of_accepted};
@@ -106,15 +107,14 @@ impl Shard {
         let adding = resident.adding > 0;
         let outgoing = resident.device(held.request.from_device).outgoing_mut();
         if adding || !outgoing.line.is_empty() {
-            if outgoing.line.len() < limits.look_up_line_max as usize
-                && self.waiting.try_take(held.request.body.len())
-            {
-                outgoing.line.push_back(held);
+            let bound = if outgoing.line.len() >= limits.look_up_line_max as usize {
+                Bound::Line
+            } else if !self.waiting.try_take(held.request.body.len()) {
+                Bound::Waiting
             } else {
-                let refusal = self.overloaded();
-                self.refuse(held.asker, held.request.message_id, refusal, turn);
-            }
-            return;
+                return outgoing.line.push_back(held);
+            };
+            return self.refuse_at(bound, held.asker, held.request.message_id, turn);
         }
         match self.judge(at, held, turn) {
             Judged::Done => {}
@@ -126,8 +126,7 @@ impl Shard {
     fn look_up(&mut self, at: UserSlot, held: Held, turn: &mut Turn<'_>) {
         let SendRequest { from, from_device, message_id, .. } = *held.request;
         if !self.waiting.try_take(held.request.body.len()) {
-            let refusal = self.overloaded();
-            return self.refuse(held.asker, message_id, refusal, turn);
+            return self.refuse_at(Bound::Waiting, held.asker, message_id, turn);
         }
         let outgoing = self.users.resident_mut(at).device(from_device).outgoing_mut();
         outgoing.line.push_front(held);
@@ -213,8 +212,7 @@ impl Shard {
                 if askers.len() < limits.answers_per_send_max as usize {
                     askers.push(held.asker);
                 } else {
-                    let refusal = self.overloaded();
-                    self.refuse(held.asker, message_id, refusal, turn);
+                    self.refuse_at(Bound::Answers, held.asker, message_id, turn);
                 }
                 return Judged::Done;
             }
@@ -224,6 +222,7 @@ impl Shard {
         let bytes = held.request.body.len() as u32;
         let (sends, rate_bytes) = (limits.user_sends, limits.user_bytes);
         if let Err(wait) = resident.rate.take(turn.now.mono, sends, rate_bytes, bytes) {
+            self.counters.hits.add(Bound::UserRate);
             let refusal = Refusal::later(ErrorCode::RateLimited, wait);
             self.refuse(held.asker, message_id, refusal, turn);
             return Judged::Done;
@@ -263,10 +262,11 @@ impl Shard {
         let limits = &self.config.limits;
         let resident = self.users.resident_mut(at);
         let in_flight = resident.device(device).outgoing_mut().sending.len();
-        if in_flight >= limits.in_flight_per_device_max as usize || !self.in_flight.try_take(bytes)
-        {
-            let refusal = self.overloaded();
-            return self.refuse(held.asker, message_id, refusal, turn);
+        if in_flight >= limits.in_flight_per_device_max as usize {
+            return self.refuse_at(Bound::DeviceInFlight, held.asker, message_id, turn);
+        }
+        if !self.in_flight.try_take(bytes) {
+            return self.refuse_at(Bound::InFlight, held.asker, message_id, turn);
         }
         request.sender_devices = resident.device_set();
         if request.to == request.from {
@@ -274,11 +274,13 @@ impl Shard {
             request.sender_devices = DeviceSet::only(device);
         } else {
             for other in resident.devices.iter_mut().filter(|other| other.id != device) {
-                if !other.is_closed() && other.queue.has_room(bytes as u32, limits) {
+                let full = other.queue.full_for(bytes as u32, limits);
+                if other.is_closed() || full.is_some() {
+                    full.into_iter().for_each(|bound| self.counters.hits.add(bound));
+                    request.copy_gaps = request.copy_gaps.with(other.id);
+                } else {
                     other.queue.reserve(bytes as u32);
                     request.copy_devices = request.copy_devices.with(other.id);
-                } else {
-                    request.copy_gaps = request.copy_gaps.with(other.id);
                 }
             }
         }

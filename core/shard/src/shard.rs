@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ringpost_wire::{Command, DeviceId, ErrorCode, MessageId, UserId};
 
+use crate::bound::Bound;
 use crate::budget::Budget;
 use crate::counters::{Counters, Gauges};
 use crate::effect::Effect;
@@ -216,6 +217,7 @@ impl Shard {
         let (commands, rate_bytes) = (limits.connection_commands, limits.connection_bytes);
         let rate = &mut self.sessions[slot].rate;
         if let Err(wait) = rate.take(turn.now.mono, commands, rate_bytes, bytes) {
+            self.counters.hits.add(Bound::ConnectionRate);
             self.refuse(asker, message_id, Refusal::later(ErrorCode::RateLimited, wait), turn);
             return;
         }

@@ -95,18 +95,19 @@ impl Shard {
             }
             return;
         }
+        let counters = &mut self.counters;
         let refusal = if !resident.is_known() && self.config.provision == Provision::RegisteredOnly
         {
-            Some(CloseCode::SignInAgain)
+            Some((CloseCode::SignInAgain, &mut counters.unprovisioned_sign_ins))
         } else if resident.devices.len() >= usize::from(self.config.limits.devices_per_user_max) {
-            Some(CloseCode::Policy)
+            Some((CloseCode::Policy, &mut counters.devices_refused))
         } else if self.journal_failed {
-            Some(CloseCode::TryLater)
+            Some((CloseCode::TryLater, &mut counters.unkept_sign_ins))
         } else {
             None
         };
-        if let Some(code) = refusal {
-            self.counters.unprovisioned_sign_ins += 1;
+        if let Some((code, count)) = refusal {
+            *count += 1;
             self.close(slot, code, turn);
             return;
         }

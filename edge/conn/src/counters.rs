@@ -1,7 +1,10 @@
 //! What a worker's connections count. Plain numbers, one writer: the driver publishes them.
 
 use ringpost_shard::Durations;
-use ringpost_wire::CloseCode;
+use ringpost_shard::counters::REFUSED_SLOTS;
+use ringpost_wire::{CloseCode, ErrorCode};
+
+use crate::http::Rejection;
 
 /// Counters of one worker's connections, since boot.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +31,28 @@ pub struct ConnectionCounters {
     pub refused_garbage: u64,
     /// Upgrade requests answered with an error.
     pub refused_upgrade: u64,
+    /// The same, by what was wrong with them.
+    pub rejections: ByRejection,
     /// Credentials refused.
     pub refused_credentials: u64,
+    /// Resume tickets among them that had expired.
+    pub tickets_expired: u64,
+    /// Commands refused here, by code; the shard counts its own.
+    pub refused: ByErrorCode,
+    /// Connections that did not get through the handshake in time.
+    pub handshakes_late: u64,
+    /// Connections that did not get through sign-in in time.
+    pub sign_ins_late: u64,
+    /// Connections whose credential ended.
+    pub credentials_ended: u64,
+    /// Connections closed because a frame or message took too long from first byte to last.
+    pub assemblies_late: u64,
+    /// Connections cut off because the client did not take its last word, or did not go, in time.
+    pub closings_late: u64,
+    /// Connections closed because they sent more frames than they may.
+    pub frame_floods: u64,
+    /// Connections closed because they were still there when a drain was over.
+    pub drains_late: u64,
     /// Bytes received.
     pub received_bytes: u64,
     /// Bytes sent.
@@ -102,5 +125,38 @@ impl ByCloseCode {
     pub fn count(&self, code: CloseCode) -> u64 {
         let place = CloseCode::ALL.iter().position(|&known| known == code);
         place.and_then(|place| self.0.get(place)).copied().unwrap_or(0)
+    }
+}
+
+/// A number for each error code.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByErrorCode([u64; REFUSED_SLOTS]);
+
+impl ByErrorCode {
+    /// Counts one.
+    pub fn add(&mut self, code: ErrorCode) {
+        self.0[usize::from(code.number())] += 1;
+    }
+
+    /// How many commands were refused with `code`.
+    pub fn count(&self, code: ErrorCode) -> u64 {
+        self.0[usize::from(code.number())]
+    }
+}
+
+/// A number for each way in which a first request can be wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByRejection([u64; Rejection::LABELS.len()]);
+
+impl ByRejection {
+    /// Counts one.
+    pub fn add(&mut self, rejection: Rejection) {
+        let place = Rejection::LABELS.iter().position(|&label| label == rejection.label());
+        self.0[place.expect("LABELS lists every rejection")] += 1;
+    }
+
+    /// Label and number of each.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Rejection::LABELS.into_iter().zip(self.0)
     }
 }

@@ -6,6 +6,8 @@
 pub struct RingStats {
     /// `io_uring_enter` calls.
     pub enters: u64,
+    /// Those of them that were ready to wait for completions.
+    pub waits: u64,
     /// Submission queue entries that the kernel took.
     pub submissions: u64,
     /// Completion queue entries that were read.
@@ -87,7 +89,7 @@ impl RingStats {
             };
         }
         add! {
-            enters submissions completions submission_queue_full enters_refused
+            enters waits submissions completions submission_queue_full enters_refused
             completion_queue_overflows accepted accepts_refused accept_re_arms connected
             connects_failed buffer_starvations receive_re_arms received_bytes
             discarded_bytes sent_bytes short_sends blocked_sends cancelled cancel_retries

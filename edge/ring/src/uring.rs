@@ -272,6 +272,7 @@ impl Uring {
             None => (std::ptr::null(), 0),
         };
         stats.enters += 1;
+        stats.waits += u64::from(want > 0);
         // SAFETY: the descriptor is this ring's. `args` (with the timespec inside) is null or
         // outlives the call. Whoever pushed the entries vouched for what they name.
         let taken = unsafe {

@@ -101,7 +101,7 @@ fn devices_per_user_are_bounded() {
     world.settle();
     let closed = connections.map(|connection| world.closed(connection));
     assert_eq!(closed, [None, None, Some(CloseCode::Policy)]);
-    assert_eq!(world.shards[0].counters().unprovisioned_sign_ins, 1);
+    assert_eq!(world.shards[0].counters().devices_refused, 1);
 }
 
 #[test]

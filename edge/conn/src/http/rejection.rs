@@ -59,6 +59,25 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Every label, for the counters.
+    pub const LABELS: [&'static str; 15] = [
+        "malformed",
+        "http_version",
+        "head_too_large",
+        "too_many_fields",
+        "host",
+        "method",
+        "http_too_old",
+        "body",
+        "connection",
+        "websocket_version",
+        "origin",
+        "websocket_key",
+        "subprotocol",
+        "too_slow",
+        "overloaded",
+    ];
+
     /// The status code of the answer.
     pub const fn status(self) -> u16 {
         match self {

@@ -69,16 +69,21 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         match connection.phase {
             Phase::Handshake => {
+                self.counters.handshakes_late += 1;
                 if matches!(connection.protocol, Protocol::Http(_)) {
                     return self.reject_upgrade(slot, Rejection::TooSlow, now);
                 }
                 self.close(slot, CloseCode::HandshakeTimeout, now);
             }
             Phase::SignIn | Phase::Checking(_) | Phase::Departing(..) | Phase::Welcoming => {
+                self.counters.sign_ins_late += 1;
                 self.close(slot, CloseCode::HandshakeTimeout, now);
             }
             Phase::SignedIn => self.session_deadline(slot, now),
-            Phase::Closing { .. } | Phase::HandingOver(_) => self.remove(slot, now),
+            Phase::Closing { .. } | Phase::HandingOver(_) => {
+                self.counters.closings_late += 1;
+                self.remove(slot, now);
+            }
             Phase::Installing(_) | Phase::Moving(..) => {}
         }
     }
@@ -86,9 +91,11 @@ impl Worker {
     fn session_deadline(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         if connection.expires_at <= now.mono {
+            self.counters.credentials_ended += 1;
             return self.close(slot, CloseCode::SignInAgain, now);
         }
         if connection.assembling_since.is_some_and(|at| at + ASSEMBLY_TIME_MAX <= now.mono) {
+            self.counters.assemblies_late += 1;
             return self.close(slot, CloseCode::Policy, now);
         }
         let progress = connection.progress;

@@ -44,11 +44,17 @@ impl Worker {
         self.counters.malformed += 1;
         match error.answer(message_id) {
             event::Event::Close { code, .. } => self.close(slot, code, now),
-            answer => self.say(slot, tag, &answer),
+            answer => {
+                if let event::Event::Error(Error { code, .. }) = answer {
+                    self.counters.refused.add(code);
+                }
+                self.say(slot, tag, &answer);
+            }
         }
     }
 
     pub(super) fn refuse(&mut self, slot: Slot, tag: u16, code: ErrorCode) {
+        self.counters.refused.add(code);
         self.say(slot, tag, &event::Event::Error(Error::new(code)));
     }
 
@@ -58,6 +64,7 @@ impl Worker {
         let interval = std::time::Duration::from_secs(1) / self.config.frames_per_second;
         let due = connection.frames_tat.max(now.mono) + interval;
         if due.saturating_sub(now.mono) > interval * self.config.frames_burst {
+            self.counters.frame_floods += 1;
             self.close(slot, CloseCode::Policy, now);
             return false;
         }

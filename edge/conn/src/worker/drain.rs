@@ -69,6 +69,7 @@ impl Worker {
         {
             self.drain = Drain::Closed;
             for slot in self.connections.slots() {
+                self.counters.drains_late += 1;
                 self.close(slot, CloseCode::GoingAway, now);
             }
         }

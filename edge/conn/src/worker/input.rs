@@ -238,6 +238,7 @@ impl Worker {
     /// Answers a first request that is refused, and closes.
     pub(super) fn reject_upgrade(&mut self, slot: Slot, rejection: Rejection, now: Now) {
         self.counters.refused_upgrade += 1;
+        self.counters.rejections.add(rejection);
         self.write_raw(slot, |out| rejection.write_response(out));
         self.close(slot, CloseCode::Protocol, now);
     }

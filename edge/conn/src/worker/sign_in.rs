@@ -35,6 +35,8 @@ impl Worker {
                 .push(Output::Verify { connection: key(slot), token: token.as_ref().to_owned() }),
             Credential::Ticket(ticket) => {
                 let answer = self.tickets.open(ticket, now.wall_ms);
+                let is_over = answer == Err(CredentialRefused::Expired);
+                self.counters.tickets_expired += u64::from(is_over);
                 self.verified(key(slot), answer, now);
             }
         }

@@ -12,6 +12,7 @@
 mod ask;
 mod connections;
 mod explain;
+mod limits;
 mod users;
 
 use std::io;
@@ -32,6 +33,7 @@ use ringpost_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::config::Loaded;
 use crate::control::Inspect;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -71,6 +73,8 @@ pub struct AdminParts {
     pub fence: Arc<dyn Fence>,
     /// How long a queue entry waits for its device.
     pub queue_ttl: Duration,
+    /// The settings and where each came from.
+    pub settings: Arc<Loaded>,
 }
 
 /// The token of the private port, as its digest.
@@ -176,6 +180,7 @@ fn router(parts: AdminParts) -> Router {
         .route("/admin/explain/{id}", get(explain::explain))
         .route("/admin/users/{id}", get(users::user))
         .route("/admin/connections", get(connections::connections))
+        .route("/admin/limits", get(limits::limits))
         .layer(middleware::from_fn_with_state(ask::Turns::new(), ask::in_turn));
     Router::new()
         .merge(questions)

@@ -24,7 +24,7 @@ use crate::admin::{self, AdminParts, AdminToken};
 use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenVerifier};
 use crate::boot::{self, Boot};
 use crate::clock;
-use crate::config::{Auth, CodeSenderKind, Config, Limits};
+use crate::config::{Auth, CodeSenderKind, Config, Limits, Loaded};
 use crate::exit::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -62,7 +62,8 @@ struct Start {
 /// The first step that fails; nothing was accepted then.
 pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let Prepared { loaded, limits, data_dir, keys } = prepared;
-    let config = loaded.config;
+    let config = loaded.config.clone();
+    let settings = Arc::new(loaded);
     let readiness = Arc::new(Readiness::starting());
     let (listen, sockets) =
         listen::open_all(&config.listen, limits.workers.into()).map_err(|(at, error)| {
@@ -104,7 +105,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         ticket_secrets: &ticket_secrets,
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
-    let parts = common.admin_parts(inspect, &readiness, &metrics)?;
+    let parts = common.admin_parts(inspect, settings, &readiness, &metrics)?;
     let admin = start_admin(&rest, parts)?;
     refusals::start(&rest, Arc::clone(&metrics));
     accept(&workers, sockets);
@@ -291,6 +292,7 @@ impl Common<'_> {
     fn admin_parts(
         &self,
         inspect: Arc<Workers>,
+        settings: Arc<Loaded>,
         readiness: &Arc<Readiness>,
         metrics: &Arc<Metrics>,
     ) -> Result<AdminParts, Failure> {
@@ -303,6 +305,7 @@ impl Common<'_> {
             store: Arc::clone(&self.storage.store),
             fence: Arc::clone(&self.storage.progress) as _,
             queue_ttl: self.limits.shard.queue_ttl,
+            settings,
         })
     }
 

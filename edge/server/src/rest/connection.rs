@@ -27,6 +27,15 @@ const HEADERS_MAX: usize = 64;
 /// where it lies, not through this buffer.
 const BUFFER_BYTES_MAX: usize = 16 << 10;
 
+/// How a connection has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Served {
+    /// Either side has closed it.
+    Over,
+    /// A header did not arrive in time, or no request came.
+    TooSlow,
+}
+
 /// Serves requests on `stream` until either side closes, a deadline passes, or `stop` turns true.
 /// `already_read` are bytes that the edge has read from it.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -36,7 +45,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     router: Router,
     header_deadline: Duration,
     mut stop: watch::Receiver<bool>,
-) {
+) -> Served {
     let io = TokioIo::new(Prefixed::new(already_read, stream, FLUSH_DEADLINE));
     let service =
         service_fn(move |request: Request<Incoming>| answer(router.clone(), request, peer));
@@ -53,11 +62,17 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let _ = stop.wait_for(|stop| *stop).await;
     };
     // Errors are the peer's: cut off, too late, no HTTP. hyper has answered what can be answered.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = stopped => connection.as_mut().graceful_shutdown(),
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    match ended {
+        Err(error) if error.is_timeout() => Served::TooSlow,
+        Ok(()) | Err(_) => Served::Over,
     }
-    let _ = connection.await;
 }
 
 fn answer(

@@ -5,6 +5,47 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use super::problem::Problem;
 use crate::metrics::{Counter, MetricSource, Samples};
 
+/// A limit of the REST service that a request, a code or a token has hit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hit {
+    /// Calls of the sign-in endpoints from one address.
+    AddressRate,
+    /// Codes for one phone.
+    PhoneRate,
+    /// Pages of history for one user.
+    UserRate,
+    /// The time of a request's header, or of a silent connection.
+    HeaderDeadline,
+    /// The time of a request.
+    RequestDeadline,
+    /// Deliveries of codes under way.
+    Deliveries,
+    /// Codes that wait to be typed in.
+    Codes,
+    /// The life of a code.
+    CodeLife,
+    /// The wrong guesses that a code bears.
+    CodeAttempts,
+    /// The life of a refresh token.
+    RefreshLife,
+}
+
+impl Hit {
+    /// Each with its label, in the order of their numbers.
+    const ALL: [(Self, &'static str); 10] = [
+        (Self::AddressRate, "address_rate"),
+        (Self::PhoneRate, "phone_rate"),
+        (Self::UserRate, "user_rate"),
+        (Self::HeaderDeadline, "header_deadline"),
+        (Self::RequestDeadline, "request_deadline"),
+        (Self::Deliveries, "deliveries"),
+        (Self::Codes, "codes"),
+        (Self::CodeLife, "code_life"),
+        (Self::CodeAttempts, "code_attempts"),
+        (Self::RefreshLife, "refresh_life"),
+    ];
+}
+
 /// Counters of the REST service.
 #[derive(Debug, Default)]
 pub struct RestCounters {
@@ -16,6 +57,8 @@ pub struct RestCounters {
     pub(super) succeeded: Counter,
     /// Requests refused, by the problem.
     refused: [Counter; Problem::NAMES.len()],
+    /// Limits hit, by [`Hit`].
+    hits: [Counter; Hit::ALL.len()],
     /// One-time codes handed to the sender, and how that ended.
     pub(super) codes_delivered: Counter,
     pub(super) codes_failed: Counter,
@@ -25,6 +68,10 @@ pub struct RestCounters {
 }
 
 impl RestCounters {
+    pub(super) fn on_hit(&self, hit: Hit) {
+        self.hits[hit as usize].increment();
+    }
+
     pub(super) fn on_problem(&self, problem: Problem) {
         let index = Problem::NAMES.iter().position(|name| *name == problem.name());
         self.refused[index.expect("NAMES lists every problem")].increment();
@@ -50,6 +97,11 @@ impl MetricSource for RestCounters {
         for (problem, counter) in Problem::NAMES.into_iter().zip(&self.refused) {
             out.counter(name, help, &[("outcome", problem)], counter.count());
         }
+        let help = "Limits of the REST service that were hit, by limit.";
+        for ((_, limit), counter) in Hit::ALL.into_iter().zip(&self.hits) {
+            let labels = [("limit", limit)];
+            out.counter("ringpost_rest_limits_hit", help, &labels, counter.count());
+        }
         let help = "One-time codes by what became of them.";
         let name = "ringpost_auth_codes";
         out.counter(name, help, &[("outcome", "delivered")], self.codes_delivered.count());
@@ -63,6 +115,13 @@ impl MetricSource for RestCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_limit_stands_at_its_number() {
+        for (number, (hit, _)) in Hit::ALL.into_iter().enumerate() {
+            assert_eq!(hit as usize, number);
+        }
+    }
 
     #[test]
     fn every_problem_has_its_counter() {

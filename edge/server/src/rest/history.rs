@@ -27,10 +27,10 @@ use ringpost_wire::{ServerId, UserId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::counters::Hit;
 use super::fence::FENCE_DEADLINE;
 use super::problem::Problem;
 use super::request::Bearer;
-use super::sign_in::limited;
 use super::{PAGE_BYTES_MAX, RestState};
 
 /// Messages in a page where the client does not say.
@@ -100,7 +100,8 @@ pub(super) async fn messages(
 ) -> Result<Response, Problem> {
     let form = "A parameter is repeated or not text.";
     let Query(parameters) = parameters.map_err(|_| Problem::BadRequest(form))?;
-    state.rates.users.take(bearer.user, state.start.elapsed()).map_err(limited)?;
+    let taken = state.rates.users.take(bearer.user, state.start.elapsed());
+    taken.map_err(|wait| state.limited(Hit::UserRate, wait))?;
     let (asked, limit) = check(&parameters)?;
     let page = state.pages.clone().acquire_owned().await.map_err(|_| Problem::Unavailable)?;
     let seen = state.fence.durable_position();

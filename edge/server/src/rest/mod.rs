@@ -50,6 +50,8 @@ use crate::auth::{TokenSigner, TokenVerifier};
 use crate::clock;
 use crate::config::{Auth, Rest};
 use crate::control::Control;
+use connection::Served;
+use counters::Hit;
 use rates::{Rate, Rates};
 
 /// Pages of history that may be read and written at one time; the next request waits its turn.
@@ -209,7 +211,11 @@ impl RestService {
             // Fails only if the descriptor cannot be watched: then there is nobody to tell.
             let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
             state.counters.open.fetch_add(1, Relaxed);
-            connection::serve(stream, already_read, peer, router, header_deadline, stop).await;
+            let served =
+                connection::serve(stream, already_read, peer, router, header_deadline, stop).await;
+            if served == Served::TooSlow {
+                state.counters.on_hit(Hit::HeaderDeadline);
+            }
             state.counters.open.fetch_sub(1, Relaxed);
         });
     }
@@ -282,7 +288,10 @@ fn router(state: &Arc<RestState>) -> Router {
 /// Around every request: its deadline, and how it ended.
 async fn watched(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(state.request_deadline, next.run(request)).await;
-    let response = answer.unwrap_or_else(|_| Problem::Overloaded.into_response());
+    let response = answer.unwrap_or_else(|_| {
+        state.counters.on_hit(Hit::RequestDeadline);
+        Problem::Overloaded.into_response()
+    });
     match response.extensions().get::<Problem>() {
         Some(problem) => state.counters.on_problem(*problem),
         None => state.counters.succeeded.increment(),

@@ -26,13 +26,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ringpost_store::accounts::{CodeCheck, FamilyId, Revocation, Rotation, TokenHash};
+use ringpost_store::accounts::{
+    AccountError, CodeCheck, FamilyId, Revocation, Rotation, TokenHash,
+};
 use ringpost_wire::{DeviceId, UserId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::RestState;
 use super::code_sender::OneTimeCode;
+use super::counters::Hit;
 use super::problem::Problem;
 use super::rates::counted;
 use super::request::{Bearer, JsonBody, Peer};
@@ -101,9 +104,13 @@ pub(super) async fn code(
     state.take_address(address)?;
     let phone = phone(&asked.phone)?;
     let now = state.start.elapsed();
-    state.rates.codes.take(&phone, now).map_err(limited)?;
+    let taken = state.rates.codes.take(&phone, now);
+    taken.map_err(|wait| state.limited(Hit::PhoneRate, wait))?;
     // Taken before anything is stored: what is stored will be sent.
-    let delivery = state.deliveries.clone().try_acquire_owned().map_err(|_| Problem::Overloaded)?;
+    let delivery = state.deliveries.clone().try_acquire_owned().map_err(|_| {
+        state.counters.on_hit(Hit::Deliveries);
+        Problem::Overloaded
+    })?;
     let one_time =
         OneTimeCode { phone, code: random_code()?, request: random_text::<REQUEST_BYTES>()? };
     let request = one_time.request.clone();
@@ -113,7 +120,11 @@ pub(super) async fn code(
             let expires_ms = clock::wall_ms() + millis(state.auth.code_ttl);
             let key = code_key(&stored.phone, &stored.request);
             let attempts = state.auth.code_attempts_max;
-            Ok(state.accounts.put_code(&key, &stored.code, attempts, expires_ms)?)
+            let put = state.accounts.put_code(&key, &stored.code, attempts, expires_ms);
+            if matches!(put, Err(AccountError::CodesFull)) {
+                state.counters.on_hit(Hit::Codes);
+            }
+            Ok(put?)
         })
         .await?;
     let sender = Arc::clone(&state);
@@ -148,8 +159,9 @@ pub(super) async fn verify(
     let user = state
         .blocking(move |state| {
             let key = code_key(&phone, &asked.request);
-            if state.accounts.check_code(&key, &asked.code, clock::wall_ms())? != CodeCheck::Right {
-                state.counters.codes_wrong.increment();
+            let check = state.accounts.check_code(&key, &asked.code, clock::wall_ms())?;
+            if check != CodeCheck::Right {
+                state.count_bad_code(check);
                 return Err(Problem::BadCode);
             }
             Ok(state.accounts.bind_phone(&phone, UserId::from(Uuid::new_v4()))?)
@@ -199,7 +211,11 @@ pub(super) async fn refresh(
                     state.revoke(user, device, 0)?;
                     Err(Problem::BadRefreshToken)
                 }
-                Rotation::Expired | Rotation::Unknown => Err(Problem::BadRefreshToken),
+                Rotation::Expired => {
+                    state.counters.on_hit(Hit::RefreshLife);
+                    Err(Problem::BadRefreshToken)
+                }
+                Rotation::Unknown => Err(Problem::BadRefreshToken),
             }
         })
         .await?;
@@ -219,7 +235,24 @@ pub(super) async fn logout(
 
 impl RestState {
     fn take_address(&self, address: std::net::IpAddr) -> Result<(), Problem> {
-        self.rates.addresses.take(counted(address), self.start.elapsed()).map_err(limited)
+        let taken = self.rates.addresses.take(counted(address), self.start.elapsed());
+        taken.map_err(|wait| self.limited(Hit::AddressRate, wait))
+    }
+
+    /// The refusal of what comes too often.
+    pub(super) fn limited(&self, hit: Hit, wait: Duration) -> Problem {
+        self.counters.on_hit(hit);
+        Problem::RateLimited { retry_after_ms: millis(wait).max(1) }
+    }
+
+    /// All that is said of a bad code is that it is; why is for the counters.
+    fn count_bad_code(&self, check: CodeCheck) {
+        self.counters.codes_wrong.increment();
+        match check {
+            CodeCheck::Exhausted => self.counters.on_hit(Hit::CodeAttempts),
+            CodeCheck::Expired => self.counters.on_hit(Hit::CodeLife),
+            CodeCheck::Right | CodeCheck::Wrong { .. } | CodeCheck::Unknown => {}
+        }
     }
 
     /// Voids all that was issued to the device until now, at least what was issued at
@@ -272,10 +305,6 @@ impl RestState {
 fn private(status: StatusCode, body: &impl Serialize) -> Response {
     let body = serde_json::to_value(body).expect("answers are plain JSON");
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
-}
-
-pub(super) fn limited(wait: Duration) -> Problem {
-    Problem::RateLimited { retry_after_ms: millis(wait).max(1) }
 }
 
 fn millis(duration: Duration) -> u64 {

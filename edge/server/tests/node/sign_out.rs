@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::http;
 use crate::peer::{Encoding, Heard, Peer};
-use crate::rig::{Node, eventually, exchange};
+use crate::rig::{Node, eventually};
 use crate::siege::Siege;
 
 const SIGN_IN_AGAIN: &str = r#"ringpost_edge_closed_total{code="sign_in_again"}"#;
@@ -15,16 +16,8 @@ const REUSED: &str = r#"ringpost_rest_requests_total{outcome="bad_refresh_token"
 
 /// `POST` with a JSON body: the status, and the answer if there is one.
 fn post(node: &Node, path: &str, bearer: &str, body: &Value) -> (u16, Value) {
-    let body = body.to_string();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let answer = exchange(node.address, request.as_bytes());
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap_or_default())
+    let answer = http::post(node.address, path, bearer, body);
+    (answer.status, answer.json())
 }
 
 /// Signs in by phone; the code is read where the development sender writes it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ringpost_conn::question::{self, ConnectionPage, Question};
 use ringpost_server::admin::{self, AdminParts, AdminToken, AdminTokenError};
+use ringpost_server::config::{self, Sources};
 use ringpost_server::control::Inspect;
 use ringpost_server::metrics::Metrics;
 use ringpost_server::readiness::Readiness;
@@ -89,6 +90,7 @@ fn admin(token: Option<AdminToken>) -> Admin {
         store: Arc::clone(&rig.store) as _,
         fence: Arc::clone(&rig.progress) as _,
         queue_ttl: Duration::from_secs(3_600),
+        settings: Arc::new(config::load(&Sources::default()).unwrap()),
     };
     let address = admin::start(&rig.service, parts).unwrap();
     Admin { rig, readiness, workers, address }

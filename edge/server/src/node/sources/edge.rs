@@ -2,7 +2,7 @@
 
 use ringpost_conn::Ledger;
 use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
-use ringpost_wire::CloseCode;
+use ringpost_wire::{CloseCode, ErrorCode};
 
 use crate::metrics::Samples;
 
@@ -32,6 +32,29 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
     ] {
         let help = "Connections and commands that the edge refused, by reason.";
         out.counter("ringpost_edge_refused", help, &[("reason", reason)], count);
+    }
+    for &code in ErrorCode::ALL {
+        let help = "Commands that the edge refused, by code.";
+        let labels = [("code", code.name())];
+        let count = counters.refused.count(code);
+        out.counter("ringpost_edge_commands_refused", help, &labels, count);
+    }
+    for (reason, count) in counters.rejections.counts() {
+        let help = "First requests that were refused, by what was wrong with them.";
+        out.counter("ringpost_edge_upgrades_refused", help, &[("reason", reason)], count);
+    }
+    for (limit, count) in [
+        ("handshake", counters.handshakes_late),
+        ("sign_in", counters.sign_ins_late),
+        ("credential", counters.credentials_ended),
+        ("ticket", counters.tickets_expired),
+        ("assembly", counters.assemblies_late),
+        ("closing", counters.closings_late),
+        ("frame_rate", counters.frame_floods),
+        ("drain", counters.drains_late),
+    ] {
+        let help = "Limits of a connection that were hit, by limit.";
+        out.counter("ringpost_edge_limits_hit", help, &[("limit", limit)], count);
     }
     for &code in CloseCode::ALL {
         let help = "Connections closed by the server, by code.";
@@ -71,7 +94,9 @@ shows! {
     elsewhere {
         accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
         refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
-        malformed, closed, receive, decode, commit, send
+        malformed, rejections, tickets_expired, refused, handshakes_late, sign_ins_late,
+        credentials_ended, assemblies_late, closings_late, frame_floods, drains_late, closed, receive,
+        decode, commit, send
     }
 }
 

@@ -31,6 +31,7 @@ shows! {
     plain: counter of RingStats {
         enters => "ringpost_ring_enters", "Calls of io_uring_enter.";
         enters_refused => "ringpost_ring_enters_refused", "Calls that the kernel put off.";
+        waits => "ringpost_ring_waits", "Calls that were ready to wait for completions.";
         submissions => "ringpost_ring_submissions", "Operations submitted.";
         submission_queue_full => "ringpost_ring_submission_queue_full",
             "Calls made because the submission queue was full.";

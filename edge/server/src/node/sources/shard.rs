@@ -1,5 +1,6 @@
 //! Numbers of a worker's shard.
 
+use ringpost_shard::Bound;
 use ringpost_shard::counters::{Counters, Gauges};
 use ringpost_wire::ErrorCode;
 
@@ -9,6 +10,7 @@ use crate::metrics::Samples;
 pub(super) fn collect(counters: &Counters, held: &Gauges, out: &mut Samples) {
     gauges(held, out);
     plain(counters, out);
+    hits(counters, out);
     for &code in ErrorCode::ALL {
         let help = "Commands that the shard refused, by code.";
         let labels = [("code", code.name())];
@@ -17,10 +19,20 @@ pub(super) fn collect(counters: &Counters, held: &Gauges, out: &mut Samples) {
     for (reason, count) in [
         ("revoked", counters.revoked_sign_ins),
         ("unprovisioned", counters.unprovisioned_sign_ins),
+        ("devices", counters.devices_refused),
+        ("unkept", counters.unkept_sign_ins),
         ("full", counters.sessions_refused),
     ] {
         let help = "Sign-ins that the shard refused, by reason.";
         out.counter("ringpost_shard_sign_ins_refused", help, &[("reason", reason)], count);
+    }
+}
+
+fn hits(counters: &Counters, out: &mut Samples) {
+    for bound in Bound::ALL {
+        let help = "Limits of a shard that were hit, by limit.";
+        let labels = [("limit", bound.label())];
+        out.counter("ringpost_shard_limits_hit", help, &labels, counters.hits.count(bound));
     }
 }
 
@@ -55,7 +67,8 @@ shows! {
             "Commands dropped because their connection ended before they ran.";
     }
     elsewhere {
-        refused, revoked_sign_ins, unprovisioned_sign_ins, sessions_refused, route, enqueue, device_ack
+        refused, hits, revoked_sign_ins, unprovisioned_sign_ins, devices_refused, unkept_sign_ins,
+        sessions_refused, route, enqueue, device_ack
     }
 }
 

@@ -1,0 +1,96 @@
+//! The bounds that a command, a load or a message may run into, by name: each hit is counted, so
+//! that an operator sees which limit refused and need not guess it from `overloaded`.
+
+/// A bound of a shard. A closed set: each is the label of a counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// Sends in flight, or their content.
+    InFlight,
+    /// Sends in flight of one device.
+    DeviceInFlight,
+    /// Answers owed for one send that came several times.
+    Answers,
+    /// Content that waits for loads and look-ups.
+    Waiting,
+    /// What may wait in line for one user that is loaded, or for one device's look-up.
+    Line,
+    /// `read` receipts of one device on the way.
+    Reads,
+    /// Users asked of the store at once.
+    Loads,
+    /// Memory of users.
+    Resident,
+    /// Messages in one device's queue.
+    QueueEntries,
+    /// Their content.
+    QueueBytes,
+    /// Commands of one connection, or their content, in a time.
+    ConnectionRate,
+    /// Sends of one user, or their content, in a time.
+    UserRate,
+}
+
+impl Bound {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 12] = [
+        Self::InFlight,
+        Self::DeviceInFlight,
+        Self::Answers,
+        Self::Waiting,
+        Self::Line,
+        Self::Reads,
+        Self::Loads,
+        Self::Resident,
+        Self::QueueEntries,
+        Self::QueueBytes,
+        Self::ConnectionRate,
+        Self::UserRate,
+    ];
+
+    /// The value of its label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::InFlight => "in_flight",
+            Self::DeviceInFlight => "device_in_flight",
+            Self::Answers => "answers",
+            Self::Waiting => "waiting",
+            Self::Line => "line",
+            Self::Reads => "reads",
+            Self::Loads => "loads",
+            Self::Resident => "resident",
+            Self::QueueEntries => "queue_entries",
+            Self::QueueBytes => "queue_bytes",
+            Self::ConnectionRate => "connection_rate",
+            Self::UserRate => "user_rate",
+        }
+    }
+}
+
+/// How often each bound was hit.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Hits([u64; Bound::ALL.len()]);
+
+impl Hits {
+    pub(crate) fn add(&mut self, bound: Bound) {
+        self.0[bound as usize] += 1;
+    }
+
+    /// How often this one was.
+    pub fn count(&self, bound: Bound) -> u64 {
+        self.0[bound as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_has_a_count_and_a_label_of_its_own() {
+        for (number, bound) in Bound::ALL.into_iter().enumerate() {
+            assert_eq!(bound as usize, number);
+            let same = Bound::ALL.iter().filter(|other| other.label() == bound.label());
+            assert_eq!(same.count(), 1, "{bound:?}");
+        }
+    }
+}
