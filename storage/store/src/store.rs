@@ -182,7 +182,7 @@ pub enum StoreError {
         detail: String,
     },
     /// The disk is full.
-    #[error("no space left for the store; free space and restart")]
+    #[error("no space left for the store; free some and start again, nothing is lost")]
     NoSpace,
     /// The disk takes no writes.
     #[error("the store's file system is read-only; remount it and restart")]

@@ -9,17 +9,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use nix::sys::statvfs::statvfs;
 use ringpost_journal::device::{DeviceKind, probe};
 use ringpost_journal::{JournalHandle, JournalThread, Opened};
 use ringpost_shard::Position;
 use ringpost_store::accounts::{AccountKey, AccountTables, Accounts};
 use ringpost_store::engine::FjallEngine;
-use ringpost_store::thread::StoreThreads;
-use ringpost_store::{Store, Tables};
+use ringpost_store::thread::{StopError, StoreThreads};
+use ringpost_store::{Store, StoreError, Tables};
 
 use super::PROBE_COMMAND;
 use super::mailbox::Mailbox;
 use super::sinks::{Answers, Applied, Homes, Mailboxes, decoded};
+use crate::config::quantity::size_rounded;
 use crate::config::{Config, JournalDevice, Limits};
 use crate::exit::{Failure, Kind};
 use crate::readiness::Readiness;
@@ -27,6 +29,9 @@ use crate::rest::Progress;
 
 /// How long the recovered records may take to reach the store.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(3_600);
+
+/// How long the store's threads may take to say why they have ended.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// Records handed to the store between two looks at how far it is.
 const RECOVERY_STEP: u64 = 16_384;
@@ -79,7 +84,10 @@ impl Storage {
         let path = directory.join("journal");
         let opened = ringpost_journal::open(&path, &limits.journal, store.persisted().0)
             .map_err(|error| unreadable(&path, error))?;
-        let (last, replayed) = replay(&path, &opened, &threads, &store)?;
+        let (last, replayed) = match replay(&path, &opened, &threads, &store) {
+            Ok(replayed) => replayed,
+            Err(failure) => return Err(cause(failure, threads, directory)),
+        };
         let handle = threads.handle();
         let progress = Arc::new(Progress::new(last, move |position| handle.kick(position)));
         let _ = reported.set(Arc::clone(&progress));
@@ -158,6 +166,21 @@ fn replay(
     }
     handle.wait_applied(last, deadline).map_err(failed)?;
     Ok((last, count))
+}
+
+/// Why the store does not come to the end of the journal: who waited for it knows only that it did
+/// not, its own threads know what stopped them.
+fn cause(waited: Failure, threads: StoreThreads, directory: &Path) -> Failure {
+    let Err(StopError::Store(error)) = threads.stop(STOP_WAIT) else { return waited };
+    let room = match statvfs(directory) {
+        Ok(volume) if error == StoreError::NoSpace => {
+            let free = volume.blocks_available() * volume.fragment_size();
+            format!(" ({} are free there)", size_rounded(free))
+        }
+        _ => String::new(),
+    };
+    let what = format!("cannot bring the store in {} up to its journal{room}", directory.display());
+    Failure::new(Kind::Storage, anyhow::Error::new(error).context(what))
 }
 
 /// Which device the journal writes to, and why, for people.

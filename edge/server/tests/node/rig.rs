@@ -76,6 +76,12 @@ impl Node {
         Self::start_on(ANY_PORT, Arc::clone(&self.dir), std::mem::take(&mut self.settings))
     }
 
+    /// Starts the server again, where it has ended.
+    pub(crate) fn start_again(&mut self) {
+        let (dir, settings) = (Arc::clone(&self.dir), self.settings.clone());
+        *self = Self::start_on(ANY_PORT, dir, settings);
+    }
+
     fn start_on(listen: &str, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
         let command = serve_command(listen, &dir.path().join("data"), &settings);
         Self::spawn(command, dir, settings)

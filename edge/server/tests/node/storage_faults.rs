@@ -5,8 +5,9 @@
 //! A write that fails is made by the limit on the size of files (`RLIMIT_FSIZE`), which holds for
 //! root as well; a disk of a size by [`Disk`], where the test may mount one.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use ringpost_store::layout::FORMAT_VERSION;
 use serde_json::json;
@@ -251,6 +252,52 @@ fn abuse_row_41_a_disk_that_fills_up_refuses_and_keeps_what_was_acknowledged() {
         check_delivered(&node, bob, &ids);
         Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1).send(bob, b"room again");
     });
+}
+
+#[test]
+fn abuse_row_41_a_start_on_a_full_disk_names_the_missing_room_and_loses_nothing() {
+    /// A node that was killed with everything in its store has nothing to write: then once more.
+    const ROUNDS_MAX: usize = 10;
+    on_a_disk(128, |disk| {
+        let mut node = Node::start_in(&disk.dir, &[]);
+        let bob = Uuid::new_v4();
+        Peer::sign_in_live(&node, Encoding::Tcp, bob, 1);
+        let mut ids = Vec::new();
+        let refused = (0..ROUNDS_MAX).find_map(|_| {
+            let mut a = Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1);
+            ids.extend((0..50).map(|_| a.send(bob, &[7; 60_000])));
+            node.kill();
+            disk.fill(0);
+            let refused = refused_start(disk.path());
+            disk.give_back();
+            node.start_again();
+            refused
+        });
+        let (code, text) = refused.expect("a start that had to write");
+        assert_eq!(code, Some(74), "{text}");
+        // What is read last, and alone by a service manager.
+        let last = text.lines().last().unwrap();
+        for expected in [disk.path().to_str().unwrap(), "no space left", "free some"] {
+            assert!(last.contains(expected), "{expected} in {text}");
+        }
+        check_delivered(&node, bob, &ids);
+    });
+}
+
+/// The exit code of a server that cannot start, and what it said; `None` if it can.
+fn refused_start(data_dir: &Path) -> Option<(Option<i32>, String)> {
+    // Of the size that they have: segments of another would be removed, and leave room.
+    let settings = ["journal.segment_bytes=4MiB".to_owned()];
+    let mut command = serve_command(ANY_PORT, data_dir, &settings);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let summary = BufReader::new(child.stdout.take().unwrap());
+    if summary.lines().next().is_some() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return None;
+    }
+    let output = child.wait_with_output().unwrap();
+    Some((output.status.code(), String::from_utf8(output.stderr).unwrap()))
 }
 
 /// Runs a test in a thread of its own, which has a disk of its own.
