@@ -21,6 +21,7 @@ mod http;
 mod ipv6;
 mod kill;
 mod limits;
+mod log_markers;
 mod pairings;
 mod peer;
 mod rig;
