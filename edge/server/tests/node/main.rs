@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod abuse;
+mod abuse_foreign;
 mod abuse_replay;
 mod abuse_sign_in;
 mod abuse_stalls;
