@@ -68,7 +68,7 @@ impl Shard {
 
     /// The send as it is kept: the sender from the session, never from the frame.
     pub(crate) fn own(
-        &self,
+        &mut self,
         session: SessionSlot,
         message: &SendMessage<'_>,
         turn: &Turn<'_>,
@@ -77,6 +77,7 @@ impl Shard {
             Content::Encrypted(bytes) => (false, Bytes::copy_from_slice(bytes)),
             Content::Plain(text) => (true, Bytes::copy_from_slice(text.as_bytes())),
         };
+        self.counters.copied_bytes += body.len() as u64;
         let session = &self.sessions[session];
         Box::new(SendRequest {
             message_id: message.message_id,

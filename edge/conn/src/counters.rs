@@ -21,6 +21,10 @@ pub struct ConnectionCounters {
     pub moves_expired: u64,
     /// Handed to REST.
     pub handed_over: u64,
+    /// Bytes of frames and messages that came in pieces and were put together.
+    pub assembled_bytes: u64,
+    /// Bytes of message bodies copied behind other frames, to leave in one piece with them.
+    pub gathered_bytes: u64,
     /// Times that accepting rested because a turn had taken its fill.
     pub accept_rests: u64,
     /// Refused at accept: the table or `connections_max` is full.

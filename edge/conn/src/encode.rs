@@ -8,7 +8,8 @@ use crate::connection::Speech;
 use crate::outbox::Outbox;
 use crate::websocket::{self, Opcode};
 
-/// Appends one event. `scratch` is room to encode in: a WebSocket header needs the length first.
+/// Appends one event; answers how many bytes of a body were copied as they are. `scratch` is room to
+/// encode in: a WebSocket header needs the length first.
 ///
 /// # Panics
 /// If the connection has not decided how it speaks.
@@ -18,13 +19,14 @@ pub(crate) fn event(
     speech: Speech,
     outbox: &mut Outbox,
     scratch: &mut BytesMut,
-) {
+) -> usize {
     scratch.clear();
     match speech {
         Speech::Undecided => unreachable!("nothing is said before the protocol is known"),
         Speech::WebSocketJson => {
             json::encode_event(event, tag, scratch);
             message(Opcode::Text, scratch, outbox);
+            0
         }
         Speech::Binary | Speech::WebSocketBinary => {
             let body = match event {
@@ -42,9 +44,7 @@ pub(crate) fn event(
                 websocket::write_header(Opcode::Binary, bytes, outbox.tail());
             }
             outbox.tail().extend_from_slice(scratch);
-            if let Some(body) = body {
-                outbox.append_body(body);
-            }
+            body.map_or(0, |body| outbox.append_body(body))
         }
     }
 }
@@ -54,7 +54,7 @@ pub(crate) fn close(code: CloseCode, speech: Speech, outbox: &mut Outbox, scratc
     match speech {
         Speech::Undecided => {}
         Speech::Binary => {
-            event(&Event::Close { code, retry_after_ms: 0 }, 0, speech, outbox, scratch)
+            event(&Event::Close { code, retry_after_ms: 0 }, 0, speech, outbox, scratch);
         }
         Speech::WebSocketJson | Speech::WebSocketBinary => {
             websocket::write_close(Some(code.websocket()), code.name(), outbox.tail());

@@ -57,14 +57,16 @@ impl Outbox {
         &mut self.tail
     }
 
-    /// Appends a body that others may share, without copying it if it is large.
-    pub fn append_body(&mut self, body: &Bytes) {
+    /// Appends a body that others may share, without copying it if it is large; answers how many
+    /// bytes were copied.
+    pub fn append_body(&mut self, body: &Bytes) -> usize {
         if body.len() < SHARED_BODY_BYTES_MIN {
             self.tail.extend_from_slice(body);
-        } else {
-            self.chunks.push(std::mem::take(&mut self.tail));
-            self.chunks.push_shared(body.clone());
+            return body.len();
         }
+        self.chunks.push(std::mem::take(&mut self.tail));
+        self.chunks.push_shared(body.clone());
+        0
     }
 
     /// Bytes that have not reached the socket.

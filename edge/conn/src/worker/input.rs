@@ -4,6 +4,7 @@
 //! yet (bytes behind a `hello`) is kept, at most one receive buffer.
 
 use std::mem;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use ringpost_ring::{ReceiveMode, Slot};
@@ -265,8 +266,9 @@ impl Worker {
                     return self.violation(slot, 0, MessageId::default(), &error, now);
                 }
             };
-            rest = &rest[step.consumed..];
             let Some(frame) = step.frame else { return };
+            self.counters.assembled_bytes += put_together(rest.as_ptr_range(), frame.payload);
+            rest = &rest[step.consumed..];
             self.frame(slot, &frame, now);
             if !self.takes_more(slot, rest) {
                 // The next byte may be long in coming: the frame is done with now.
@@ -282,13 +284,21 @@ impl Worker {
         bytes: &mut [u8],
         now: Now,
     ) {
+        let arrived = bytes.as_ptr_range();
         let mut input = Received::new(bytes);
         loop {
             let Some(connection) = self.connections.find(slot) else { return };
             let limits = message_limits(connection.speech, self.signed_in(slot));
             match decoder.decode(&mut input, &limits, now.mono) {
                 Ok(None) => return,
-                Ok(Some(item)) => self.item(slot, item, now),
+                Ok(Some(item)) => {
+                    self.counters.assembled_bytes += match item {
+                        Item::Text(text) => put_together(arrived.clone(), text.as_bytes()),
+                        Item::Binary(bytes) => put_together(arrived.clone(), bytes),
+                        Item::Ping(_) | Item::Pong(_) | Item::Close(_) => 0,
+                    };
+                    self.item(slot, item, now);
+                }
                 Err(violation) => return self.close(slot, violation.close_code(), now),
             }
             if !self.takes_more(slot, input.rest()) {
@@ -396,4 +406,11 @@ pub(super) fn message_limits(speech: Speech, signed_in: bool) -> websocket::Limi
     };
     let bytes = if signed_in { bytes } else { HELLO_BYTES_MAX };
     websocket::Limits::new(accepts, bytes as u32)
+}
+
+/// How many bytes of a payload lie elsewhere than in the buffer that arrived: it came in pieces, and
+/// was copied together.
+fn put_together(arrived: Range<*const u8>, payload: &[u8]) -> u64 {
+    let in_place = payload.is_empty() || arrived.contains(&payload.as_ptr());
+    if in_place { 0 } else { payload.len() as u64 }
 }

@@ -42,9 +42,12 @@ impl Worker {
             return 0;
         }
         self.counters.events += 1;
-        self.append(slot, |outbox, speech, scratch| {
-            encode::event(event, tag, speech, outbox, scratch);
-        })
+        let mut copied = 0;
+        let written = self.append(slot, |outbox, speech, scratch| {
+            copied = encode::event(event, tag, speech, outbox, scratch);
+        });
+        self.counters.gathered_bytes += copied as u64;
+        written
     }
 
     /// Writes bytes that are no event: the answer to an upgrade, a WebSocket control frame.

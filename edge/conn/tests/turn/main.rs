@@ -6,6 +6,7 @@
 
 mod accounting;
 mod client;
+mod copies;
 mod deadlines;
 mod device;
 mod displacement;

@@ -96,7 +96,7 @@ shows! {
         refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
         malformed, rejections, tickets_expired, refused, handshakes_late, sign_ins_late,
         credentials_ended, assemblies_late, closings_late, frame_floods, drains_late, closed, receive,
-        decode, commit, send
+        decode, commit, send, assembled_bytes, gathered_bytes
     }
 }
 

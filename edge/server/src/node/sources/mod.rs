@@ -33,6 +33,10 @@ use ringpost_shard::durations::BOUNDS_S;
 pub(super) use self::storage::StorageSource;
 use crate::metrics::{MetricSource, Samples};
 
+/// The ledger of copies: workers and journal fill it.
+const COPIES: &str = "ringpost_copies_bytes";
+const COPIES_HELP: &str = "Bytes copied on a message's way, by place.";
+
 /// What a worker last published.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WorkerCells {
@@ -69,8 +73,20 @@ impl MetricSource for WorkerSource {
             edge::ledger(&cells.ledger, out);
             shard::collect(&cells.shard, &cells.gauges, out);
             ring::collect(&cells.ring, out);
+            copies(&cells, out);
             stages(&cells, out);
         }
+    }
+}
+
+/// What was copied on a message's way, as it is. JSON is written anew, which is no copy.
+fn copies(cells: &WorkerCells, out: &mut Samples) {
+    for (place, bytes) in [
+        ("frame", cells.connections.assembled_bytes),
+        ("message", cells.shard.copied_bytes),
+        ("send", cells.connections.gathered_bytes),
+    ] {
+        out.counter(COPIES, COPIES_HELP, &[("place", place)], bytes);
     }
 }
 

@@ -68,7 +68,7 @@ shows! {
     }
     elsewhere {
         refused, hits, revoked_sign_ins, unprovisioned_sign_ins, devices_refused, unkept_sign_ins,
-        sessions_refused, route, enqueue, device_ack
+        sessions_refused, route, enqueue, device_ack, copied_bytes
     }
 }
 

@@ -34,6 +34,9 @@ const SYNC_BUCKETS_S: [f64; SYNC_BUCKETS_US.len()] = {
 
 fn journal(stats: &StatsSnapshot, out: &mut Samples) {
     plain_journal(stats, out);
+    // A record is copied once, into the batch that is written.
+    let labels = [("place", "journal")];
+    out.counter(super::COPIES, super::COPIES_HELP, &labels, stats.record_bytes);
     for reason in Refused::ALL {
         let help = "Reservations and batches that the journal refused, by reason.";
         let labels = [("reason", reason.label())];

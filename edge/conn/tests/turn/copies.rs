@@ -1,0 +1,80 @@
+//! Setup: a sender and a recipient, at home at different workers or at one, on a ring whose receive
+//! buffers hold a whole message. Action: messages of several sizes, kept or not. Expectation: the
+//! ledger of copies has content once, as it leaves the receive buffer; small bodies once more, to
+//! leave in one piece with what is before them; and nothing else, whatever is done with a message.
+//! (The journal's one copy is counted by the journal.)
+
+use ringpost_ring::fake::{FakeSizes, Faults};
+use ringpost_wire::Command;
+use ringpost_wire::command::SendMessage;
+
+use crate::client::message;
+use crate::world::{Setup, World};
+
+/// Below this a body is copied into the send; see `ringpost_conn::outbox`.
+const SHARED: usize = ringpost_conn::outbox::SHARED_BODY_BYTES_MIN;
+
+/// Put together of pieces, copied into messages, copied into sends; of both workers.
+fn ledger(world: &World) -> [u64; 3] {
+    let mut sum = [0; 3];
+    for (number, driver) in world.drivers.iter().enumerate() {
+        let edge = world.counters(number);
+        let copied = driver.worker().shard().counters().copied_bytes;
+        let of_one = [edge.assembled_bytes, copied, edge.gathered_bytes];
+        sum.iter_mut().zip(of_one).for_each(|(sum, bytes)| *sum += bytes);
+    }
+    sum
+}
+
+fn setup(workers: u16, buffer_bytes: usize) -> Setup {
+    let sizes = FakeSizes { socket_bytes: 1 << 17, buffer_bytes };
+    Setup { faults: Faults::none(), sizes, ..Setup::new(workers, 1) }
+}
+
+/// What one message adds to the ledger, from its bytes to the last ack.
+fn copies(workers: u16, buffer_bytes: usize, content_bytes: usize, ephemeral: bool) -> [u64; 3] {
+    let mut world = World::with(&setup(workers, buffer_bytes));
+    let home_of_bob = usize::from(workers) - 1;
+    let (alice, bob) = (world.user_at(0, 0), world.user_at(home_of_bob, 1));
+    let (sender, recipient) = (world.sign_in(0, alice, 1), world.sign_in(home_of_bob, bob, 1));
+    let before = ledger(&world);
+    let content = vec![7; content_bytes];
+    let Command::SendMessage(send) = message(1, bob, &content) else { unreachable!() };
+    world.say(sender, &Command::SendMessage(SendMessage { ephemeral, ..send }));
+    world.settle();
+    assert_eq!(world.clients[recipient].take().len(), 1, "it came");
+    if !ephemeral {
+        world.say(recipient, &Command::Ack { push: 1 });
+        world.settle();
+        world.say(sender, &Command::Ack { push: 1 });
+        world.settle();
+    }
+    let after = ledger(&world);
+    std::array::from_fn(|place| after[place] - before[place])
+}
+
+#[test]
+fn content_is_copied_once_and_a_small_body_once_more_into_its_send() {
+    for workers in [1, 2] {
+        for ephemeral in [true, false] {
+            let check = |bytes: usize, expected: [u64; 3]| {
+                let found = copies(workers, 1 << 17, bytes, ephemeral);
+                assert_eq!(found, expected, "{bytes} bytes, {workers} workers, {ephemeral}");
+            };
+            check(64, [0, 64, 64]);
+            check(SHARED - 1, [0, SHARED as u64 - 1, SHARED as u64 - 1]);
+            check(SHARED, [0, SHARED as u64, 0]);
+            check(60_000, [0, 60_000, 0]);
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_came_in_pieces_is_put_together_once() {
+    for ephemeral in [true, false] {
+        let [assembled, copied, gathered] = copies(1, 4_096, 60_000, ephemeral);
+        assert_eq!((copied, gathered), (60_000, 0));
+        // The content and the few fields before it.
+        assert!((60_000..60_200).contains(&assembled), "{assembled}");
+    }
+}
