@@ -3,7 +3,8 @@
 //! 1. Every segment is fdatasync'ed before a byte of it is believed: what a killed process left in
 //!    the page cache must not be acted on and then be lost by a power cut.
 //! 2. The first batch of each slot names its generation. The newest generation whose first batch
-//!    is whole is the tip; newer ones without a whole batch were never acknowledged.
+//!    is whole is the tip; newer ones without a whole batch were never acknowledged. The header of
+//!    such a batch, if it can be read, still vouches for all that was durable before it was written.
 //! 3. The tip is read batch by batch. It ends at the first batch that is not whole. If *behind* that
 //!    end there is a batch of the same generation, it was written after the broken one had been
 //!    durable: that is damage. The same search runs over every slot that is not in the chain.
@@ -210,6 +211,7 @@ impl<S: SegmentSource> Finder<'_, S> {
     /// The newest segment with at least one whole batch, read to its end.
     fn find_tip(&mut self) -> Result<Option<Tip>, RecoveryError> {
         let candidates: Vec<_> = self.firsts.values().rev().cloned().collect();
+        let mut vouched = Mark::ORIGIN;
         for (slot, first) in candidates {
             let mut walk = Walk::new(slot, &first);
             let mut trimmed_through = 0;
@@ -219,11 +221,16 @@ impl<S: SegmentSource> Finder<'_, S> {
             self.refuse_later_batch(slot, walk.offset, first.generation, walk.position)?;
             self.torn += walk.torn_bytes;
             if walk.offset > 0 {
+                refuse_shorter(first.generation, walk.offset, walk.position, vouched)?;
                 let link = link(slot, &first, walk.position - 1, walk.offset);
                 let next_sequence = walk.sequence;
                 return Ok(Some(Tip { link, next_sequence, trimmed_through }));
             }
+            if (first.previous.generation, first.previous.end) > (vouched.generation, vouched.end) {
+                vouched = first.previous;
+            }
         }
+        refuse_shorter(0, 0, 1, vouched)?;
         Ok(None)
     }
 
@@ -303,6 +310,21 @@ impl<S: SegmentSource> Finder<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Damage if the journal is said to have been durable up to `vouched`, and ends before it.
+fn refuse_shorter(
+    generation: u64,
+    end: u64,
+    position: u64,
+    vouched: Mark,
+) -> Result<(), RecoveryError> {
+    if (vouched.generation, vouched.end) <= (generation, end) {
+        return Ok(());
+    }
+    let offset = if vouched.generation == generation { end } else { 0 };
+    let what = "no whole batch here, but a later segment was begun behind a durable one";
+    Err(damage(vouched.slot, vouched.generation, offset, position, what).into())
 }
 
 /// Reads the batches of one segment in order, and stops at the first that is not what must follow.

@@ -352,6 +352,30 @@ fn a_lost_first_write_of_a_segment_is_damage() {
 }
 
 #[test]
+fn a_torn_first_batch_of_a_segment_vouches_for_the_batch_before_it() {
+    let mut world = ready();
+    let (mut last, mut records) = (None, 0);
+    let torn = loop {
+        world.submit(&payload(records, 1000)).unwrap();
+        let Some(Action::Write { slot, offset, .. }) = world.begin() else { panic!("a write") };
+        if last.is_some() && offset == 0 {
+            break slot;
+        }
+        last = Some((slot, offset));
+        records += 1;
+        world.settle();
+    };
+    // The power went: the header came to the disk, the record behind it did not.
+    world.disk.overwrite(torn, 200, &[0; 400]);
+    let whole = World::open(world.disk.clone(), small_config(), 0).unwrap();
+    assert_eq!(whole.read(0).unwrap().len() as u64, records);
+    let (slot, offset) = last.expect("a segment takes more than one batch");
+    world.disk.flip(slot, offset + 200, 3);
+    let Err(RecoveryError::Damage(damage)) = world.reopen(0) else { panic!("it was durable") };
+    assert_eq!((damage.slot, damage.offset), (slot, offset));
+}
+
+#[test]
 fn a_clean_stop_vouches_for_its_last_batch() {
     let mut world = ready();
     world.commit(b"one");
