@@ -11,6 +11,7 @@ use ringpost_server::auth::{
     Verified,
 };
 use ringpost_wire::{DeviceId, UserId};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The moment of every check, milliseconds since 1970.
@@ -101,23 +102,32 @@ fn any_claims(input: &[u8]) {
     }
 }
 
+/// The claims that have a meaning here. Others may be any JSON, such as a number that no type holds.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    aud: Value,
+    device: u64,
+    iat: u64,
+    exp: u64,
+}
+
 /// The rules, read once more from the claims by another reader.
 fn says_what_it_claims(verified: &Verified, claims: &[u8]) {
-    let claims: Value = serde_json::from_slice(claims).expect("good claims are JSON");
-    let number = |name: &str| claims[name].as_u64().expect("a number");
-    assert_eq!(claims["iss"], "ringpost");
-    let audience = &claims["aud"];
+    let claims: Claims = serde_json::from_slice(claims).expect("good claims are JSON");
+    assert_eq!(claims.iss, "ringpost");
+    let audience = &claims.aud;
     let named = audience.as_array().is_some_and(|all| all.iter().any(|one| one == "chat"));
     assert!(audience == "chat" || named);
-    assert_eq!(u64::from(verified.device.number()), number("device"));
+    assert_eq!(u64::from(verified.device.number()), claims.device);
     assert!(!verified.user.is_nil());
     let skew_ms = SKEW.as_millis() as u64;
-    let life_end_ms = number("iat").saturating_add(TOKEN_LIFE_MAX.as_secs()).saturating_mul(1000);
-    let expiry_ms = number("exp").saturating_mul(1000).min(life_end_ms);
+    let life_end_ms = claims.iat.saturating_add(TOKEN_LIFE_MAX.as_secs()).saturating_mul(1000);
+    let expiry_ms = claims.exp.saturating_mul(1000).min(life_end_ms);
     assert_eq!(verified.expires_at_ms, expiry_ms.saturating_add(skew_ms));
     assert!(NOW_MS < verified.expires_at_ms, "not expired");
     assert!(verified.issued_at_ms <= NOW_MS + skew_ms, "not of the future");
-    assert_eq!(verified.issued_at_ms / 1000, number("iat"));
+    assert_eq!(verified.issued_at_ms / 1000, claims.iat);
 }
 
 fn any_secrets(bytes: &[u8]) {
