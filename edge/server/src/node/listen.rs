@@ -3,8 +3,11 @@
 //! Options set here are inherited by accepted connections: small writes leave at once, a dead
 //! peer is noticed, and the kernel holds no megabytes for a client that does not read.
 
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, listen,
@@ -23,6 +26,13 @@ const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 const USER_TIMEOUT_MS: u32 = 30_000;
+
+/// How long an address may be in use. The kernel takes a ring apart behind the end of its process,
+/// and the ring of a server that was killed holds its listening sockets until then.
+const TAKEN_MAX: Duration = Duration::from_secs(5);
+
+/// Between two looks whether it is free.
+const TAKEN_POLL: Duration = Duration::from_millis(20);
 
 /// Opens a listening socket at `address` that others may share.
 ///
@@ -58,7 +68,7 @@ pub(super) fn open_all(
     for &wanted in addresses {
         // Sharing the port among workers must not mean sharing it with another server. (One that
         // starts in the instant between this look and the sockets below is not seen.)
-        let guard = TcpListener::bind(wanted)
+        let guard = take(wanted)
             .map_err(|error| (wanted, nix::Error::from_raw(error.raw_os_error().unwrap_or(0))))?;
         let address = guard.local_addr().map_or(wanted, |address| address);
         drop(guard);
@@ -68,4 +78,17 @@ pub(super) fn open_all(
         bound.push(address);
     }
     Ok((bound, sockets))
+}
+
+/// Takes an address that nobody else has; waits for one that a killed server still seems to have.
+fn take(address: SocketAddr) -> io::Result<TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < TAKEN_MAX => {
+                thread::sleep(TAKEN_POLL);
+            }
+            outcome => return outcome,
+        }
+    }
 }

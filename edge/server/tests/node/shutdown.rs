@@ -1,5 +1,9 @@
 //! The end by a signal, and a second server where one runs.
 
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use serde_json::json;
 use uuid::Uuid;
@@ -54,4 +58,17 @@ fn a_second_server_on_the_same_data_or_address_is_refused() {
 
     let mut peer = Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1);
     peer.ping();
+}
+
+#[test]
+fn an_address_that_is_let_go_a_moment_later_is_waited_for() {
+    let held = TcpListener::bind(ANY_PORT).unwrap();
+    let address = held.local_addr().unwrap().to_string();
+    let holder = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(500));
+        drop(held);
+    });
+    let node = Node::start_at(&address, &[]);
+    holder.join().unwrap();
+    Peer::sign_in_live(&node, Encoding::Tcp, Uuid::new_v4(), 1).ping();
 }
