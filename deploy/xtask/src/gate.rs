@@ -114,7 +114,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "sim",
-        defends: "the promises, against two minutes of worlds that nobody has seen",
+        defends: "the promises, against some thousands of worlds",
         action: Action::Task { words: "fresh seeds of the deterministic world", run: sim::gate },
         budget_s: 180,
     },
