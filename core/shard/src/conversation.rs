@@ -29,7 +29,7 @@ impl Shard {
             Found::Absent if self.unknown.contains(request.to, turn.now.mono) => {
                 Refusal::now(ErrorCode::UnknownRecipient)
             }
-            Found::Absent => match self.load(request.to, turn) {
+            Found::Absent => match self.load(request.to, Some(from), turn) {
                 Some(at) => {
                     if self.wait_for_load(at, Waiting::Arrival(request)) {
                         return;

@@ -61,7 +61,8 @@ pub struct ShardLimits {
 
     /// Resident users, bytes as counted here. Above it users are evicted, and where none can be,
     /// loads are refused with `overloaded`. A load counts as 4 KiB before
-    /// its answer is there, so the sum may pass the cap by what `loads_max` images hold more.
+    /// its answer is there, so the sum may pass the cap by what `loads_max` images hold more, and
+    /// by one user who waits for a load: it is not in its own way.
     pub resident_bytes_max: u64,
     /// Loads that the store is asked for at once.
     pub loads_max: u32,

@@ -43,9 +43,15 @@ impl Waiting {
 }
 
 impl Shard {
-    /// Asks for an absent user, if there is a place among the loads and memory for it.
-    pub(crate) fn load(&mut self, user: UserId, turn: &mut Turn<'_>) -> Option<UserSlot> {
-        if let Err(bound) = self.may_load(turn) {
+    /// Asks for an absent user, if there is a place among the loads and memory for it. `waits`:
+    /// who stays resident until the load is answered or refused, if anybody does.
+    pub(crate) fn load(
+        &mut self,
+        user: UserId,
+        waits: Option<UserId>,
+        turn: &mut Turn<'_>,
+    ) -> Option<UserSlot> {
+        if let Err(bound) = self.may_load(waits, turn) {
             self.counters.loads_refused += 1;
             self.counters.hits.add(bound);
             return None;
@@ -58,7 +64,7 @@ impl Shard {
     /// Asks for an absent user who has a session: at once, or when its turn comes.
     pub(crate) fn load_for_session(&mut self, user: UserId, turn: &mut Turn<'_>) {
         if self.waiting_loads.is_empty() {
-            match self.may_load(turn) {
+            match self.may_load(None, turn) {
                 Ok(()) => {
                     self.users.insert_loading(user, true);
                     return self.request_load(user, turn);
@@ -72,7 +78,11 @@ impl Shard {
     }
 
     /// Whether one more user may be asked for; if not, which bound is in the way.
-    fn may_load(&mut self, turn: &Turn<'_>) -> Result<(), Bound> {
+    ///
+    /// The bytes of the user who waits for the load do not count. They cannot be let go before it is
+    /// answered, so whoever fills the memory alone could write to nobody absent, however often it
+    /// tried. The cap is passed by that one user at most.
+    fn may_load(&mut self, waits: Option<UserId>, turn: &Turn<'_>) -> Result<(), Bound> {
         let limits = &self.config.limits;
         if self.users.loading >= limits.loads_max {
             return Err(Bound::Loads);
@@ -81,7 +91,9 @@ impl Shard {
         let scan_max = limits.eviction_scan_max;
         self.counters.evictions +=
             self.users.evict_down_to(bytes_max, scan_max, self.applied, turn.now.mono);
-        if self.users.bytes <= bytes_max { Ok(()) } else { Err(Bound::Resident) }
+        let standing = waits.and_then(|user| self.users.standing(user));
+        let others = self.users.bytes - standing.map_or(0, |(_, bytes)| bytes);
+        if others <= bytes_max { Ok(()) } else { Err(Bound::Resident) }
     }
 
     fn request_load(&mut self, user: UserId, turn: &mut Turn<'_>) {
@@ -109,7 +121,7 @@ impl Shard {
                 self.users.abandon_loading(slot);
             } else if !loading.requested {
                 // Counted when it was put off, not at each try.
-                if self.may_load(turn).is_err() {
+                if self.may_load(None, turn).is_err() {
                     return self.retry_waiting_loads(turn);
                 }
                 self.users.mark_requested(slot);

@@ -162,7 +162,7 @@ impl Shard {
                     turn.effects.push(refused);
                 }
             }
-            Found::Absent => match self.load(user, turn) {
+            Found::Absent => match self.load(user, None, turn) {
                 Some(at) => {
                     self.users.loading_mut(at).line.push_back(Waiting::Create { ticket });
                 }

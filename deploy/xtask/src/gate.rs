@@ -114,11 +114,8 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "sim",
-        defends: "the promises, against some thousands of worlds",
-        action: Action::Task {
-            words: "seeds of the deterministic world, always the same",
-            run: sim::gate,
-        },
+        defends: "the promises, against two minutes of worlds that nobody has seen",
+        action: Action::Task { words: "fresh seeds of the deterministic world", run: sim::gate },
         budget_s: 180,
     },
     Step {

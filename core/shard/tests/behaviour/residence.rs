@@ -93,6 +93,33 @@ fn a_send_to_an_absent_user_is_refused_when_nobody_can_be_let_go() {
 }
 
 #[test]
+fn a_user_who_fills_the_memory_alone_can_write_to_one_who_is_absent() {
+    let mut world = World::with_limits(1, small());
+    let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+    let b = world.sign_in(bob, 1);
+    world.settle();
+    let a = world.sign_in(alice, 1);
+    world.sign_in(alice, 2);
+    world.settle();
+    // Alice's second device acks nothing of her notes: its queue alone is more than the cap.
+    for number in 1..=150 {
+        world.send(a, 0, number, alice, b"a note");
+        world.settle();
+    }
+    assert!(world.shards[0].gauges().resident_bytes > small().resident_bytes_max);
+    assert_eq!(world.shards[0].residents().collect::<Vec<_>>(), [alice], "Bob made room");
+    world.told(a);
+    world.send(a, 7, 1_000, bob, b"hello");
+    world.settle();
+    assert_eq!(world.errors(a), []);
+    assert_eq!(world.receipts(a).first().map(|receipt| receipt.1), Some(Status::Sent));
+    assert_eq!(world.messages(b).len(), 1);
+    let bytes = world.shards[0].gauges().resident_bytes;
+    let of_alice = world.shards[0].inspect_user(alice).bytes;
+    assert!(bytes <= of_alice + small().resident_bytes_max, "{bytes}, hers are {of_alice}");
+}
+
+#[test]
 fn events_for_a_loading_user_wait_in_a_bounded_line() {
     let limits = ShardLimits { loading_line_max: 2, ..ShardLimits::default() };
     let mut world = World::with_limits(2, limits);
