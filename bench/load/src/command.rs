@@ -67,11 +67,11 @@ fn hold(args: &GuardArgs, cores: usize) -> anyhow::Result<Outcome> {
     pin(args.common.generator_core)?;
     let plan = guard::Plan { connections: args.connections, messages: args.messages };
     let found = guard::run(&plan, &args.common.setting(), cores)?;
-    found.runs.iter().for_each(|run| terminal::tell(&run.text()));
+    terminal::tell(&found.text());
     for missed in &found.missed {
         terminal::tell(&format!("MISSED: {missed}\n"));
     }
-    write(&args.common, &found.runs)?;
+    write(&args.common, &found.runs().collect::<Vec<_>>())?;
     Ok(found.outcome())
 }
 

@@ -3,6 +3,7 @@
 //! is lost, duplicated or reordered. Never a time.
 
 use crate::exit::Outcome;
+use crate::measure::Environment;
 use crate::peer::{Form, Name, Setting};
 use crate::report::Run;
 use crate::scenario::relay::Shape;
@@ -20,6 +21,8 @@ const ENTERS_SLACK: f64 = 0.02;
 const FULL_ENTERS_MAX: f64 = 2.0;
 
 const OUTSTANDING: [u32; 2] = [1, 16];
+const PAIRS: u32 = 100;
+const CONTENT_BYTES: usize = 64;
 
 /// How the guard is run.
 pub(crate) struct Plan {
@@ -30,15 +33,22 @@ pub(crate) struct Plan {
 }
 
 /// What was found, and which bounds were missed.
+#[derive(Default)]
 pub(crate) struct Found {
-    pub(crate) runs: Vec<Run>,
+    rows: Vec<Row>,
     pub(crate) missed: Vec<String>,
+}
+
+/// A run with the name of its line.
+struct Row {
+    title: String,
+    run: Run,
 }
 
 impl Found {
     /// For the shell.
     pub(crate) fn outcome(&self) -> Outcome {
-        if self.runs.iter().any(|run| !run.faults().none()) {
+        if self.runs().any(|run| !run.faults().none()) {
             Outcome::Faulty
         } else if self.missed.is_empty() {
             Outcome::Good
@@ -48,41 +58,65 @@ impl Found {
     }
 }
 
-/// Runs idle and relay against the floor and ringpost.
+/// Runs idle and relay against the floor and ringpost, and the full relay without a journal too:
+/// no bound holds it, it tells what the journal costs.
 ///
 /// # Errors
 /// When a server does not start, or refuses a client.
 pub(crate) fn run(plan: &Plan, setting: &Setting, cores: usize) -> anyhow::Result<Found> {
-    let mut found = Found { runs: Vec::new(), missed: Vec::new() };
+    let mut found = Found::default();
     for outstanding in OUTSTANDING {
         let shape = shape(plan, Form::Plain, outstanding);
         let floor = relay::run(&Name::FLOOR, setting, &shape, cores)?;
         let ours = relay::run(&Name::RINGPOST, setting, &shape, cores)?;
         let most = floor.enters_per_message.unwrap_or_default() * ENTERS_RATIO_MAX + ENTERS_SLACK;
         found.check("enters per message", &ours, ours.enters_per_message, most);
-        found.runs.extend([floor, ours]);
+        let title = format!("plain, {outstanding} outstanding");
+        found.push(&title, floor);
+        found.push(&title, ours);
     }
     let shape = shape(plan, Form::Full, 16);
     let full = relay::run(&Name::RINGPOST, setting, &shape, cores)?;
     found.check("enters per message", &full, full.enters_per_message, FULL_ENTERS_MAX);
-    found.runs.push(full);
+    found.push("full, 16 outstanding", full);
+    let unkept = relay::run(&Name::RINGPOST_NO_JOURNAL, setting, &shape, cores)?;
+    found.push("full, 16 outstanding", unkept);
     let setting = Setting { clients: plan.connections, ..setting.clone() };
     let (floor, ours) = idle::with_floor(&Name::RINGPOST, &setting, cores)?;
     found.check("user bytes per connection", &ours, ours.user_bytes_per_connection, USER_BYTES_MAX);
     let most = floor.kernel_bytes_per_connection.unwrap_or_default() * KERNEL_RATIO_MAX;
     let kernel = ours.kernel_bytes_per_connection;
     found.check("kernel bytes per connection", &ours, kernel, most);
-    found.runs.extend([floor, ours]);
-    for run in &found.runs {
-        if !run.faults().none() {
-            let faults = run.faults();
-            found.missed.push(format!("{} against {}: {faults:?}", run.scenario, run.peer));
-        }
-    }
+    found.push("idle", floor);
+    found.push("idle", ours);
     Ok(found)
 }
 
 impl Found {
+    /// The runs, in their order.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.rows.iter().map(|row| &row.run)
+    }
+
+    /// A line for each run, with what it was measured with.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.runs().next().map_or_else(String::new, heading);
+        text.push_str(
+            "                                              messages  per server  io_uring_enter\n\
+             relay                   against             per second  CPU second     per message\n",
+        );
+        self.rows.iter().for_each(|row| text.push_str(&row.line()));
+        text
+    }
+
+    fn push(&mut self, title: &str, run: Run) {
+        let faults = run.faults();
+        if !faults.none() {
+            self.missed.push(format!("{title} against {}: {faults:?}", run.peer));
+        }
+        self.rows.push(Row { title: title.to_owned(), run });
+    }
+
     fn check(&mut self, what: &str, run: &Run, value: Option<f64>, most: f64) {
         // A number that is not there holds no bound.
         if !value.is_some_and(|value| value <= most) {
@@ -93,12 +127,45 @@ impl Found {
     }
 }
 
+impl Row {
+    fn line(&self) -> String {
+        let (title, run) = (&self.title, &self.run);
+        if let Some(user) = run.user_bytes_per_connection {
+            let kernel = run.kernel_bytes_per_connection.unwrap_or_default();
+            return format!(
+                "{title:<23} {:<19} {user:.0} B of user space, {kernel:.0} B of the kernel each: {}\n",
+                run.peer, run.shape
+            );
+        }
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        };
+        format!(
+            "{title:<23} {:<19} {:>10} {:>11} {:>15}{}\n",
+            run.peer,
+            number(run.messages_per_second, 0),
+            number(run.messages_per_server_cpu_second, 0),
+            number(run.enters_per_message, 4),
+            run.void.as_ref().map_or_else(String::new, |why| format!("  ({why})")),
+        )
+    }
+}
+
+fn heading(run: &Run) -> String {
+    let Environment { commit, kernel, processor, load_average, .. } = &run.environment;
+    format!(
+        "ringpost-bench guard (commit {commit}, Linux {kernel}, {processor}, load average before \
+         {load_average})\n{PAIRS} pairs, {CONTENT_BYTES} B, one worker; full: sent when durable, \
+         pushed, acknowledged, receipt\n"
+    )
+}
+
 fn shape(plan: &Plan, form: Form, outstanding: u32) -> Shape {
     Shape {
         form,
-        pairs: 100,
+        pairs: PAIRS,
         outstanding,
-        content_bytes: 64,
+        content_bytes: CONTENT_BYTES,
         messages: plan.messages,
         rate: None,
         random: false,
@@ -113,13 +180,13 @@ mod tests {
 
     #[test]
     fn a_bound_is_missed_above_it_and_when_nothing_was_measured() {
-        let mut found = Found { runs: Vec::new(), missed: Vec::new() };
+        let mut found = Found::default();
         found.check("bytes", &Run::default(), Some(400.0), 400.0);
         assert_eq!(found.outcome(), Outcome::Good);
         found.check("bytes", &Run::default(), Some(400.1), 400.0);
         found.check("bytes", &Run::default(), None, 400.0);
         assert_eq!((found.missed.len(), found.outcome()), (2, Outcome::Missed));
-        found.runs.push(Run { lost: 1, ..Run::default() });
-        assert_eq!(found.outcome(), Outcome::Faulty);
+        found.push("idle", Run { lost: 1, ..Run::default() });
+        assert_eq!((found.missed.len(), found.outcome()), (3, Outcome::Faulty));
     }
 }

@@ -65,6 +65,8 @@ impl Name {
     pub(crate) const FLOOR: Self = Self::Known("floor");
     /// The subject.
     pub(crate) const RINGPOST: Self = Self::Known("ringpost");
+    /// The same with its journal off.
+    pub(crate) const RINGPOST_NO_JOURNAL: Self = Self::Known("ringpost-no-journal");
 }
 
 impl fmt::Display for Name {

@@ -13,7 +13,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use nix::sys::prctl;
 
 use super::{PATIENCE, Stage, until_nothing_lingers};
 use crate::fleet::What;
@@ -86,11 +87,18 @@ pub(crate) fn with_floor(
 
 fn on_floor(setting: &Setting, cores: usize) -> anyhow::Result<Run> {
     ensure!(setting.clients >= 2, "idle compares two halves of the connections");
+    small_pages()?;
     let mut floor = Stage::open(&Name::FLOOR, setting, 0)?;
     let growth = grow(&mut floor, cores)?;
     let run = floor.run("idle", shape(setting));
     let half = growth.kernel / 2.0;
     finish(floor, run, &growth, half)
+}
+
+/// Servers that start from here on are given pages of 4 KiB: an allocator that asks for huge ones
+/// grows by 2 MiB at a time, which is hundreds of bytes for each of some thousand connections.
+fn small_pages() -> anyhow::Result<()> {
+    prctl::set_thp_disable(true).context("cannot turn huge pages off for the servers")
 }
 
 fn shape(setting: &Setting) -> String {
