@@ -37,6 +37,9 @@ const BATCH_RECORDS_MAX: usize = 4_096;
 /// A journal without room is asked again after this.
 const JOURNAL_RETRY: Duration = Duration::from_millis(2);
 
+/// Workers of a node, at most: a record names those that it touches by a bit for each.
+pub const WORKERS_MAX: u16 = u64::BITS as u16;
+
 /// A record, and the workers that are handed it when it is durable, as a bit for each.
 pub type Committed = (SharedRecord, u64);
 
@@ -105,7 +108,11 @@ pub struct Driver<R: Rings> {
 impl<R: Rings> Driver<R> {
     /// A driver that has nothing to do. `handles` has the rings of all workers by their number;
     /// `sleep` is what those look at who put letters into the worker's mailbox.
+    ///
+    /// # Panics
+    /// If there are more than [`WORKERS_MAX`].
     pub fn new(worker: Worker, rings: R, handles: Vec<R::Handle>, sleep: Arc<SleepFlag>) -> Self {
+        assert!(handles.len() <= WORKERS_MAX.into(), "each worker has a bit of its own");
         let letters = Outgoing::new(handles.len());
         let commits = VecDeque::new();
         Self { worker, rings, handles, sleep, commits, letters, journal_failed: false }
@@ -279,6 +286,6 @@ impl<R: Rings> Driver<R> {
 
     fn touch(&self, record: &SharedRecord) -> u64 {
         let homes = record.head.touches();
-        homes.iter().fold(0, |touch, &user| touch | 1 << self.worker.home(user).0)
+        homes.iter().fold(0, |touch, &user| touch | 1u64 << self.worker.home(user).0)
     }
 }

@@ -25,7 +25,7 @@ pub mod websocket;
 pub mod worker;
 
 pub use config::ConnectionConfig;
-pub use driver::Driver;
+pub use driver::{Driver, WORKERS_MAX};
 pub use ledger::Ledger;
 pub use letter::Letter;
 pub use outgoing::Outgoing;

@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 
-use ringpost_conn::Letter;
 use ringpost_conn::driver::{CommitRefused, Committed};
+use ringpost_conn::{Letter, WORKERS_MAX};
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::image::{Accepted, MessageRow};
 use ringpost_shard::record::{MessageHead, SharedRecord};
-use ringpost_shard::{Effect, Event, Head, Homes, Position};
+use ringpost_shard::{Effect, Event, Head, Position};
 use ringpost_wire::ServerId;
 
 /// A journal in memory.
@@ -17,7 +17,7 @@ pub(crate) struct Journal {
     pub(crate) batch_records_max: usize,
     /// Nothing becomes durable while this is set.
     pub(crate) held: bool,
-    submitted: VecDeque<SharedRecord>,
+    submitted: VecDeque<Committed>,
     durable: Vec<SharedRecord>,
     reads: VecDeque<(WorkerId, Effect)>,
 }
@@ -39,7 +39,7 @@ impl Journal {
         if batch.len() > self.batch_records_max {
             return Err(CommitRefused::NoRoom);
         }
-        self.submitted.extend(batch.into_iter().map(|(record, _)| record));
+        self.submitted.extend(batch);
         Ok(())
     }
 
@@ -48,18 +48,15 @@ impl Journal {
     }
 
     /// Makes up to `most` records durable and answers the reads: letters, in order.
-    pub(crate) fn step(&mut self, most: usize, homes: &Homes) -> Vec<(WorkerId, Letter)> {
+    pub(crate) fn step(&mut self, most: usize) -> Vec<(WorkerId, Letter)> {
         let mut letters: Vec<(WorkerId, Letter)> = Vec::new();
         let most = if self.held { 0 } else { most.min(self.submitted.len()) };
-        for record in self.submitted.drain(..most) {
+        for (record, touch) in self.submitted.drain(..most) {
             self.durable.push(record.clone());
             let position = Position(self.durable.len() as u64);
-            let mut workers: Vec<WorkerId> =
-                record.head.touches().iter().map(|&user| homes.home(user)).collect();
-            workers.sort_unstable();
-            workers.dedup();
-            for worker in workers {
-                letters.push((worker, Letter::Durable(vec![(position, record.clone())])));
+            for worker in (0..WORKERS_MAX).filter(|worker| touch & (1 << worker) != 0) {
+                let letter = Letter::Durable(vec![(position, record.clone())]);
+                letters.push((WorkerId(worker), letter));
             }
         }
         let reads = std::mem::take(&mut self.reads);

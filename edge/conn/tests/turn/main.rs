@@ -18,6 +18,7 @@ mod journal_room;
 mod last_words;
 mod ledger;
 mod mail;
+mod many_workers;
 mod moves;
 mod outboxes;
 mod questions;

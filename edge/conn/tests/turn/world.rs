@@ -197,7 +197,7 @@ impl World {
             busy |= self.drivers[at].turn(self.now, journal, mailboxes);
         }
         let most = 1 + self.dice.below(8);
-        for (worker, letter) in self.journal.step(most, &self.homes) {
+        for (worker, letter) in self.journal.step(most) {
             self.mailboxes[usize::from(worker.0)].letters.push_back(letter);
             busy = true;
         }

@@ -13,8 +13,8 @@ use super::problem::{ConfigError, Problem};
 use super::quantity::{duration_text, size_text};
 use super::sections::{Auth, CodeSenderKind, Config, LimitKeys};
 
-/// Most workers of one node: a worker's number has eight bits in the ids that it stamps.
-pub const WORKERS_MAX: u16 = 256;
+/// Most workers of one node: as many as a durable record can be handed to.
+pub const WORKERS_MAX: u16 = ringpost_conn::WORKERS_MAX;
 
 /// Most addresses that clients may connect to.
 const LISTEN_MAX: usize = 16;

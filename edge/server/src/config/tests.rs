@@ -159,7 +159,7 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
     expect("limits.message_bytes_max", "-1", "64KiB");
     expect("limits.message_bytes_max", "1MiB", "256B to 64KiB");
     expect("workers", "many", "a whole number up to 65535");
-    expect("workers", "257", "0 to 256");
+    expect("workers", "65", "0 to 64");
     expect("listen", "localhost:7400", "127.0.0.1:7400");
     expect("admin.listen", "7401", "ADDRESS:PORT");
     expect("journal.device", "tape", "glommio");
@@ -274,7 +274,7 @@ fn limits_that_allow_more_memory_than_there_is_are_refused_with_what_to_lower() 
 
 #[test]
 fn what_the_parts_are_built_with_passes_their_own_checks() {
-    for workers in [1, 2, 7, 256] {
+    for workers in [1, 2, 7, super::WORKERS_MAX] {
         let mut config = Config { workers, ..Config::default() };
         let limits = Limits::compute(&config, &host(1, None)).unwrap();
         limits.shard.check().unwrap();

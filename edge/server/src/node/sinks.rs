@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use ringpost_conn::Letter;
-use ringpost_journal::{DurableSink, JournalError, JournalHandle, Record};
+use ringpost_conn::{Letter, WORKERS_MAX};
+use ringpost_journal::{DurableSink, JournalError, JournalHandle, Record, Touch};
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::record::{Head, SharedRecord};
 use ringpost_shard::{Event, Position};
@@ -14,6 +14,9 @@ use ringpost_store::thread::{ApplySink, ReadAnswer, ReadSink, StoreHandle};
 use super::mailbox::Mailbox;
 use crate::readiness::Readiness;
 use crate::rest::Progress;
+
+const _: () =
+    assert!(WORKERS_MAX as u32 <= Touch::BITS, "a bit of a record's touch for each worker");
 
 /// The mailboxes of all workers, once they stand: recovery runs before them and tells nobody.
 pub(super) type Mailboxes = Arc<OnceLock<Vec<Arc<Mailbox>>>>;
@@ -30,12 +33,12 @@ pub(super) struct Homes {
 }
 
 impl DurableSink for Homes {
-    fn durable(&mut self, position: u64, record: Record, touch: u64) {
+    fn durable(&mut self, position: u64, record: Record, touch: Touch) {
         let position = Position(position);
         let record = decoded(&record.head, &record.body);
         self.last = position;
         for (worker, batch) in self.batches.iter_mut().enumerate() {
-            if touch & 1 << worker != 0 {
+            if touch & (1 << worker) != 0 {
                 batch.push((position, Arc::clone(&record)));
             }
         }
