@@ -1,11 +1,14 @@
 //! One worker with two signed-in clients, and a hand in the place of ring, journal and store: what
 //! is armed is remembered, what is sent has been taken, what is committed is durable at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ringpost_conn::letter::{CredentialRefused, Identity};
-use ringpost_conn::{ConnectionConfig, Letter, Operation, Output, Ticket, Tickets, Worker};
+use ringpost_conn::{
+    Addresses, ConnectionConfig, Letter, Operation, Output, Ticket, Tickets, Worker,
+};
 use ringpost_ring::{Completion, ReceiveMode, SendBuffer, Slot};
 use ringpost_shard::event::{Now, WorkerId};
 use ringpost_shard::image::{DeviceImage, UserImage};
@@ -187,7 +190,8 @@ fn worker() -> Worker {
     });
     let domain = (shard, Homes::new(HASH_SEED, 1));
     let config = ConnectionConfig { ping_interval: NEVER, ..ConnectionConfig::default() };
-    Worker::new(WorkerId(0), config, domain, Box::new(NamedTickets), SLOTS, Duration::ZERO)
+    let (tickets, addresses) = (Box::new(NamedTickets), Arc::new(Addresses::new(HASH_SEED)));
+    Worker::new(WorkerId(0), config, domain, tickets, addresses, SLOTS, Duration::ZERO)
 }
 
 /// A store in which every user exists and nothing waits.

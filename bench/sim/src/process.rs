@@ -1,9 +1,10 @@
 //! One life of the server: workers, mailboxes and storage tier, from recovery to death.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringpost_conn::{Driver, Letter, Worker};
+use ringpost_conn::{Addresses, Driver, Letter, Worker};
 use ringpost_ring::fake::{FakePeer, FakeWorld, Faults};
 use ringpost_ring::{Rings, Wait};
 use ringpost_shard::event::{Now, WorkerId};
@@ -73,6 +74,7 @@ impl Process {
             Some(Plant::StampBack) => ServerId::default(),
             _ => storage.store().highest_stamp(),
         };
+        let addresses = Arc::new(Addresses::new(hash_seed));
         let mut seats = Vec::new();
         for (number, ring) in (0..workers).zip(rings) {
             let shard = Shard::new(ShardConfig {
@@ -88,7 +90,9 @@ impl Process {
             let domain = (shard, Homes::new(hash_seed, workers));
             let tickets = Box::new(OpenTickets);
             let (id, config) = (WorkerId(number), options.connections());
-            let mut worker = Worker::new(id, config, domain, tickets, options.slots, now.mono);
+            let shared = Arc::clone(&addresses);
+            let mut worker =
+                Worker::new(id, config, domain, tickets, shared, options.slots, now.mono);
             let position = storage.store().applied();
             worker.letter(Letter::Event(Event::Applied { position }), now);
             let sleep = mailboxes.add(ring.handle());

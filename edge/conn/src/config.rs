@@ -16,8 +16,8 @@ pub struct ConnectionConfig {
     /// the listener's backlog. Default 256: some two milliseconds of a turn, so that who reconnects
     /// does not stand in the way of who is here.
     pub accepts_per_turn_max: u32,
-    /// Most connections of one address that have not signed in. Default 256: a carrier's NAT
-    /// reconnecting, not a flood.
+    /// Most connections of one address that have not signed in, at all workers of the node
+    /// together. Default 256: a carrier's NAT reconnecting, not a flood.
     pub unauthenticated_per_address_max: u32,
     /// From accept to the end of the protocol's own handshake (the whole upgrade head, or the
     /// preamble): not per read, so that a byte every two seconds does not hold it open.

@@ -9,10 +9,8 @@
 //! Who looks for a connection at rest wakes it; it is then on the list of those to be looked at
 //! at the end of the turn, and laid to rest again when nothing is under way for it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use ringpost_ring::Slot;
 use ringpost_shard::event::ConnectionKey;
 
@@ -69,9 +67,6 @@ pub(crate) struct Connections {
     /// Connections that may be at rest by the end of the turn; each as often as something happened
     /// to it in this turn.
     stirred: Vec<Slot>,
-    /// Connections by address that have not signed in; no entry stands at zero, so the map is
-    /// bounded by the connections.
-    unauthenticated: HashMap<IpAddr, u32>,
 }
 
 impl Connections {
@@ -95,11 +90,6 @@ impl Connections {
         self.chunks.capacity() * size_of::<Option<Box<[Place]>>>()
             + self.places() * size_of::<Place>()
             + self.awake * size_of::<Connection>()
-    }
-
-    /// Addresses with connections that have not signed in.
-    pub(crate) fn addresses(&self) -> usize {
-        self.unauthenticated.len()
     }
 
     /// Whether there is none.
@@ -217,23 +207,6 @@ impl Connections {
     /// The slots of all connections, by rising index.
     pub(crate) fn slots(&self) -> Vec<Slot> {
         (0..self.extent()).filter_map(|index| self.see(index)).map(|(slot, _)| slot).collect()
-    }
-
-    /// Counts one more of this address that has not signed in; answers how many there are.
-    pub(crate) fn count_unauthenticated(&mut self, address: IpAddr) -> u32 {
-        let count = self.unauthenticated.entry(address).or_insert(0);
-        *count += 1;
-        *count
-    }
-
-    /// One of this address has signed in or is gone.
-    pub(crate) fn uncount_unauthenticated(&mut self, address: IpAddr) {
-        if let Some(count) = self.unauthenticated.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.unauthenticated.remove(&address);
-            }
-        }
     }
 
     fn place(&mut self, index: u32) -> Option<&mut Place> {

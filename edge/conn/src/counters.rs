@@ -98,8 +98,8 @@ pub struct ConnectionGauges {
     pub open: usize,
     /// Those of them that are not at rest.
     pub awake: usize,
-    /// Addresses with connections that have not signed in.
-    pub addresses: usize,
+    /// Connections that count by their address: they have not signed in.
+    pub unauthenticated: usize,
     /// Connections that are on their way to another worker.
     pub moving: usize,
     /// Halves of connections from other workers whose other half has not come.

@@ -4,6 +4,7 @@
 //! worker's turn. Does not own sockets, rings, clocks or threads: it is given them.
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod config;
 pub mod connection;
 mod connections;
@@ -24,6 +25,7 @@ pub mod timer;
 pub mod websocket;
 pub mod worker;
 
+pub use addresses::Addresses;
 pub use config::ConnectionConfig;
 pub use driver::{Driver, WORKERS_MAX};
 pub use ledger::Ledger;

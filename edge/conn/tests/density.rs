@@ -8,13 +8,16 @@
 
 use std::alloc::System;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cap::Cap;
 use ringpost_conn::letter::{CredentialRefused, Identity};
 use ringpost_conn::timer::TimerWheel;
-use ringpost_conn::{ConnectionConfig, Letter, Operation, Output, Ticket, Tickets, Worker};
+use ringpost_conn::{
+    Addresses, ConnectionConfig, Letter, Operation, Output, Ticket, Tickets, Worker,
+};
 use ringpost_ring::{Completion, ReceiveMode, Slot};
 use ringpost_shard::event::{Now, WorkerId};
 use ringpost_shard::image::{DeviceImage, UserImage};
@@ -71,7 +74,8 @@ fn worker() -> Worker {
     let domain = (shard, Homes::new(3, 1));
     let config =
         ConnectionConfig { unauthenticated_per_address_max: u32::MAX, ..Default::default() };
-    Worker::new(WorkerId(0), config, domain, Box::new(NamedTickets), SLOTS, NOW.mono)
+    let addresses = Arc::new(Addresses::new(3));
+    Worker::new(WorkerId(0), config, domain, Box::new(NamedTickets), addresses, SLOTS, NOW.mono)
 }
 
 /// A store in which every user exists.

@@ -35,6 +35,7 @@ pub use self::temperature::{DEMOTED_AFTER, PROMOTED_WITHIN};
 use std::collections::VecDeque;
 use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -44,6 +45,7 @@ use ringpost_shard::mail::Mail;
 use ringpost_shard::{Effect, Event, Homes, Record, Shard};
 use ringpost_wire::{CloseCode, UserId};
 
+use crate::addresses::Addresses;
 use crate::config::ConnectionConfig;
 use crate::connection::{Connection, Input, Phase, Protocol, Speech, key};
 use crate::connections::Connections;
@@ -77,6 +79,10 @@ pub struct Worker {
     homes: Homes,
     tickets: Box<dyn Tickets>,
     connections: Connections,
+    /// The whole node's.
+    addresses: Arc<Addresses>,
+    /// Connections here that count there.
+    unauthenticated: usize,
     timers: TimerWheel,
     arrivals: Arrivals,
     moves_under_way: usize,
@@ -104,13 +110,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker without connections. `slots` is the size of the ring's table,
-    /// `started_at` the monotonic time of the first turn.
+    /// A worker without connections. All workers of a node share `addresses`; `slots` is the size of
+    /// the ring's table, `started_at` the monotonic time of the first turn.
     pub fn new(
         id: WorkerId,
         config: ConnectionConfig,
         (shard, homes): (Shard, Homes),
         tickets: Box<dyn Tickets>,
+        addresses: Arc<Addresses>,
         slots: u32,
         started_at: Duration,
     ) -> Self {
@@ -123,6 +130,8 @@ impl Worker {
             homes,
             tickets,
             connections: Connections::default(),
+            addresses,
+            unauthenticated: 0,
             timers: TimerWheel::new(slots, started_at),
             arrivals: Arrivals::default(),
             moves_under_way: 0,
@@ -273,7 +282,7 @@ impl Worker {
         ConnectionGauges {
             open: self.connections.len(),
             awake: self.connections.awake(),
-            addresses: self.connections.addresses(),
+            unauthenticated: self.unauthenticated,
             moving: self.moves_under_way,
             arriving: self.arrivals.len(),
             outboxes_bytes: self.outboxes.bytes(),
@@ -325,12 +334,13 @@ impl Worker {
         connection.asking_address = false;
         connection.address = address;
         if let Some(address) = address.filter(|_| !connection.has_proved_itself()) {
-            connection.counted = true;
-            let count = self.connections.count_unauthenticated(address);
-            if count > self.config.unauthenticated_per_address_max {
+            connection.counted =
+                self.addresses.try_count(address, self.config.unauthenticated_per_address_max);
+            if !connection.counted {
                 self.counters.refused_address += 1;
                 return self.remove(slot, now);
             }
+            self.unauthenticated += 1;
         }
         self.leave_if_quiet(slot, now);
     }
@@ -340,19 +350,24 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         connection.phase = phase;
         connection.phase_since = now.mono;
-        if connection.has_proved_itself()
-            && let (true, Some(address)) = (mem::take(&mut connection.counted), connection.address)
-        {
-            self.connections.uncount_unauthenticated(address);
+        if connection.has_proved_itself() {
+            let (counted, address) = (mem::take(&mut connection.counted), connection.address);
+            self.uncount(counted, address);
+        }
+    }
+
+    /// One that was counted by its address has proved itself, or is gone.
+    fn uncount(&mut self, counted: bool, address: Option<IpAddr>) {
+        if let (true, Some(address)) = (counted, address) {
+            self.addresses.uncount(address);
+            self.unauthenticated -= 1;
         }
     }
 
     /// Takes a connection out of the table and tells the shard; its slot is the caller's.
     fn take(&mut self, slot: Slot, now: Now) -> Option<Box<Connection>> {
         let connection = self.connections.remove(slot)?;
-        if let (true, Some(address)) = (connection.counted, connection.address) {
-            self.connections.uncount_unauthenticated(address);
-        }
+        self.uncount(connection.counted, connection.address);
         if connection.in_shard() {
             self.shard_event(Event::Closed { connection: key(slot) }, now);
         }

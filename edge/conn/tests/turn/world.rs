@@ -2,12 +2,13 @@
 //! goes on in rounds; time passes only when the test says so, and every choice comes from a seed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
 use ringpost_conn::letter::{CredentialRefused, Identity};
-use ringpost_conn::{ConnectionConfig, Letter, Ticket, Tickets, Worker};
+use ringpost_conn::{Addresses, ConnectionConfig, Letter, Ticket, Tickets, Worker};
 use ringpost_ring::Rings;
 use ringpost_ring::fake::{Chance, FakeHandle, FakeSizes, FakeWorld, Faults};
 use ringpost_shard::event::{Now, WorkerId};
@@ -72,7 +73,7 @@ impl Setup {
         }
     }
 
-    fn worker(&self, id: WorkerId, started_at: Duration) -> Worker {
+    fn worker(&self, id: WorkerId, addresses: Arc<Addresses>, started_at: Duration) -> Worker {
         let shard = Shard::new(ShardConfig {
             worker: id,
             workers: self.workers,
@@ -85,7 +86,8 @@ impl Setup {
         });
         let domain = (shard, Homes::new(HASH_SEED, self.workers));
         let config = self.config.clone();
-        Worker::new(id, config, domain, Box::new(OpenTickets), self.slots, started_at)
+        let tickets = Box::new(OpenTickets);
+        Worker::new(id, config, domain, tickets, addresses, self.slots, started_at)
     }
 }
 
@@ -114,10 +116,11 @@ impl World {
         let net = FakeWorld::with(setup.seed, setup.faults, setup.sizes);
         let rings: Vec<_> = (0..setup.workers).map(|_| net.ring(setup.slots)).collect();
         let handles: Vec<_> = rings.iter().map(Rings::handle).collect();
+        let addresses = Arc::new(Addresses::new(setup.seed));
         let drivers = (0..)
             .zip(rings)
             .map(|(number, ring)| {
-                let worker = setup.worker(WorkerId(number), now.mono);
+                let worker = setup.worker(WorkerId(number), Arc::clone(&addresses), now.mono);
                 Driver::new(worker, ring, handles.clone())
             })
             .collect();

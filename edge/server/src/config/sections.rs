@@ -269,7 +269,7 @@ impl Default for Rest {
 pub struct LimitKeys {
     /// Open client connections of this node.
     pub connections_max: u32,
-    /// Connections from one address that have not signed in.
+    /// Connections from one address that have not signed in, all workers together.
     pub unauthenticated_per_address_max: u32,
     /// From accept to the end of the handshake.
     #[serde(with = "duration")]

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::anyhow;
 use ringpost_conn::http::Origins;
-use ringpost_conn::{ConnectionConfig, Driver, Letter, Worker};
+use ringpost_conn::{Addresses, ConnectionConfig, Driver, Letter, Worker};
 use ringpost_journal::JournalHandle;
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingPlan, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
@@ -95,6 +95,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let common = Common {
         clock: Clock::start(),
         hash_seed,
+        addresses: Arc::new(Addresses::new(random_seed())),
         tokens,
         config: &config,
         limits: &limits,
@@ -239,6 +240,7 @@ fn pin(number: u16) {
 struct Common<'a> {
     clock: Clock,
     hash_seed: u64,
+    addresses: Arc<Addresses>,
     tokens: Tokens,
     config: &'a Config,
     limits: &'a Limits,
@@ -324,7 +326,9 @@ impl Common<'_> {
         let homes = Homes::new(self.hash_seed, workers);
         let tickets = TicketKey::new(self.ticket_secrets, self.config.auth.ticket_ttl);
         let config = connection_config(self.config, self.limits);
-        Worker::new(id, config, (shard, homes), Box::new(tickets), slots, self.clock.now().mono)
+        let (domain, tickets) = ((shard, homes), Box::new(tickets));
+        let (addresses, started_at) = (Arc::clone(&self.addresses), self.clock.now().mono);
+        Worker::new(id, config, domain, tickets, addresses, slots, started_at)
     }
 }
 

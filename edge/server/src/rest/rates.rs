@@ -6,7 +6,6 @@
 //! swept, and no flood of new keys makes a known one lose its history.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -58,15 +57,6 @@ impl Rates {
     }
 }
 
-/// What of an address is counted: all of an IPv4 address, the /64 of an IPv6 address, which is
-/// the least that one subscriber has.
-pub(crate) fn counted(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,14 +95,5 @@ mod tests {
         let passed = (0..100).filter(|key| rates.take(key, MINUTE).is_ok()).count();
         // With a random seed two of a hundred may share one of 65,536 slots.
         assert!(passed >= 97, "{passed}");
-    }
-
-    #[test]
-    fn addresses_of_one_subscriber_count_as_one() {
-        let address = |text: &str| counted(text.parse().unwrap());
-        assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1:2:3"));
-        assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
-        assert_ne!(address("10.0.0.1"), address("10.0.0.2"));
-        assert_eq!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
     }
 }

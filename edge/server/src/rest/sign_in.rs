@@ -26,6 +26,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ringpost_conn::addresses::counted;
 use ringpost_store::accounts::{
     AccountError, CodeCheck, FamilyId, Revocation, Rotation, TokenHash,
 };
@@ -37,7 +38,6 @@ use super::RestState;
 use super::code_sender::OneTimeCode;
 use super::counters::Hit;
 use super::problem::Problem;
-use super::rates::counted;
 use super::request::{Bearer, JsonBody, Peer};
 use crate::clock;
 

@@ -107,9 +107,9 @@ fn limits_that_are_hit_are_counted_by_their_keys() {
     assert_eq!(post(node.address, "/v1/auth/code", "", &large).status, 413);
     hit(&node, "rest.body_bytes_max", 1);
 
-    // Twice as many as both workers together bear.
+    // Four times as many as both workers together bear.
     let silent: Vec<_> = (0..32).map(|_| TcpStream::connect(node.address).unwrap()).collect();
-    hit(&node, "limits.unauthenticated_per_address_max", 16);
+    hit(&node, "limits.unauthenticated_per_address_max", 24);
     hit(&node, "limits.handshake_deadline", 1);
     drop(silent);
 

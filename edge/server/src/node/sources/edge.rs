@@ -104,7 +104,7 @@ shows! {
     gauges: gauge of ConnectionGauges {
         open => "ringpost_edge_connections", "Open connections.";
         awake => "ringpost_edge_connections_awake", "Connections that are not at rest.";
-        addresses => "ringpost_edge_addresses", "Addresses with connections not signed in.";
+        unauthenticated => "ringpost_edge_unauthenticated", "Connections not signed in.";
         moving => "ringpost_edge_moving", "Connections on their way to another worker.";
         arriving => "ringpost_edge_arriving",
             "Halves of moved connections whose other half has not come.";
