@@ -33,15 +33,21 @@ impl RingSet {
     }
 
     /// Drains the completion queue of a ring. What has overflown stays with the kernel, in order,
-    /// and is collected by the next enter.
-    pub(crate) fn report_completions(&mut self, ring: usize, on: &mut impl FnMut(Completion<'_>)) {
+    /// and is collected by the next enter. Says how many entries there were.
+    pub(crate) fn report_completions(
+        &mut self,
+        ring: usize,
+        on: &mut impl FnMut(Completion<'_>),
+    ) -> u64 {
+        let mut entries = 0;
         let mut batch: SmallVec<[Done; BATCH]> = SmallVec::new();
         self.bank.count_overflow(ring);
         loop {
             self.bank.take(ring, &mut batch);
             if batch.is_empty() {
-                return;
+                return entries;
             }
+            entries += batch.len() as u64;
             for done in &batch {
                 self.report(ring, done, on);
             }

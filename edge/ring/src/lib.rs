@@ -62,4 +62,4 @@ pub use self::self_test::{Report, SelfTestError, self_test};
 pub use self::send_buffer::SendBuffer;
 pub use self::sleep::{SleepFlag, WakeOnce};
 pub use self::socket::set_unsent_bytes_max;
-pub use self::stats::RingStats;
+pub use self::stats::{RingStats, SIZE_BOUNDS, Sizes};

@@ -266,14 +266,19 @@ impl Rings for RingSet {
     fn submit_and_wait(&mut self, wait: Wait, mut on_completion: impl FnMut(Completion<'_>)) {
         self.reclaim_step();
         let wait = if self.stopped.is_empty() { wait } else { Wait::POLL };
+        let waits = self.bank.main().stats.waits;
         self.bank.submit_and_wait(wait);
         self.report_stopped(&mut on_completion);
-        self.report_completions(MAIN, &mut on_completion);
+        let mut completions = self.report_completions(MAIN, &mut on_completion);
         let parking = self.bank.begin_collecting();
         if parking {
             for ring in MAIN + 1..self.bank.rings() {
-                self.report_completions(ring, &mut on_completion);
+                completions += self.report_completions(ring, &mut on_completion);
             }
+        }
+        let stats = &mut self.bank.main().stats;
+        if stats.waits > waits {
+            stats.completions_per_wait.observe(completions);
         }
         // All buffers are back by now, so what starved for one finds one.
         self.bank.publish_buffers(parking);

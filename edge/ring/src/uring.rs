@@ -287,13 +287,16 @@ impl Uring {
             )
         };
         if taken >= 0 {
-            stats.submissions += taken as u64;
+            stats.submissions.observe(taken as u64);
             return Ok(());
         }
         let errno = Errno::last();
         match errno {
             // Nothing was to submit, and the sleep ended early.
-            Errno::ETIME | Errno::EINTR => Ok(()),
+            Errno::ETIME | Errno::EINTR => {
+                stats.submissions.observe(0);
+                Ok(())
+            }
             // Out of memory for requests, or the completion queue must be drained first.
             Errno::EAGAIN | Errno::EBUSY | Errno::ENOMEM => {
                 stats.enters_refused += 1;

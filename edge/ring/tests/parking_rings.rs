@@ -175,7 +175,7 @@ fn a_move_finds_the_ring_with_room_and_costs_three_submissions() {
         });
         // What the earlier one has left to submit.
         turn(&mut home, Wait::POLL);
-        let before = (rings.stats().submissions, home.stats().submissions);
+        let before = (rings.stats().submissions.sum, home.stats().submissions.sum);
         rings.move_out(slot, &target, MoveToken::new(number.into()));
         turns_until(&mut rings, |seen| matches!(seen, Seen::Closed(_)));
         let moved = turns_until_some(&mut home, |seen| match seen {
@@ -190,7 +190,7 @@ fn a_move_finds_the_ring_with_room_and_costs_three_submissions() {
         // The descriptor, the close here, the poll there, and the eventfd read again if a parking
         // ring had to wake its set.
         let submissions =
-            rings.stats().submissions - before.0 + home.stats().submissions - before.1;
+            rings.stats().submissions.sum - before.0 + home.stats().submissions.sum - before.1;
         assert!((3..=4).contains(&submissions), "{submissions}");
         far.send(end, vec![1].into());
         turn(&mut far, Wait::POLL);

@@ -40,16 +40,16 @@ struct Family {
 enum Values {
     Counters(BTreeMap<Vec<Label>, u64>),
     Gauges(BTreeMap<Vec<Label>, i64>),
-    Durations(BTreeMap<Vec<Label>, Histogram>),
+    Histograms(BTreeMap<Vec<Label>, Histogram>),
 }
 
-/// Counts of durations under their bounds.
+/// Counts of durations (in seconds) or of sizes, under their bounds.
 #[derive(Debug)]
 struct Histogram {
-    bounds_s: &'static [f64],
+    bounds: &'static [f64],
     /// One for each bound, not added up, and one beyond them.
     buckets: Vec<u64>,
-    sum: Duration,
+    sum: f64,
 }
 
 impl Samples {
@@ -79,7 +79,7 @@ impl Samples {
     /// bound, not added up, and one for what is beyond them.
     ///
     /// # Panics
-    /// If the name was shown as another kind of metric, or with other bounds.
+    /// As [`Samples::sizes`].
     pub fn durations(
         &mut self,
         name: &'static str,
@@ -88,15 +88,41 @@ impl Samples {
         bounds_s: &'static [f64],
         (buckets, sum): (&[u64], Duration),
     ) {
-        assert_eq!(buckets.len(), bounds_s.len() + 1, "{name}: a bucket for each bound");
-        let Values::Durations(values) =
-            self.values(name, help, || Values::Durations(BTreeMap::new()))
+        self.histogram(name, help, labels, bounds_s, (buckets, sum.as_secs_f64()));
+    }
+
+    /// Adds a histogram of how many there were at a time. `buckets` has one count for each bound,
+    /// not added up, and one for what is beyond them.
+    ///
+    /// # Panics
+    /// If the name was shown as another kind of metric, or with other bounds.
+    pub fn sizes(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        bounds: &'static [f64],
+        (buckets, sum): (&[u64], u64),
+    ) {
+        self.histogram(name, help, &[], bounds, (buckets, sum as f64));
+    }
+
+    fn histogram(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[Label],
+        bounds: &'static [f64],
+        (buckets, sum): (&[u64], f64),
+    ) {
+        assert_eq!(buckets.len(), bounds.len() + 1, "{name}: a bucket for each bound");
+        let Values::Histograms(values) =
+            self.values(name, help, || Values::Histograms(BTreeMap::new()))
         else {
             panic!("{name} is not a histogram")
         };
-        let empty = || Histogram { bounds_s, buckets: vec![0; buckets.len()], sum: Duration::ZERO };
+        let empty = || Histogram { bounds, buckets: vec![0; buckets.len()], sum: 0.0 };
         let histogram = values.entry(labels.to_vec()).or_insert_with(empty);
-        assert_eq!(histogram.bounds_s, bounds_s, "{name} has one set of bounds");
+        assert_eq!(histogram.bounds, bounds, "{name} has one set of bounds");
         for (sum, count) in histogram.buckets.iter_mut().zip(buckets) {
             *sum += count;
         }
@@ -165,6 +191,7 @@ mod tests {
             let (labels, counts) = ([("stage", "commit")], [0, 1, 2]);
             let counts = (&counts[..], Duration::from_millis(250));
             out.durations("ringpost_test_wait_seconds", "Wait.", &labels, &[0.001, 0.1], counts);
+            out.sizes("ringpost_test_batches", "Batches.", &[0.0, 1.0], (&[0, 1, 1], self.0));
         }
     }
 
@@ -185,6 +212,9 @@ mod tests {
             "ringpost_test_wait_seconds_bucket{le=\"0.001\",stage=\"commit\"} 0",
             "ringpost_test_wait_seconds_bucket{le=\"0.1\",stage=\"commit\"} 2",
             "ringpost_test_wait_seconds_bucket{le=\"+Inf\",stage=\"commit\"} 6",
+            "# TYPE ringpost_test_batches histogram",
+            "ringpost_test_batches_sum 42.0",
+            "ringpost_test_batches_bucket{le=\"1.0\"} 2",
             "# EOF",
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");

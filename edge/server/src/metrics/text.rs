@@ -27,7 +27,7 @@ impl Collector for Samples {
             let kind = match family.values {
                 Values::Counters(_) => MetricType::Counter,
                 Values::Gauges(_) => MetricType::Gauge,
-                Values::Durations(_) => MetricType::Histogram,
+                Values::Histograms(_) => MetricType::Histogram,
             };
             // The registry ends each help text with a full stop of its own.
             let help = family.help.trim_end_matches('.');
@@ -46,7 +46,7 @@ impl Collector for Samples {
                         labelled(&mut metric, labels, |metric| metric.encode_gauge(value))?;
                     }
                 }
-                Values::Durations(values) => {
+                Values::Histograms(values) => {
                     for (labels, value) in values {
                         labelled(&mut metric, labels, |metric| histogram(metric, value))?;
                     }
@@ -66,9 +66,9 @@ fn labelled(
 }
 
 fn histogram(metric: &mut MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {
-    let bounds = histogram.bounds_s.iter().copied().chain([f64::INFINITY]);
+    let bounds = histogram.bounds.iter().copied().chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(histogram.buckets.iter().copied()).collect();
     let count = histogram.buckets.iter().sum();
     let exemplars: Option<&HashMap<usize, Exemplar<NoLabelSet, f64>>> = None;
-    metric.encode_histogram(histogram.sum.as_secs_f64(), count, &buckets, exemplars)
+    metric.encode_histogram(histogram.sum, count, &buckets, exemplars)
 }

@@ -26,6 +26,7 @@ mod log_markers;
 mod pairings;
 mod peer;
 mod rig;
+mod ring_health;
 mod shutdown;
 mod siege;
 mod sign_out;

@@ -1,6 +1,6 @@
 //! Numbers of a worker's ring.
 
-use ringpost_ring::RingStats;
+use ringpost_ring::{RingStats, SIZE_BOUNDS};
 
 use crate::metrics::Samples;
 
@@ -17,6 +17,20 @@ pub(super) fn collect(stats: &RingStats, out: &mut Samples) {
         let help = "Wakes between workers, and of workers by other threads.";
         out.counter("ringpost_ring_wakes", help, &[("kind", kind)], count);
     }
+    for (name, help, sizes) in [
+        (
+            "ringpost_ring_submissions",
+            "Operations submitted, by call of io_uring_enter.",
+            &stats.submissions,
+        ),
+        (
+            "ringpost_ring_wait_completions",
+            "Completions that a wait found.",
+            &stats.completions_per_wait,
+        ),
+    ] {
+        out.sizes(name, help, &SIZE_BOUNDS, (&sizes.buckets, sizes.sum));
+    }
     let help = "Operations that the kernel holds.";
     out.gauge("ringpost_ring_in_flight", help, &[], stats.in_flight as i64);
     let help = "Rings of the workers, parking rings included.";
@@ -32,7 +46,6 @@ shows! {
         enters => "ringpost_ring_enters", "Calls of io_uring_enter.";
         enters_refused => "ringpost_ring_enters_refused", "Calls that the kernel put off.";
         waits => "ringpost_ring_waits", "Calls that were ready to wait for completions.";
-        submissions => "ringpost_ring_submissions", "Operations submitted.";
         submission_queue_full => "ringpost_ring_submission_queue_full",
             "Calls made because the submission queue was full.";
         completions => "ringpost_ring_completions", "Completions taken.";
@@ -56,7 +69,7 @@ shows! {
             "Addresses read from an installed descriptor.";
     }
     elsewhere {
-        accepted, received_bytes, sent_bytes, short_sends, moved_in, moved_out, moves_failed,
+        submissions, completions_per_wait, accepted, received_bytes, sent_bytes, short_sends, moved_in, moved_out, moves_failed,
         connected, connects_failed, wakes_sent, wakes_failed, wakes_received, event_wakes, in_flight,
         parking_wakes, rings, parked
     }
