@@ -9,6 +9,7 @@
 
 mod mailbox;
 mod relay;
+mod timer;
 mod unmask;
 mod worker;
 
@@ -17,11 +18,12 @@ use std::process::ExitCode;
 /// A loop, by the name that `instructions.txt` has too.
 type Loop = (&'static str, fn(u64));
 
-const LOOPS: [Loop; 4] = [
+const LOOPS: [Loop; 5] = [
     ("relay", relay::ephemeral),
     ("unmask", unmask::run),
     ("mailbox", mailbox::run),
     ("queue", relay::durable),
+    ("timer", timer::run),
 ];
 
 fn main() -> ExitCode {

@@ -20,8 +20,10 @@ use crate::idle::Idle;
 /// Places that are allocated together: a table that doubles would hold up to twice what is used.
 const CHUNK: usize = 1024;
 
-/// What stands at an index.
+/// What stands at an index: a ping reads and writes it and nothing else that stays of a connection.
+/// It lies in one cache line.
 #[derive(Debug, Default)]
+#[repr(align(16))]
 enum Place {
     #[default]
     Free,
@@ -30,6 +32,11 @@ enum Place {
 }
 
 const _: () = assert!(size_of::<Place>() == 16, "a connection at rest costs what it says");
+const _: () =
+    assert!(align_of::<Place>() == size_of::<Place>(), "no place lies in two cache lines");
+
+/// Of fixed size, so that a place in it is found without a look at its bounds.
+type Chunk = [Place; CHUNK];
 
 /// A connection that is looked at and not woken.
 #[derive(Debug)]
@@ -61,7 +68,7 @@ impl Seen<'_> {
 /// All connections of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    chunks: Vec<Option<Box<[Place]>>>,
+    chunks: Vec<Option<Box<Chunk>>>,
     len: usize,
     awake: usize,
     /// Connections that may be at rest by the end of the turn; each as often as something happened
@@ -87,7 +94,7 @@ impl Connections {
 
     /// Heap bytes of the table, and of the connections that are not at rest.
     pub(crate) fn bytes(&self) -> usize {
-        self.chunks.capacity() * size_of::<Option<Box<[Place]>>>()
+        self.chunks.capacity() * size_of::<Option<Box<Chunk>>>()
             + self.places() * size_of::<Place>()
             + self.awake * size_of::<Connection>()
     }
@@ -106,8 +113,7 @@ impl Connections {
         if chunk >= self.chunks.len() {
             self.chunks.resize_with(chunk + 1, || None);
         }
-        let chunk = self.chunks[chunk]
-            .get_or_insert_with(|| std::iter::repeat_with(Place::default).take(CHUNK).collect());
+        let chunk = self.chunks[chunk].get_or_insert_with(free_chunk);
         let free = matches!(chunk[at], Place::Free);
         assert!(free, "a slot is reused only after its connection was removed");
         chunk[at] = Place::Awake(Box::new(connection));
@@ -127,17 +133,18 @@ impl Connections {
         }
     }
 
-    /// The connection of a slot, if it is still the same one; it is awake then.
+    /// The connection of a slot, if it is still the same one; it is awake then. A message asks for
+    /// its connections some dozens of times, so what most find is found in a few instructions.
+    #[inline]
     pub(crate) fn find(&mut self, slot: Slot) -> Option<&mut Connection> {
         let (chunk, at) = position(slot.index());
-        let place = self.chunks.get_mut(chunk)?.as_mut()?.get_mut(at)?;
+        let place = &mut self.chunks.get_mut(chunk)?.as_deref_mut()?[at];
         if let Place::Idle(idle) = *place {
             if idle.generation() != slot.generation() {
                 return None;
             }
-            *place = Place::Awake(Box::new(idle.wake(slot)));
+            wake(place, idle, slot, &mut self.stirred);
             self.awake += 1;
-            self.stirred.push(slot);
         }
         match place {
             Place::Awake(connection) if connection.slot == slot => Some(connection),
@@ -159,7 +166,7 @@ impl Connections {
     /// The connection at an index of the table, without waking it.
     pub(crate) fn see(&self, index: u32) -> Option<(Slot, Seen<'_>)> {
         let (chunk, at) = position(index);
-        match &self.chunks.get(chunk)?.as_ref()?[at] {
+        match &self.chunks.get(chunk)?.as_deref()?[at] {
             Place::Free => None,
             Place::Idle(idle) => Some((Slot::new(index, idle.generation()), Seen::Idle(*idle))),
             Place::Awake(connection) => Some((connection.slot, Seen::Awake(connection))),
@@ -209,10 +216,26 @@ impl Connections {
         (0..self.extent()).filter_map(|index| self.see(index)).map(|(slot, _)| slot).collect()
     }
 
+    #[inline]
     fn place(&mut self, index: u32) -> Option<&mut Place> {
         let (chunk, at) = position(index);
-        self.chunks.get_mut(chunk)?.as_mut()?.get_mut(at)
+        Some(&mut self.chunks.get_mut(chunk)?.as_deref_mut()?[at])
     }
+}
+
+/// Makes a connection whole again that was at rest. Kept apart: [`Connections::find`] is small
+/// without it.
+#[cold]
+#[inline(never)]
+fn wake(place: &mut Place, idle: Idle, slot: Slot, stirred: &mut Vec<Slot>) {
+    *place = Place::Awake(Box::new(idle.wake(slot)));
+    stirred.push(slot);
+}
+
+/// A chunk in which nobody is, made on the heap.
+fn free_chunk() -> Box<Chunk> {
+    let places: Box<[Place]> = std::iter::repeat_with(Place::default).take(CHUNK).collect();
+    places.try_into().expect("as many places as a chunk has")
 }
 
 /// Chunk of an index, and the place in it.

@@ -71,6 +71,40 @@ fn a_busy_connection_costs_one_visit_per_deadline() {
     assert_eq!(visits, 1000 / 60);
 }
 
+/// A million connections for an hour: half of them say nothing, the others ping once a minute. Time
+/// that passes looks at each only when its interval may be over, and a ping at no wheel.
+#[test]
+fn an_hour_of_a_million_idle_connections_is_a_visit_for_each_interval() {
+    const CONNECTIONS: u32 = 1_000_000;
+    let (hour, interval, pinging) = (seconds(3_600), seconds(120), seconds(60));
+    let first = |key: u32| START + Duration::from_millis(u64::from(key) * 7_919 % 120_000);
+    let heard_at = |key: u32, now: Duration| {
+        let pings = now.saturating_sub(first(key)).as_secs() / pinging.as_secs();
+        first(key) + if key.is_multiple_of(2) { Duration::ZERO } else { pinging * pings as u32 }
+    };
+    let mut wheel = TimerWheel::new(CONNECTIONS, START);
+    for key in 0..CONNECTIONS {
+        wheel.schedule(key, first(key) + interval);
+    }
+    let mut visits = vec![0_u16; CONNECTIONS as usize];
+    let mut now = START;
+    while now < START + hour {
+        now += TICK;
+        while let Some(key) = wheel.poll_expired(now) {
+            visits[key as usize] += 1;
+            // Who is silent is asked for a sign of life, and gives it.
+            let silent = now.saturating_sub(heard_at(key, now)) >= interval;
+            let heard_at = if silent { now } else { heard_at(key, now) };
+            wheel.schedule(key, heard_at + interval);
+        }
+    }
+    for (kind, most) in [(0, 3_600 / 120), (1, 3_600 / 60)] {
+        let visited = visits.iter().skip(kind).step_by(2).copied();
+        let (least, highest) = visited.fold((u16::MAX, 0), |(a, b), it| (a.min(it), b.max(it)));
+        assert!((1..=most).contains(&highest) && least > 0, "{kind}: {least} to {highest}");
+    }
+}
+
 #[test]
 fn an_earlier_deadline_replaces_a_later_one() {
     let mut wheel = TimerWheel::new(2, START);

@@ -219,7 +219,8 @@ impl Worker {
     /// Stops reading a client whose answers wait, and reads it again when they have left.
     pub(super) fn balance_input(&mut self, slot: Slot) {
         let Some(connection) = self.connections.find(slot) else { return };
-        let (pending, max) = (connection.pending_bytes(), self.config.outbox_bytes_max);
+        let (before, pending) = (connection.input, connection.pending_bytes());
+        let max = self.config.outbox_bytes_max;
         if pending > max || !self.outboxes.has_room_for(connection) {
             match connection.input {
                 Input::Armed if connection.wants_input() => {
@@ -230,10 +231,13 @@ impl Worker {
                 Input::Idle if self.outboxes.is_full() => self.wait_for_outboxes(slot),
                 _ => {}
             }
-        } else if pending <= max / 2 {
+        } else if pending <= max / 2 && before == Input::Idle {
             self.arm(slot);
         }
-        if self.connections.find(slot).is_some_and(|it| it.input == Input::Waiting) {
+        // Who is armed is not at rest, and does not come to rest here.
+        if before != Input::Armed
+            && self.connections.find(slot).is_some_and(|it| it.input == Input::Waiting)
+        {
             self.connections.stir(slot);
         }
     }

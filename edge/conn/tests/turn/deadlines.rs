@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ringpost_conn::ConnectionConfig;
+use ringpost_ring::fake::Faults;
 use ringpost_wire::command::Credential;
 use ringpost_wire::frame::PREAMBLE;
 use ringpost_wire::{CloseCode, Command, Event};
@@ -88,6 +89,31 @@ fn a_token_that_nobody_checks_holds_no_connection_open() {
     world.clients[client].hang_up();
     world.pass(config().close_deadline);
     world.check_nothing_is_left();
+}
+
+/// What moves the deadline is read when the timer fires, and the timer fires once. Sockets take all
+/// at once here: one that takes a part has a deadline for the rest.
+#[test]
+fn a_client_that_pings_moves_no_timer() {
+    for seed in 0..SEEDS {
+        let mut world = World::with(&Setup { faults: Faults::none(), ..Setup::new(1, seed) });
+        let user = world.user_at(0, 0);
+        let client = world.sign_in(0, user, 1);
+        // Beyond what is remembered of the user's arrival.
+        world.pass(config().ping_interval / 2);
+        let due = world.drivers[0].worker().next_deadline().expect("who is signed in has a timer");
+        assert!(due > world.now.mono + TICK, "seed {seed}: {due:?}");
+        for nonce in 0..3 {
+            world.say(client, &Command::Ping { nonce });
+            world.pass(2 * TICK + Duration::from_secs(2));
+            assert_eq!(world.clients[client].take(), [Event::Pong { nonce }], "seed {seed}");
+            assert_eq!(world.drivers[0].worker().next_deadline(), Some(due), "seed {seed}");
+        }
+        world.pass(due - world.now.mono + TICK);
+        assert_eq!(world.clients[client].take(), [], "seed {seed}: it has been heard");
+        let next = world.drivers[0].worker().next_deadline().expect("it has a timer");
+        assert!(next > due, "seed {seed}: {next:?}");
+    }
 }
 
 #[test]
