@@ -191,7 +191,7 @@ pub(crate) struct GuardArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Connections of `idle`
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 50_000)]
     pub(crate) connections: u32,
     /// Messages of each relay
     #[arg(long, default_value_t = 90_000)]

@@ -9,10 +9,15 @@ use crate::report::Run;
 use crate::scenario::relay::Shape;
 use crate::scenario::{idle, relay};
 
-/// User-space bytes of an idle signed-in connection, at most.
-const USER_BYTES_MAX: f64 = 256.0;
-/// The server's end in the kernel, at most, as a ratio to the floor's, which waits by one poll.
-const KERNEL_RATIO_MAX: f64 = 1.05;
+/// User-space bytes of an idle signed-in connection, at most, as resident memory grows: 111 that it
+/// has, some 16 that were seen beside them, and room for 2.3 MB among 25,000 that the allocator keeps
+/// at one time and not at another. What it gives out is held to the byte by a test of `edge/conn`;
+/// this is for what no test there sees.
+const USER_BYTES_MAX: f64 = 220.0;
+/// The server's end in the kernel, at most, as a ratio to the floor's, which waits by one poll. A
+/// receive in the place of the poll would be 1.15; what others do to the kernel's memory meanwhile
+/// is some hundredths.
+const KERNEL_RATIO_MAX: f64 = 1.1;
 /// `io_uring_enter` for each message as a ratio to the floor's, at most, and what is allowed
 /// beside it: on a busy machine batches are large and both numbers small.
 const ENTERS_RATIO_MAX: f64 = 2.0;

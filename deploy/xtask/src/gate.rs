@@ -15,7 +15,7 @@ use crate::step::{Action, Step, Verdict};
 use crate::{fuzz, micro, powercut, sim, smoke, tools, torture};
 
 /// How long the whole gate may take on two cores, from a fresh clone, in seconds.
-const WHOLE_BUDGET_S: u64 = 36 * 60;
+const WHOLE_BUDGET_S: u64 = 39 * 60;
 
 /// The gate.
 const STEPS: &[Step] = &[
@@ -157,14 +157,17 @@ const STEPS: &[Step] = &[
     Step {
         name: "guard",
         defends: "bytes of an idle connection, system calls of a message, and that none is lost",
-        action: Action::Task { words: "run `ringpost-bench guard`", run: smoke::gate },
-        budget_s: 150,
+        action: Action::Task {
+            words: "run `ringpost-bench guard`: idle with 50,000 connections, and relay",
+            run: smoke::gate,
+        },
+        budget_s: 300,
     },
 ];
 
-/// Steps that run only by name: they ask for more than every machine has (a quiet processor, the
-/// right to mount, the processor whose instructions were counted), and for builds of their own.
-const ON_REQUEST: &[&str] = &["fuzz", "powercut", "micro", "guard"];
+/// Steps that run only by name: they ask for more than every machine has (the right to mount, the
+/// processor whose instructions were counted), and for builds of their own.
+const ON_REQUEST: &[&str] = &["fuzz", "powercut", "micro"];
 
 const fn cargo(words: &'static [&'static str]) -> Action {
     Action::Cargo { words, environment: &[] }
