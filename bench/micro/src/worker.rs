@@ -203,7 +203,7 @@ fn image(applied: Position) -> UserImage {
         entries: Vec::new(),
         receipts: Vec::new(),
     };
-    UserImage { applied, devices: vec![device] }
+    UserImage { applied, devices: vec![device], ..UserImage::default() }
 }
 
 /// Whoever presents sixteen bytes is that user.

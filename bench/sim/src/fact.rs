@@ -174,8 +174,6 @@ pub(crate) enum Fact {
     Started {
         /// With so many workers.
         workers: u16,
-        /// Its memory is so small that it lets users go.
-        forgets: bool,
     },
     /// A bit of what the disk holds is not what was written.
     Damaged,

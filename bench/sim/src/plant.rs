@@ -25,6 +25,8 @@ pub enum Plant {
     StampBack,
     /// A receipt names an older message than the one before.
     CursorBack,
+    /// A user that is loaded has no cursors.
+    ForgetCursors,
     /// Somebody else acks for the device.
     AckForDevice,
     /// A message is committed to another user.
@@ -61,6 +63,7 @@ impl Plant {
         (Self::ReorderSends, "order"),
         (Self::StampBack, "order"),
         (Self::CursorBack, "receipts"),
+        (Self::ForgetCursors, "receipts"),
         (Self::AckForDevice, "receipts"),
         (Self::LeakAcrossUsers, "privacy"),
         (Self::ForgetIdempotency, "duplicates"),

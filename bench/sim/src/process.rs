@@ -100,8 +100,7 @@ impl Process {
             let driver = Driver::new(worker, rings, handles.clone(), sleep);
             seats.push(Seat { driver, sleeps_until: None });
         }
-        let forgets = options.resident_bytes_max < Options::ROOM_FOR_ALL_BYTES;
-        trace.fact(Fact::Started { workers, forgets });
+        trace.fact(Fact::Started { workers });
         let homes = Homes::new(hash_seed, workers);
         let (checks, options) = (VecDeque::new(), options.clone());
         Ok(Self { seats, net, mailboxes, storage, checks, homes, fuse, dice, trace, options })

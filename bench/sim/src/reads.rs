@@ -51,7 +51,8 @@ impl Reads {
         match question {
             Effect::Load { after, .. }
             | Effect::LookUpAccepted { after, .. }
-            | Effect::ReadMessages { after, .. } => *after,
+            | Effect::ReadMessages { after, .. }
+            | Effect::FindReceived { after, .. } => *after,
             other => unreachable!("not a question to the store: {other:?}"),
         }
     }
@@ -106,6 +107,9 @@ impl Reads {
         match question {
             Effect::Load { user, .. } => {
                 let mut image = store.user(user);
+                if self.plant == Some(Plant::ForgetCursors) {
+                    image.iter_mut().flatten().for_each(|image| image.cursors.clear());
+                }
                 for device in image.iter_mut().flatten().flat_map(|image| &mut image.devices) {
                     if self.plant == Some(Plant::ForgetIdempotency) {
                         device.highest_accepted = MessageId::default();
@@ -129,6 +133,10 @@ impl Reads {
                 }
                 let rows = rows.map(|rows| ids.into_iter().zip(rows).collect());
                 Event::MessagesRead { user, device, answer: whole(rows) }
+            }
+            Effect::FindReceived { user, device, id, .. } => {
+                let answer = whole(store.received(id)).map(|found| found.map(Box::new));
+                Event::ReceivedFound { user, device, answer }
             }
             other => unreachable!("not a question to the store: {other:?}"),
         }
@@ -159,6 +167,9 @@ fn unavailable(question: Effect) -> Event<'static> {
         }
         Effect::ReadMessages { user, device, .. } => {
             Event::MessagesRead { user, device, answer: Err(answer) }
+        }
+        Effect::FindReceived { user, device, .. } => {
+            Event::ReceivedFound { user, device, answer: Err(answer) }
         }
         other => unreachable!("not a question to the store: {other:?}"),
     }

@@ -89,6 +89,18 @@ pub enum Effect {
         /// The applier must have passed this.
         after: Position,
     },
+    /// Read a message and how far its recipient has read its sender's, once the applier has passed
+    /// `after`.
+    FindReceived {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// Which message.
+        id: ServerId,
+        /// The applier must have passed this.
+        after: Position,
+    },
     /// Answer to `Event::CreateUser`; `false`: refused (overloaded or journal failed).
     UserCreated {
         /// Names the request.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringpost_wire::{Command, DeviceId, MessageId, ServerId, UserId};
 
-use crate::image::{Accepted, MessageRow, StoreUnavailable, UserImage};
+use crate::image::{Accepted, MessageRow, Received, StoreUnavailable, UserImage};
 use crate::mail::Mail;
 use crate::record::{Position, SharedRecord};
 
@@ -120,6 +120,15 @@ pub enum Event<'a> {
         device: DeviceId,
         /// The store's answer.
         answer: Result<Vec<(ServerId, Option<MessageRow>)>, StoreUnavailable>,
+    },
+    /// Answer to `Effect::FindReceived`; `None`: no such message.
+    ReceivedFound {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// The store's answer.
+        answer: Result<Option<Box<Received>>, StoreUnavailable>,
     },
     /// Credentials of the device issued at or before `before_ms` (wall) are void.
     Revoke {

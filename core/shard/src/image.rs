@@ -1,10 +1,12 @@
 //! What a store read answers: a user's durable state as the shard keeps it resident.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
-use crate::record::{MessageHead, Position, QueueEntry, ReceiptEntry};
+use crate::record::{EntryKind, MessageHead, Position, QueueEntry, ReceiptEntry};
 
 /// A user as the store knows it.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -13,6 +15,18 @@ pub struct UserImage {
     pub applied: Position,
     /// The user's devices, by rising number.
     pub devices: Vec<DeviceImage>,
+    /// How far the user has the messages of each sender of whom a queue holds one, and has read
+    /// them; by sender, then status.
+    pub cursors: Vec<(UserId, Status, ServerId)>,
+}
+
+impl UserImage {
+    /// The senders of the messages in the queues, each once: those whose cursors are needed.
+    pub fn senders(devices: &[DeviceImage]) -> BTreeSet<UserId> {
+        let entries = devices.iter().flat_map(|device| &device.entries);
+        let incoming = entries.filter(|(_, entry)| entry.kind == EntryKind::Incoming);
+        incoming.map(|(_, entry)| entry.peer).collect()
+    }
 }
 
 /// A device as the store knows it.
@@ -39,6 +53,15 @@ pub struct MessageRow {
     pub head: MessageHead,
     /// The content.
     pub body: Bytes,
+}
+
+/// A message as one asks for it who says to have read it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Received {
+    /// Everything but the content.
+    pub head: MessageHead,
+    /// How far its recipient has read its sender's messages; nil: not at all.
+    pub read_to: ServerId,
 }
 
 /// What was accepted under a client's id.

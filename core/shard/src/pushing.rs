@@ -285,12 +285,7 @@ impl Shard {
         let reading = std::mem::take(&mut device.reads.current);
         self.counters.store_failures += u64::from(answer.is_err());
         match (reading, answer) {
-            (Reading::Idle, _) => unreachable!("a read is answered once"),
-            (Reading::Verify(ask), answer) => {
-                self.verified(at, id, ask, answer, turn);
-                self.verify_next(at, id, turn);
-                self.pump(at, id, turn);
-            }
+            (Reading::Idle | Reading::Verify(_), _) => unreachable!("a read is answered once"),
             (Reading::Replay, Ok(rows)) => {
                 self.verify_next(at, id, turn);
                 self.pump_with(at, id, AtHand::Rows(&rows), turn);

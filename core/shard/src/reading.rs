@@ -10,13 +10,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use ringpost_wire::command::{ClientStatus, Named, Receipt};
 use ringpost_wire::event::Status;
-use ringpost_wire::{DeviceId, ErrorCode, MessageId, ServerId};
-use smallvec::smallvec;
+use ringpost_wire::{DeviceId, ErrorCode, MessageId, ServerId, UserId};
 
 use crate::bound::Bound;
 use crate::effect::Effect;
 use crate::idempotency::Asker;
-use crate::image::{MessageRow, StoreUnavailable};
+use crate::image::{Received, StoreUnavailable};
 use crate::live::Naming;
 use crate::loading::Waiting;
 use crate::record::{Advance, Head, ReadHead};
@@ -43,6 +42,8 @@ pub(crate) struct ReadAsk {
     asker: Asker,
     id: ServerId,
     message_id: MessageId,
+    /// As it was when the store was asked.
+    forgettings: u32,
 }
 
 /// Store reads of one device.
@@ -175,55 +176,77 @@ impl Shard {
         if device.reads.line.len() >= max {
             return self.refuse_at(Bound::Reads, asker, message_id, turn);
         }
-        device.reads.line.push_back(ReadAsk { asker, id, message_id });
+        device.reads.line.push_back(ReadAsk { asker, id, message_id, forgettings: 0 });
         self.verify_next(at, device_id, turn);
     }
 
     /// Asks the store about the next `read` that waits, if no read is outstanding.
     pub(crate) fn verify_next(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
         let resident = self.users.resident_mut(at);
-        let user = resident.id;
+        let (user, forgettings) = (resident.id, resident.cursors.forgettings());
         let reads = &mut resident.device(id).reads;
         if !reads.is_idle() {
             return;
         }
         let Some(ask) = reads.line.pop_front() else { return };
-        reads.current = Reading::Verify(ask);
+        reads.current = Reading::Verify(ReadAsk { forgettings, ..ask });
         self.counters.message_reads += 1;
         let after = self.handed;
-        turn.effects.push(Effect::ReadMessages { user, device: id, ids: smallvec![ask.id], after });
+        turn.effects.push(Effect::FindReceived { user, device: id, id: ask.id, after });
+    }
+
+    pub(crate) fn received_found(
+        &mut self,
+        user: UserId,
+        id: DeviceId,
+        answer: Result<Option<Box<Received>>, StoreUnavailable>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Found::Resident(at) = self.users.find(user) else {
+            unreachable!("a read keeps its user resident");
+        };
+        let reads = &mut self.users.resident_mut(at).device(id).reads;
+        let Reading::Verify(ask) = std::mem::take(&mut reads.current) else {
+            unreachable!("a read is answered once");
+        };
+        self.counters.store_failures += u64::from(answer.is_err());
+        self.verified(at, id, ask, answer, turn);
+        self.verify_next(at, id, turn);
+        self.pump(at, id, turn);
     }
 
     /// The store has answered about a `read`.
-    pub(crate) fn verified(
+    fn verified(
         &mut self,
         at: UserSlot,
         device: DeviceId,
         ask: ReadAsk,
-        answer: Result<Vec<(ServerId, Option<MessageRow>)>, StoreUnavailable>,
+        answer: Result<Option<Box<Received>>, StoreUnavailable>,
         turn: &mut Turn<'_>,
     ) {
-        let ReadAsk { asker, id, message_id } = ask;
-        let user = self.users.id(at);
-        let rows = match answer {
-            Ok(rows) => rows,
+        let ReadAsk { asker, id, message_id, forgettings } = ask;
+        let resident = self.users.resident_mut(at);
+        match answer {
             Err(StoreUnavailable) => {
                 let refusal = self.overloaded();
-                return self.refuse(asker, message_id, refusal, turn);
+                self.refuse(asker, message_id, refusal, turn);
             }
-        };
-        let row = rows.into_iter().find(|(read, _)| *read == id).and_then(|(_, row)| row);
-        match row.filter(|row| row.head.to == user) {
-            Some(row) => {
-                let advance = Advance {
-                    sender: row.head.from,
-                    sender_devices: row.head.sender_devices,
-                    id,
-                    message_id: row.head.message_id,
-                };
-                self.commit_read(at, device, asker, advance, turn);
+            Ok(Some(found)) if found.head.to == resident.id => {
+                let Received { head, read_to } = *found;
+                if forgettings != resident.cursors.forgettings() {
+                    // What was forgotten meanwhile may have been moved after the store had looked.
+                    resident.device(device).reads.line.push_front(ask);
+                } else if id > read_to {
+                    let advance = Advance {
+                        sender: head.from,
+                        sender_devices: head.sender_devices,
+                        id,
+                        message_id: head.message_id,
+                    };
+                    self.commit_read(at, device, asker, advance, turn);
+                }
             }
-            None => self.refuse(asker, message_id, Refusal::now(ErrorCode::UnknownMessage), turn),
+            Ok(_) => self.refuse(asker, message_id, Refusal::now(ErrorCode::UnknownMessage), turn),
         }
     }
 

@@ -144,6 +144,9 @@ impl Shard {
             Event::MessagesRead { user, device, answer } => {
                 self.messages_read(user, device, answer, turn);
             }
+            Event::ReceivedFound { user, device, answer } => {
+                self.received_found(user, device, answer, turn);
+            }
             Event::Revoke { user, device, before_ms } => self.revoke(user, device, before_ms, turn),
             Event::CreateUser { user, ticket } => self.create_user(user, ticket, turn),
             Event::Tick => self.tick(turn),

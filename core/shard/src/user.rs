@@ -4,7 +4,7 @@
 //! process, and pins the user while it matters: a user is let go only if nothing is on the way,
 //! nothing is pushed and unacked, and the store has every record that touched it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use ringpost_wire::{DeviceId, DeviceSet, MessageId, UserId};
@@ -19,7 +19,7 @@ use crate::live::Live;
 use crate::queue::{Queue, Queued};
 use crate::rate::Gcra;
 use crate::reading::Reads;
-use crate::record::Position;
+use crate::record::{EntryKind, Position};
 
 /// A user whose state is here.
 #[derive(Debug)]
@@ -146,14 +146,19 @@ impl Resident {
             arriving: 0,
             creating: SmallVec::new(),
             rate: Gcra::default(),
-            cursors: Cursors::default(),
+            cursors: image.map_or_else(Cursors::default, |it| Cursors::from_image(&it.cursors)),
         }
     }
 
-    /// The durable state, as the store will have it once the applier has passed `applied`.
+    /// The durable state, as the store will have it once the applier has passed `applied`. Of the
+    /// cursors those that are known here: a message that joined a queue since the load needs none.
     pub(crate) fn to_image(&self, applied: Position) -> Option<UserImage> {
         let devices = self.devices.iter().filter(|device| device.durable);
-        self.exists.then(|| UserImage { applied, devices: devices.map(Device::to_image).collect() })
+        self.exists.then(|| UserImage {
+            applied,
+            devices: devices.map(Device::to_image).collect(),
+            cursors: self.cursors.to_image(),
+        })
     }
 
     /// The device, which was found in this turn.
@@ -227,6 +232,13 @@ impl Resident {
             Change::SettleReceipt { user, device, peer, status, through } if user == self.id => {
                 self.device(device).queue.settle_receipt(peer, status, through);
             }
+            Change::RaiseCursor { reader, sender, status, id } if reader == self.id => {
+                self.cursors.fold(sender, status, id);
+                if self.cursors.are_many() {
+                    let senders = self.queued_senders();
+                    self.cursors.forget(|sender| senders.contains(&sender));
+                }
+            }
             // Of another user, or kept by the store alone.
             Change::AddUser { .. }
             | Change::AddDevice { .. }
@@ -239,6 +251,13 @@ impl Resident {
             | Change::SettleReceipt { .. }
             | Change::RaiseCursor { .. } => {}
         }
+    }
+
+    /// The senders of the messages in the queues.
+    fn queued_senders(&self) -> BTreeSet<UserId> {
+        let entries = self.devices.iter().flat_map(|device| device.queue.entries());
+        let incoming = entries.filter(|queued| queued.entry.kind == EntryKind::Incoming);
+        incoming.map(|queued| queued.entry.peer).collect()
     }
 
     /// Whether the user may be let go: see the head of this file.

@@ -63,8 +63,8 @@ pub trait Neighbours {
     /// If there is no room for them, or the journal has ended.
     fn try_commit(&mut self, records: Vec<Committed>) -> Result<(), CommitRefused>;
 
-    /// Asks the store: `Load`, `LookUpAccepted` or `ReadMessages`, answered by a letter; or at
-    /// once, by `StoreUnavailable`, if the store does not take the question.
+    /// Asks the store: `Load`, `LookUpAccepted`, `ReadMessages` or `FindReceived`, answered by a
+    /// letter; or at once, by `StoreUnavailable`, if the store does not take the question.
     fn read(&mut self, from: WorkerId, question: Effect) -> Option<Event<'static>>;
 
     /// Has a token checked, answered by a letter.

@@ -87,7 +87,7 @@ fn image(user_applied: Position) -> UserImage {
         entries: Vec::new(),
         receipts: Vec::new(),
     };
-    UserImage { applied: user_applied, devices: vec![device] }
+    UserImage { applied: user_applied, devices: vec![device], ..UserImage::default() }
 }
 
 /// The first bytes of a client.

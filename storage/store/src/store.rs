@@ -2,7 +2,7 @@
 //!
 //! The API blocks: its callers are the store threads and REST's blocking pool, never a worker.
 
-use ringpost_shard::image::{Accepted, MessageRow, UserImage};
+use ringpost_shard::image::{Accepted, MessageRow, Received, UserImage};
 use ringpost_shard::record::Position;
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
@@ -83,6 +83,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// If a row cannot be read.
     fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError>;
+
+    /// A message, and how far its recipient has read its sender's messages; `None` if there is no
+    /// such message.
+    ///
+    /// # Errors
+    /// If a row cannot be read.
+    fn received(&self, id: ServerId) -> Result<Option<Received>, StoreError>;
 
     /// The conversation of `user` and `peer`, newest first, before the id `before` (exclusive;
     /// `None`: from the newest). `limit` is cut to 1..=[`PAGE_ROWS_MAX`].

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, UserImage};
+use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, Received, UserImage};
 use ringpost_shard::record::{Head, Position, ReceiptEntry, Record};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
@@ -115,7 +115,15 @@ impl<E: Engine> Store for Tables<E> {
             image.row(layout::user_row(key)?, value)?;
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(image.finish(applied_in(&view)?))
+        let Some(devices) = image.finish() else { return Ok(None) };
+        let mut cursors = Vec::new();
+        for sender in UserImage::senders(&devices) {
+            for status in [Status::Delivered, Status::Read] {
+                let cursor = trace::cursor(&view, user, sender, status)?;
+                cursors.extend(cursor.map(|id| (sender, status, id)));
+            }
+        }
+        Ok(Some(UserImage { applied: applied_in(&view)?, devices, cursors }))
     }
 
     fn accepted(
@@ -141,6 +149,13 @@ impl<E: Engine> Store for Tables<E> {
     fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError> {
         let view = self.engine.view();
         ids.iter().map(|&id| message(&view, id)).collect()
+    }
+
+    fn received(&self, id: ServerId) -> Result<Option<Received>, StoreError> {
+        let view = self.engine.view();
+        let Some(MessageRow { head, .. }) = message(&view, id)? else { return Ok(None) };
+        let read_to = trace::cursor(&view, head.to, head.from, Status::Read)?.unwrap_or_default();
+        Ok(Some(Received { head, read_to }))
     }
 
     fn history(
@@ -407,7 +422,8 @@ impl ImageBuilder {
         self.devices.last_mut().filter(|image| image.device == device)
     }
 
-    fn finish(mut self, applied: Position) -> Option<UserImage> {
+    /// The user's devices, if it is one.
+    fn finish(mut self) -> Option<Vec<DeviceImage>> {
         if !self.is_user {
             return None;
         }
@@ -415,6 +431,6 @@ impl ImageBuilder {
             // Their keys sort by peer; a queue is in the order of positions.
             device.receipts.sort_by_key(|(_, _, receipt)| receipt.position);
         }
-        Some(UserImage { applied, devices: self.devices })
+        Some(self.devices)
     }
 }

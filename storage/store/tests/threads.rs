@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, Sender};
 use ringpost_shard::event::WorkerId;
-use ringpost_shard::image::{Accepted, MessageRow, StoreUnavailable, UserImage};
+use ringpost_shard::image::{Accepted, MessageRow, Received, StoreUnavailable, UserImage};
 use ringpost_shard::record::{Position, SharedRecord};
 use ringpost_store::conformance::{Model, World, assert_equal};
 use ringpost_store::engine::MemoryEngine;
@@ -322,6 +322,10 @@ impl Store for Breaking {
 
     fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError> {
         self.inner.messages(ids)
+    }
+
+    fn received(&self, id: ServerId) -> Result<Option<Received>, StoreError> {
+        self.inner.received(id)
     }
 
     fn history(

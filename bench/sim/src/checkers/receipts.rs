@@ -1,6 +1,6 @@
-//! `delivered` and `read` are told only of what a device of the reader acked, or its user read.
-//! Before the first restart of a server that lets nobody go they never go back. (After one, or after
-//! the reader's state was let go, an older cursor may be told once more: PROTOCOL.md, section 7.)
+//! `delivered` and `read` are told only of what a device of the reader acked, or its user read. They
+//! never go back, whatever the server has forgotten or lost meanwhile; one that was told on a
+//! connection is not told again there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,8 @@ pub(crate) struct Receipts {
     acked: BTreeSet<(u8, ServerId)>,
     read: BTreeSet<(u8, ServerId)>,
     told: BTreeMap<(Who, u8, Step), ServerId>,
-    /// The server has forgotten cursors.
-    has_forgotten: bool,
-    starts: u32,
+    /// Told on the device's present connection.
+    told_here: BTreeSet<(Who, u8, Step)>,
 }
 
 impl Checker for Receipts {
@@ -29,10 +28,7 @@ impl Checker for Receipts {
         match fact {
             Fact::Acked { who, id } => drop(self.acked.insert((who.user, *id))),
             Fact::Read { who, id } => drop(self.read.insert((who.user, *id))),
-            Fact::Started { forgets, .. } => {
-                self.has_forgotten |= *forgets || self.starts > 0;
-                self.starts += 1;
-            }
+            Fact::Left { who } => self.told_here.retain(|(told, ..)| told != who),
             Fact::Told { who, peer: Some(peer), step, id, .. } => {
                 let said = match step {
                     Step::Delivered => &self.acked,
@@ -43,8 +39,10 @@ impl Checker for Receipts {
                         "{who:?} was told {step:?} of {id}; user {peer} never said so"
                     ));
                 }
-                let last = self.told.insert((*who, *peer, *step), *id);
-                if last > Some(*id) && !self.has_forgotten {
+                let direction = (*who, *peer, *step);
+                let last = self.told.insert(direction, *id);
+                let is_again = !self.told_here.insert(direction) && last == Some(*id);
+                if last > Some(*id) || is_again {
                     return Err(format!("{who:?} was told {step:?} of {id} after {last:?}"));
                 }
             }

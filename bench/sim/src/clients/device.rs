@@ -32,6 +32,9 @@ struct Draft {
     repeat_at: Duration,
 }
 
+/// Messages that a device may say to have read.
+const SEEN_MAX: usize = 8;
+
 /// Answered messages that a device may send again, because it forgot the answer.
 const ANSWERED_MAX: usize = 8;
 
@@ -52,6 +55,8 @@ pub(crate) struct Device {
     pushed: BTreeMap<u64, Option<ServerId>>,
     last_push: u64,
     acked: u64,
+    /// The messages shown last, on whichever connection.
+    seen: VecDeque<ServerId>,
     last_told: BTreeMap<UserId, ServerId>,
     next_message: u64,
     ids_rise: bool,
@@ -74,6 +79,7 @@ impl Device {
             pushed: BTreeMap::new(),
             last_push: 0,
             acked: 0,
+            seen: VecDeque::new(),
             last_told: BTreeMap::new(),
             next_message: 0,
             ids_rise: dice.one_in(2),
@@ -286,7 +292,10 @@ impl Device {
 
     fn read_something(&mut self, it: &mut Surroundings<'_>) {
         let Some(link) = &mut self.link else { return };
-        let Some(id) = self.pushed.values().flatten().next_back().copied() else { return };
+        if self.seen.is_empty() {
+            return;
+        }
+        let id = self.seen[it.dice.index(self.seen.len())];
         it.trace.fact(Fact::Read { who: self.who, id });
         let reading =
             Reading { message: Named::Id(id), status: ClientStatus::Read, client_timestamp_ms: 5 };
@@ -373,6 +382,8 @@ impl Device {
             canary: content::canaries(&message.body).first().copied(),
             content: content::hash(&message.body),
         });
+        self.seen.truncate(SEEN_MAX - 1);
+        self.seen.push_front(message.id);
         self.keep(message.push, Some(message.id), it);
     }
 

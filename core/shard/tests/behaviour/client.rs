@@ -36,6 +36,8 @@ pub(crate) struct Client {
     /// Those of them that were acked.
     pub(crate) acked: BTreeSet<ServerId>,
     pub(crate) gaps: u32,
+    /// The last receipt of each peer, over all connections.
+    told: BTreeMap<(UserId, Status), ServerId>,
     /// Pushes of this connection that are not acked: number and message (nil for other kinds).
     pub(crate) unacked: BTreeMap<u64, (ServerId, MessageId)>,
     last_push: u64,
@@ -58,6 +60,7 @@ impl Client {
             seen: BTreeSet::new(),
             acked: BTreeSet::new(),
             gaps: 0,
+            told: BTreeMap::new(),
             unacked: BTreeMap::new(),
             last_push: 0,
             directions: BTreeMap::new(),
@@ -156,6 +159,8 @@ impl Client {
                 WireEvent::Receipt(receipt) => {
                     self.count_push(receipt.push, Default::default());
                     assert!(world.truth.messages.contains_key(&receipt.id));
+                    let last = self.told.insert((receipt.peer, receipt.status), receipt.id);
+                    assert!(last <= Some(receipt.id), "back from {last:?}: {receipt:?}");
                 }
                 WireEvent::QueueEmpty { push, gap } => {
                     assert_eq!(gap, push > 0);

@@ -1,11 +1,12 @@
 //! Acks and receipts from clients: what they move, what they may not touch.
 
+use ringpost_shard::Event;
 use ringpost_shard::event::ConnectionKey;
 use ringpost_wire::command::{ClientStatus, Named};
 use ringpost_wire::event::{NewMessage, Status};
-use ringpost_wire::{ErrorCode, ServerId, UserId};
+use ringpost_wire::{DeviceId, ErrorCode, ServerId, UserId};
 
-use crate::world::{World, message_id};
+use crate::world::{Step, World, message_id};
 
 /// Alice has sent `count` messages to Bob, who was pushed them.
 fn pushed(count: u64) -> (World, ConnectionKey, ConnectionKey, Vec<NewMessage>) {
@@ -224,4 +225,114 @@ fn a_second_device_that_acks_later_tells_the_sender_nothing_older() {
     world.ack(devices[1], 1);
     world.settle();
     assert!(world.receipts(a).is_empty());
+}
+
+/// Bob's first device has acked and read the second of three messages, his second device none;
+/// then the server is restarted, and nothing is held of anybody.
+fn forgotten() -> (World, [ConnectionKey; 3], Vec<NewMessage>) {
+    let mut world = World::new(2);
+    let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+    let sign_in = |world: &mut World| {
+        let connections = [(alice, 1), (bob, 1), (bob, 2)];
+        let connections = connections.map(|(user, device)| world.sign_in(user, device));
+        world.settle();
+        connections
+    };
+    let [a, b, _] = sign_in(&mut world);
+    for number in 1..=3 {
+        world.send(a, 0, number, bob, b"x");
+    }
+    world.settle();
+    world.told(a);
+    let messages = world.messages(b);
+    world.ack(b, 2);
+    world.receipt(b, 0, Named::Id(messages[1].id), ClientStatus::Read);
+    world.settle();
+    assert_eq!(world.receipts(a).len(), 2);
+    world.ack(a, 2);
+    world.settle();
+    world.crash(2, 0);
+    let connections = sign_in(&mut world);
+    connections.iter().for_each(|&connection| drop(world.told(connection)));
+    (world, connections, messages)
+}
+
+#[test]
+fn a_second_device_that_acks_after_a_restart_tells_the_sender_nothing_older() {
+    let (mut world, [a, _, second], messages) = forgotten();
+    for push in 1..=2 {
+        world.ack(second, push);
+        world.settle();
+        assert!(world.receipts(a).is_empty(), "push {push}");
+    }
+    world.ack(second, 3);
+    world.settle();
+    assert_eq!(world.receipts(a), [(1, Status::Delivered, messages[2].id, 0)]);
+}
+
+#[test]
+fn what_was_read_before_a_restart_is_not_told_again() {
+    let (mut world, [a, first, second], messages) = forgotten();
+    // The second device still has all of them in its queue, the first device the third alone.
+    for reader in [second, first] {
+        let before = world.durable.len();
+        for message in &messages[..2] {
+            world.receipt(reader, 0, Named::Id(message.id), ClientStatus::Read);
+            world.settle();
+        }
+        assert_eq!(world.durable.len(), before, "no record");
+        assert!(world.errors(reader).is_empty() && world.receipts(a).is_empty());
+    }
+    // No queue has the third once it is acked: only the store knows who sent it.
+    world.ack(second, 3);
+    world.ack(first, 1);
+    world.settle();
+    world.told(a);
+    for (message, told) in messages.iter().zip([0, 0, 1]) {
+        world.receipt(first, 0, Named::Id(message.id), ClientStatus::Read);
+        world.settle();
+        assert_eq!(world.receipts(a).len(), told, "{message:?}");
+    }
+}
+
+#[test]
+fn a_read_is_verified_again_if_what_moved_meanwhile_was_forgotten() {
+    let mut world = World::new(1);
+    let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+    let a = world.sign_in(alice, 1);
+    let devices = [1, 2].map(|number| world.sign_in(bob, number));
+    world.settle();
+    for number in 1..=2 {
+        world.send(a, 0, number, bob, b"x");
+    }
+    world.settle();
+    let messages = world.messages(devices[0]);
+    devices.iter().for_each(|&device| world.ack(device, 2));
+    world.settle();
+    // The store looks at the first message, and its answer is late.
+    world.receipt(devices[0], 0, Named::Id(messages[0].id), ClientStatus::Read);
+    let early = world.store.received(messages[0].id).map(Box::new);
+    assert!(early.as_ref().is_some_and(|early| early.read_to.is_nil()));
+    // Meanwhile the second one is read, and so many others write that this is forgotten.
+    let late = Step::Answer(0, 0);
+    world.receipt(devices[1], 0, Named::Id(messages[1].id), ClientStatus::Read);
+    world.settle_without(late);
+    for nth in 0..40 {
+        let other = world.user(0, 2 + nth);
+        let connection = world.sign_in(other, 1);
+        world.settle_without(late);
+        world.send(connection, 0, 1, bob, b"x");
+        world.settle_without(late);
+        devices.iter().for_each(|&device| world.ack(device, 3 + nth as u64));
+        world.settle_without(late);
+    }
+    let held = world.shards[0].image(bob).expect("resident").cursors;
+    assert!(held.iter().all(|(sender, ..)| *sender != alice), "forgotten");
+    let records = world.durable.len();
+    let device = DeviceId::new(1).expect("1 to 127");
+    let answer = Event::ReceivedFound { user: bob, device, answer: Ok(early) };
+    world.answer_oldest(0, answer);
+    world.settle();
+    assert_eq!(world.durable.len(), records, "behind the second one: no record");
+    assert!(world.errors(devices[0]).is_empty());
 }

@@ -47,6 +47,7 @@ impl Worker {
             tier @ (Effect::Load { .. }
             | Effect::LookUpAccepted { .. }
             | Effect::ReadMessages { .. }
+            | Effect::FindReceived { .. }
             | Effect::UserCreated { .. }) => self.outputs.push(Output::Tier(tier)),
         }
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use ringpost_conn::driver::{CommitRefused, Committed};
 use ringpost_conn::{Letter, WORKERS_MAX};
 use ringpost_shard::event::WorkerId;
-use ringpost_shard::image::{Accepted, MessageRow};
+use ringpost_shard::image::{Accepted, MessageRow, Received};
 use ringpost_shard::record::{MessageHead, SharedRecord};
 use ringpost_shard::{Effect, Event, Head, Position};
 use ringpost_wire::ServerId;
@@ -99,6 +99,14 @@ impl Journal {
                 };
                 let rows = ids.iter().map(|&id| (id, row(id))).collect();
                 Event::MessagesRead { user, device, answer: Ok(rows) }
+            }
+            Effect::FindReceived { user, device, id, .. } => {
+                let found = self.messages().find(|(_, head, _)| head.id == id);
+                // As much as the records say: nobody reads anything twice here.
+                let received = found.map(|(_, head, _)| {
+                    Box::new(Received { head: head.clone(), read_to: Default::default() })
+                });
+                Event::ReceivedFound { user, device, answer: Ok(received) }
             }
             other => unreachable!("not a read: {other:?}"),
         })

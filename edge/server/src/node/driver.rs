@@ -225,6 +225,9 @@ fn request(question: Effect) -> ReadRequest {
         Effect::ReadMessages { user, device, ids, after } => {
             ReadRequest::Messages { user, device, ids, after }
         }
+        Effect::FindReceived { user, device, id, after } => {
+            ReadRequest::Received { user, device, id, after }
+        }
         other => unreachable!("not a question to the store: {other:?}"),
     }
 }
@@ -239,6 +242,9 @@ fn unread(request: ReadRequest) -> Event<'static> {
         }
         ReadRequest::Messages { user, device, .. } => {
             Event::MessagesRead { user, device, answer: Err(answer) }
+        }
+        ReadRequest::Received { user, device, .. } => {
+            Event::ReceivedFound { user, device, answer: Err(answer) }
         }
     }
 }

@@ -121,6 +121,9 @@ impl ReadSink for Answers {
             ReadAnswer::MessagesRead { user, device, answer } => {
                 Event::MessagesRead { user, device, answer }
             }
+            ReadAnswer::ReceivedFound { user, device, answer } => {
+                Event::ReceivedFound { user, device, answer }
+            }
         };
         if let Some(mailboxes) = self.mailboxes.get() {
             mailboxes[usize::from(worker.0)].post(Letter::Event(event));

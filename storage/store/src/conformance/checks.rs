@@ -66,6 +66,7 @@ pub fn assert_equal(store: &dyn Store, model: &Model, seed: u64) {
     for row in model.messages() {
         let id = row.head.id;
         assert_eq!(answer(store.trace(id)), model.trace(id), "trace of {id}, seed {seed}");
+        assert_eq!(answer(store.received(id)), model.received(id), "received {id}, seed {seed}");
     }
     let rows: Vec<_> = model.messages().cloned().collect();
     let ids: Vec<_> = rows.iter().map(|row| row.head.id).collect();

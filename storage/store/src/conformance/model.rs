@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringpost_shard::change::{Change, changes};
-use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, UserImage};
-use ringpost_shard::record::{Position, QueueEntry, ReceiptEntry, Record};
+use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, Received, UserImage};
+use ringpost_shard::record::{EntryKind, Position, QueueEntry, ReceiptEntry, Record};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, DeviceSet, MessageId, ServerId, UserId};
 
@@ -102,15 +102,27 @@ impl Model {
 
     /// What `Store::user` answers.
     pub fn user(&self, user: UserId) -> Option<UserImage> {
-        self.users.contains(&user).then(|| UserImage {
-            applied: self.applied,
-            devices: self
-                .devices
-                .iter()
-                .filter(|(owner, _)| *owner == user)
-                .map(|&key| self.device(key))
-                .collect(),
-        })
+        if !self.users.contains(&user) {
+            return None;
+        }
+        let own = self.devices.iter().filter(|(owner, _)| *owner == user);
+        let devices: Vec<_> = own.map(|&key| self.device(key)).collect();
+        let entries = || devices.iter().flat_map(|device| &device.entries);
+        let is_queued =
+            |sender| entries().any(|(_, it)| it.kind == EntryKind::Incoming && it.peer == sender);
+        let cursors = self
+            .cursors
+            .iter()
+            .filter(|((reader, sender, _), _)| *reader == user && is_queued(*sender));
+        let cursors = cursors.map(|(&(_, sender, status), &id)| (sender, status, id)).collect();
+        Some(UserImage { applied: self.applied, devices, cursors })
+    }
+
+    /// What `Store::received` answers.
+    pub fn received(&self, id: ServerId) -> Option<Received> {
+        let head = self.messages.get(&id)?.head.clone();
+        let read_to = self.cursor(head.to, head.from, Status::Read).unwrap_or_default();
+        Some(Received { head, read_to })
     }
 
     fn device(&self, key: (UserId, DeviceId)) -> DeviceImage {

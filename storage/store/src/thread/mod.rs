@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, Sender};
 use ringpost_shard::event::WorkerId;
-use ringpost_shard::image::{Accepted, MessageRow, StoreUnavailable, UserImage};
+use ringpost_shard::image::{Accepted, MessageRow, Received, StoreUnavailable, UserImage};
 use ringpost_shard::record::{Position, Record, SharedRecord};
 use ringpost_wire::limits::MESSAGE_BYTES_MAX;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
@@ -122,6 +122,17 @@ pub enum ReadRequest {
         /// The last record that put one of them.
         after: Position,
     },
+    /// `Effect::FindReceived`.
+    Received {
+        /// The reader.
+        user: UserId,
+        /// The reader's device.
+        device: DeviceId,
+        /// Which message.
+        id: ServerId,
+        /// The last record that may touch the user.
+        after: Position,
+    },
 }
 
 impl ReadRequest {
@@ -130,7 +141,8 @@ impl ReadRequest {
         match self {
             Self::Load { after, .. }
             | Self::LookUp { after, .. }
-            | Self::Messages { after, .. } => *after,
+            | Self::Messages { after, .. }
+            | Self::Received { after, .. } => *after,
         }
     }
 }
@@ -164,6 +176,15 @@ pub enum ReadAnswer {
         device: DeviceId,
         /// The rows in the order asked for.
         answer: Result<Vec<(ServerId, Option<MessageRow>)>, StoreUnavailable>,
+    },
+    /// `Event::ReceivedFound`.
+    ReceivedFound {
+        /// The reader.
+        user: UserId,
+        /// The reader's device.
+        device: DeviceId,
+        /// The message, `None` if there is no such.
+        answer: Result<Option<Box<Received>>, StoreUnavailable>,
     },
 }
 

@@ -258,6 +258,9 @@ fn unavailable(request: ReadRequest) -> ReadAnswer {
         ReadRequest::Messages { user, device, .. } => {
             ReadAnswer::MessagesRead { user, device, answer: Err(StoreUnavailable) }
         }
+        ReadRequest::Received { user, device, .. } => {
+            ReadAnswer::ReceivedFound { user, device, answer: Err(StoreUnavailable) }
+        }
     }
 }
 
@@ -274,6 +277,10 @@ fn read(shared: &Shared, request: ReadRequest) -> ReadAnswer {
         ReadRequest::Messages { user, device, ids, .. } => {
             let rows = store.messages(&ids).map(|rows| ids.into_iter().zip(rows).collect());
             ReadAnswer::MessagesRead { user, device, answer: count(shared, rows) }
+        }
+        ReadRequest::Received { user, device, id, .. } => {
+            let answer = count(shared, store.received(id)).map(|found| found.map(Box::new));
+            ReadAnswer::ReceivedFound { user, device, answer }
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ringpost_shard::event::{ConnectionKey, SignIn, WorkerId};
 use ringpost_shard::image::StoreUnavailable;
 use ringpost_shard::mail::Mail;
-use ringpost_shard::record::SharedRecord;
+use ringpost_shard::record::{SharedRecord, status_number};
 use ringpost_shard::{
     Effect, Event, Head, Homes, Now, Position, Provision, Shard, ShardConfig, ShardLimits,
 };
@@ -377,16 +377,25 @@ impl World {
 
     /// Like `settle`, but the applier stands still (and with it reads that wait for it).
     pub(crate) fn settle_without_applier(&mut self) {
-        while let Some(&step) = self.steps().iter().find(|&&step| step != Step::Apply) {
-            self.step(step);
-        }
+        self.settle_without(Step::Apply);
     }
 
     /// Like `settle`, but nothing becomes durable.
     pub(crate) fn settle_without_commits(&mut self) {
-        while let Some(&step) = self.steps().iter().find(|&&step| step != Step::Commit) {
+        self.settle_without(Step::Commit);
+    }
+
+    /// Like `settle`, but this one thing does not happen.
+    pub(crate) fn settle_without(&mut self, held: Step) {
+        while let Some(&step) = self.steps().iter().find(|&&step| step != held) {
             self.step(step);
         }
+    }
+
+    /// Answers the oldest read of a worker with what the store said earlier.
+    pub(crate) fn answer_oldest(&mut self, worker: usize, answer: Event<'_>) {
+        self.reads[worker].remove(0);
+        self.handle(worker, answer);
     }
 
     pub(crate) fn drain(&mut self, connection: ConnectionKey) {
@@ -419,9 +428,14 @@ impl World {
                 continue;
             }
             for user in shard.residents() {
-                let held = shard.image(user).map(|image| image.devices);
-                let stored = self.truth.image(user).map(|image| image.devices);
-                assert_eq!(held, stored, "{user} on worker {worker} is held as the store has it");
+                let held = shard.image(user).unwrap_or_default();
+                let stored = self.truth.image(user).unwrap_or_default().devices;
+                let about = format!("{user} on worker {worker}");
+                assert_eq!(held.devices, stored, "{about} is held as the store has it");
+                for (sender, status, id) in held.cursors {
+                    let stored = self.truth.cursors.get(&(user, sender, status_number(status)));
+                    assert_eq!(stored, Some(&id), "{status:?} of {sender} by {about}");
+                }
             }
         }
     }
@@ -459,7 +473,8 @@ impl World {
             Effect::Commit { record } => self.submitted.push_back(record),
             read @ (Effect::Load { .. }
             | Effect::LookUpAccepted { .. }
-            | Effect::ReadMessages { .. }) => self.reads[worker].push(read),
+            | Effect::ReadMessages { .. }
+            | Effect::FindReceived { .. }) => self.reads[worker].push(read),
             Effect::UserCreated { ticket, created } => self.user_created.push((ticket, created)),
         }
     }
@@ -513,6 +528,11 @@ impl World {
                 let answer = if down { Err(StoreUnavailable) } else { Ok(rows) };
                 self.handle(worker, Event::MessagesRead { user, device, answer });
             }
+            Effect::FindReceived { user, device, id, .. } => {
+                let found = self.store.received(id).map(Box::new);
+                let answer = if down { Err(StoreUnavailable) } else { Ok(found) };
+                self.handle(worker, Event::ReceivedFound { user, device, answer });
+            }
             other => unreachable!("{other:?} is no read"),
         }
     }
@@ -522,7 +542,8 @@ fn after(read: &Effect) -> Position {
     match read {
         Effect::Load { after, .. }
         | Effect::LookUpAccepted { after, .. }
-        | Effect::ReadMessages { after, .. } => *after,
+        | Effect::ReadMessages { after, .. }
+        | Effect::FindReceived { after, .. } => *after,
         other => unreachable!("{other:?} is no read"),
     }
 }

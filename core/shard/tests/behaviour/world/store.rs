@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, UserImage};
+use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, Received, UserImage};
 use ringpost_shard::record::{QueueEntry, ReceiptEntry, Record, status_number};
 use ringpost_shard::{Change, Position, changes};
 use ringpost_wire::event::Status;
@@ -82,7 +82,8 @@ impl Store {
             Change::RaiseCursor { reader, sender, status, id } => {
                 let cursor =
                     self.cursors.entry((reader, sender, status_number(status))).or_default();
-                *cursor = id.max(*cursor);
+                assert!(id > *cursor, "{status:?} of {sender} by {reader} is told twice, or back");
+                *cursor = id;
             }
         }
     }
@@ -107,7 +108,20 @@ impl Store {
                 receipts,
             }
         });
-        Some(UserImage { applied: self.applied, devices: devices.collect() })
+        let devices: Vec<_> = devices.collect();
+        let cursors = UserImage::senders(&devices).into_iter().flat_map(|sender| {
+            [Status::Delivered, Status::Read].into_iter().filter_map(move |status| {
+                let id = self.cursors.get(&(user, sender, status_number(status)))?;
+                Some((sender, status, *id))
+            })
+        });
+        Some(UserImage { applied: self.applied, cursors: cursors.collect(), devices })
+    }
+
+    pub(crate) fn received(&self, id: ServerId) -> Option<Received> {
+        let head = self.messages.get(&id)?.head.clone();
+        let cursor = self.cursors.get(&(head.to, head.from, status_number(Status::Read)));
+        Some(Received { read_to: cursor.copied().unwrap_or_default(), head })
     }
 
     pub(crate) fn users(&self) -> impl Iterator<Item = UserId> {
