@@ -44,6 +44,8 @@ enum Acked {
 pub(crate) struct Acks {
     pending: VecDeque<Acked>,
     in_flight: bool,
+    /// Something acked will never go into a record: the store goes on holding it.
+    abandoned: bool,
 }
 
 impl Acks {
@@ -60,8 +62,14 @@ impl Acks {
         self.in_flight || !self.pending.is_empty()
     }
 
+    /// Whether the store will go on holding something that was acked here.
+    pub(crate) const fn has_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
     /// Nothing will be durable any more.
     pub(crate) fn abandon(&mut self) {
+        self.abandoned |= !self.pending.is_empty();
         self.pending = VecDeque::new();
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Durable state changes in [`Resident::apply`] alone. Everything else here is lost with the
 //! process, and pins the user while it matters: a user is let go only if nothing is on the way,
-//! nothing is pushed and unacked, and the store has every record that touched it.
+//! nothing is pushed and unacked, and the store has every record that touched it. What a connection
+//! acked after the journal had ended pins its user too: read from the store it would be pushed again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -108,10 +109,11 @@ impl Device {
     }
 
     fn is_busy(&self) -> bool {
-        let delivering = self
-            .live
-            .as_ref()
-            .is_some_and(|live| live.has_unacked() || self.queue.next_after(live.cursor).is_some());
+        let delivering = self.live.as_ref().is_some_and(|live| {
+            live.has_unacked()
+                || self.queue.next_after(live.cursor).is_some()
+                || self.acks.has_abandoned()
+        });
         delivering
             || self.noticing
             || self.acks.is_busy()

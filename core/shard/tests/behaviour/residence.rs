@@ -46,6 +46,36 @@ fn idle_users_are_let_go_while_their_sessions_stay_and_are_loaded_for_the_next_e
 }
 
 #[test]
+fn what_a_connection_acked_after_the_journal_ended_is_not_pushed_to_it_again() {
+    let mut world = World::with_limits(1, small());
+    let users: Vec<UserId> = (0..60).map(|nth| world.user(0, nth)).collect();
+    for (ticket, &user) in users.iter().enumerate() {
+        world.handle(0, Event::CreateUser { user, ticket: ticket as u64 });
+        world.settle();
+    }
+    let (alice, bob) = (users[0], users[1]);
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    world.send(a, 1, 1, bob, b"x");
+    world.settle();
+    assert_eq!(world.messages(b).len(), 1);
+    world.handle(0, Event::JournalFailed);
+    world.ack(b, 1);
+    world.told(b);
+    // The others come, until everybody was let go who can be.
+    let evictions = world.shards[0].counters().evictions;
+    for &user in &users[2..] {
+        world.pass(Duration::from_secs(1));
+        world.sign_in(user, 1);
+        world.settle();
+    }
+    assert!(world.shards[0].counters().evictions > evictions);
+    world.send(b, 2, 1, alice, b"y");
+    world.settle();
+    assert_eq!(world.messages(b), [], "it was acked on this connection");
+}
+
+#[test]
 fn nobody_is_let_go_before_the_store_has_what_touched_them() {
     let mut world = World::with_limits(1, small());
     let users: Vec<UserId> = (0..20).map(|nth| world.user(0, nth)).collect();
