@@ -225,7 +225,11 @@ impl Disk {
     }
 
     fn fails(&mut self) -> bool {
-        self.dice.one_in(self.error_in)
+        let fails = self.dice.one_in(self.error_in);
+        if fails {
+            self.trace.fact(Fact::DiskFailed);
+        }
+        fails
     }
 
     /// For [`Plant::CutTooMuch`]: the newest batch is made unreadable before recovery.
@@ -252,6 +256,9 @@ fn tell_durable(trace: &Trace, durable: &[u8], from: usize, to: usize) {
 /// Reads for recovery: a copy of the disk that flushes through to it.
 impl SegmentSource for &mut Disk {
     fn slots(&mut self) -> Result<Vec<SlotInfo>, DeviceError> {
+        if self.fails() {
+            return Err(error(Operation::Directory, ErrorKind::Other));
+        }
         let info = |(&slot, segment): (&u32, &Segment)| SlotInfo {
             slot,
             bytes: segment.cached.len() as u64,
@@ -274,6 +281,9 @@ impl SegmentSource for &mut Disk {
     }
 
     fn read(&mut self, slot: u32, offset: u64, out: &mut [u8]) -> Result<(), DeviceError> {
+        if self.fails() {
+            return Err(error(Operation::Read, ErrorKind::Other));
+        }
         let start = offset as usize;
         let segment = &self.segments[&slot];
         out.copy_from_slice(&segment.cached[start..start + out.len()]);

@@ -179,6 +179,8 @@ pub(crate) enum Fact {
     Damaged,
     /// It is again.
     Repaired,
+    /// An operation of the disk failed.
+    DiskFailed,
     /// The server found its own data unusable.
     Unusable {
         /// What it says.

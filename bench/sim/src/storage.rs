@@ -40,6 +40,13 @@ const SEGMENT_BYTES: u64 = 16 * BLOCK_BYTES as u64;
 /// Bytes of all segments.
 const DISK_BUDGET_BYTES: u64 = 24 * SEGMENT_BYTES;
 
+/// Where the disk fails at all, one start in so many finds it failing. Not every one: a run is about
+/// more than starts.
+const FAILING_START_IN: u64 = 4;
+
+/// How many of its operations fail then: one in so many.
+const START_ERROR_IN: u64 = 40;
+
 /// What outlives a process.
 pub(crate) struct Hardware {
     /// Beneath the journal.
@@ -99,9 +106,10 @@ impl Storage {
             hardware.disk.cut_newest_batch();
         }
         let mut applier = Applier::new(store.applied(), applier_limits(&mut dice));
-        // A server that cannot read its disk does not start, as it should; what is tested here is
-        // what it makes of a disk that can be read again.
         let error_in = hardware.disk.fail_once_in(0);
+        if error_in > 0 && finds_a_failing_disk(options.seed, now) {
+            hardware.disk.fail_once_in(START_ERROR_IN);
+        }
         let recovered = recovered(&mut hardware.disk, &store, &mut applier, &trace);
         hardware.disk.fail_once_in(error_in);
         let journal = match recovered {
@@ -381,6 +389,12 @@ fn applier_limits(dice: &mut Dice) -> ApplierLimits {
     }
 }
 
+/// One start in [`FAILING_START_IN`]. Decided by a dice of its own: what chance has in store for the
+/// rest of a run does not depend on it.
+fn finds_a_failing_disk(seed: u64, now: Duration) -> bool {
+    Dice::new(seed ^ now.as_nanos() as u64).one_in(FAILING_START_IN)
+}
+
 /// Recovery as at the server's start: the journal's end goes into the store first.
 fn recovered(
     disk: &mut Disk,
@@ -394,9 +408,11 @@ fn recovered(
     let mut journal = Journal::new(limits, JOURNAL_ID, &recovery, checkpoint);
     while !journal.is_ready() {
         let done = match journal.poll_action(Duration::ZERO) {
-            Some(Action::Prepare { slot, bytes }) => {
-                Done::Prepared(slot, disk.prepare(slot, bytes))
-            }
+            Some(Action::Prepare { slot, bytes }) => match disk.prepare(slot, bytes) {
+                // As at the server's start: what a full journal holds can be applied and trimmed.
+                Err(error) if journal.live_segments() == 0 => return Err(error.to_string()),
+                result => Done::Prepared(slot, result),
+            },
             Some(Action::Remove { slot }) => {
                 disk.remove(slot);
                 Done::Removed(slot, Ok(()))

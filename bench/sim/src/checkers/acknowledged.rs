@@ -1,6 +1,7 @@
 //! Nothing acknowledged is lost: what was `sent` comes to every device of the recipient, and to the
 //! sender's other devices. The server can always read its own data, unless the disk has damaged it:
-//! then it may refuse to start, until the disk is repaired.
+//! then it may refuse to start, until the disk is repaired; or the disk fails just then: that excuses
+//! this start alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,8 @@ pub(crate) struct Acknowledged {
     sent: BTreeSet<(Who, MessageId)>,
     shown: BTreeSet<(Who, Canary)>,
     is_damaged: bool,
+    /// The disk has failed since the server died, or last refused to start.
+    has_failed: bool,
 }
 
 impl Checker for Acknowledged {
@@ -36,8 +39,13 @@ impl Checker for Acknowledged {
             }
             Fact::Damaged => self.is_damaged = true,
             Fact::Repaired => self.is_damaged = false,
-            Fact::Unusable { why } if !self.is_damaged => {
-                return Err(format!("the server cannot start: {why}"));
+            Fact::DiskFailed => self.has_failed = true,
+            Fact::Died { .. } | Fact::Started { .. } => self.has_failed = false,
+            Fact::Unusable { why } => {
+                let is_excused = std::mem::take(&mut self.has_failed) || self.is_damaged;
+                if !is_excused {
+                    return Err(format!("the server cannot start: {why}"));
+                }
             }
             Fact::End => return self.check_all(),
             _ => {}
