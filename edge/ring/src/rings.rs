@@ -94,12 +94,16 @@ pub enum ReceiveMode {
     Multishot,
 }
 
+/// How long completions of sends wait for company. A send ends within the call that submits it: if
+/// that ended the sleep, each turn that sends would be followed by one that finds nothing but its
+/// own sends. It must not be long: a send for which the socket had no room is seen only then.
+pub(crate) const CERTAIN_GRACE: Duration = Duration::from_micros(50);
+
 /// How long [`Rings::submit_and_wait`] may sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     pub(crate) sleep: Sleep,
-    pub(crate) completions: u32,
-    pub(crate) min_wait: Duration,
+    pub(crate) certain: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +120,7 @@ impl Wait {
     pub const FOREVER: Self = Self::new(Sleep::Forever);
 
     const fn new(sleep: Sleep) -> Self {
-        Self { sleep, completions: 1, min_wait: Duration::ZERO }
+        Self { sleep, certain: 0 }
     }
 
     /// Sleep until there is a completion, at most for this long.
@@ -125,12 +129,11 @@ impl Wait {
         Self::new(Sleep::AtMost(timeout))
     }
 
-    /// Under load: gather up to `completions` for `min_wait` before waking; after that the first
-    /// one wakes. Needs Linux 6.12, without it the sleep ends with the first completion.
-    #[must_use]
-    pub const fn gather(mut self, completions: u32, min_wait: Duration) -> Self {
-        self.completions = completions;
-        self.min_wait = min_wait;
+    /// Sleep until there is one completion more than so many that are certain to come at once and
+    /// that nobody hurries for; after [`CERTAIN_GRACE`] these end the sleep too. Needs Linux 6.12,
+    /// without it the first completion of any kind ends the sleep.
+    pub(crate) const fn past(mut self, certain: u32) -> Self {
+        self.certain = certain;
         self
     }
 }

@@ -17,7 +17,6 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
-use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, squeue};
@@ -25,7 +24,7 @@ use nix::errno::Errno;
 
 use crate::buffers::BUFFER_GROUP;
 use crate::config::{OpenError, RingConfig};
-use crate::rings::{Sleep, Wait};
+use crate::rings::{CERTAIN_GRACE, Sleep, Wait};
 use crate::stats::RingStats;
 
 /// `IORING_REGISTER_RING_FDS` of io_uring_register(2).
@@ -177,22 +176,21 @@ impl Uring {
         }
         let timeout;
         let mut args = SubmitArgs::new();
-        let want = match wait.sleep {
+        let mut want = match wait.sleep {
             Sleep::No => 0,
-            Sleep::Forever => wait.completions,
+            Sleep::Forever => 1,
             Sleep::AtMost(duration) if duration.is_zero() => 0,
             Sleep::AtMost(duration) => {
                 timeout = Timespec::from(duration);
                 args = args.timespec(&timeout);
-                wait.completions
+                1
             }
         };
-        let gather = want > 1 && wait.min_wait > Duration::ZERO;
-        if gather && self.has_min_wait {
-            args = args.min_wait_usec(u32::try_from(wait.min_wait.as_micros()).unwrap_or(u32::MAX));
+        // Without the grace a wait for several could last for ever.
+        if want > 0 && wait.certain > 0 && self.has_min_wait {
+            want += wait.certain;
+            args = args.min_wait_usec(CERTAIN_GRACE.as_micros() as u32);
         }
-        // Without min_wait a wait for several could last for ever.
-        let want = if gather && self.has_min_wait { want } else { want.min(1) };
         let queue = self.ring.submission();
         if want > 0 || !queue.is_empty() || queue.taskrun() || queue.cq_overflow() {
             drop(queue);

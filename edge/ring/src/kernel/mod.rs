@@ -202,9 +202,10 @@ impl Kernel {
         Ok(missing.map(|(_, name)| *name).collect())
     }
 
-    /// Submits everything that was pushed, and sleeps as `wait` allows.
+    /// Submits everything that was pushed, and sleeps as `wait` allows. The sends among it are done
+    /// when the sleep begins (they never wait for room), so they do not end it.
     pub(crate) fn submit_and_wait(&mut self, wait: Wait) {
-        self.uring.submit_and_wait(wait, &mut self.stats);
+        self.uring.submit_and_wait(wait.past(self.sends.len() as u32), &mut self.stats);
         if self.uring.all_submitted() {
             self.wake_targets.clear();
         }
