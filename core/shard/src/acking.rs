@@ -15,6 +15,7 @@ use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, ErrorCode, MessageId, UserId};
 
 use crate::cursors::Cursors;
+use crate::drained::Drained;
 use crate::idempotency::Asker;
 use crate::live::What;
 use crate::queue::{Queue, Queued};
@@ -117,6 +118,7 @@ impl Acks {
                 }),
             }
         }
+        self.pending.give_back();
         head.delivered
             .retain(|advance| cursors.raise(advance.sender, Status::Delivered, advance.id));
         head

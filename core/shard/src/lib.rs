@@ -26,6 +26,7 @@ mod acking;
 mod budget;
 mod conversation;
 mod cursors;
+mod drained;
 mod durable;
 mod ephemeral;
 mod idempotency;

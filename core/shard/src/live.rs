@@ -12,6 +12,7 @@ use ringpost_wire::event::Status;
 use ringpost_wire::{MessageId, ServerId, UserId};
 use smallvec::SmallVec;
 
+use crate::drained::Drained;
 use crate::record::Position;
 use crate::session::{SessionSlot, Window};
 
@@ -138,6 +139,7 @@ impl Live {
         let count = (self.pushed.len() as u64).saturating_sub(left) as usize;
         let taken: SmallVec<[Pushed; 4]> =
             self.pushed.drain(..count).filter(|pushed| !pushed.done).collect();
+        self.pushed.give_back();
         for pushed in &taken {
             self.leave_window(pushed, named_max);
         }
@@ -162,6 +164,7 @@ impl Live {
         while self.pushed.front().is_some_and(|pushed| pushed.done) {
             self.pushed.pop_front();
         }
+        self.pushed.give_back();
         finished.map(|pushed| pushed.at)
     }
 

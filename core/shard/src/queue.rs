@@ -12,12 +12,10 @@ use ringpost_wire::event::Status;
 use ringpost_wire::{ServerId, UserId};
 
 use crate::bound::Bound;
+use crate::drained::Drained;
 use crate::image::DeviceImage;
 use crate::limits::ShardLimits;
 use crate::record::{EntryKind, Position, QueueEntry, ReceiptEntry};
-
-/// Above this capacity an emptied queue gives its memory back.
-const KEPT_CAPACITY: usize = 64;
 
 /// An entry and what is on the way for it.
 #[derive(Clone, Copy, Debug)]
@@ -256,9 +254,7 @@ impl Queue {
         if queued.flagged() && !queued.leaving {
             self.flagged -= 1;
         }
-        if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
-            self.entries = VecDeque::new();
-        }
+        self.entries.give_back();
     }
 
     pub(crate) fn raise_receipt(&mut self, peer: UserId, status: Status, receipt: ReceiptEntry) {
@@ -277,9 +273,7 @@ impl Queue {
         let Some(at) = self.receipt_index(peer, status) else { return };
         if self.receipts[at].receipt.position <= through.0 {
             self.receipts.remove(at);
-            if self.receipts.is_empty() && self.receipts.capacity() > KEPT_CAPACITY {
-                self.receipts = Vec::new();
-            }
+            self.receipts.give_back();
         }
     }
 

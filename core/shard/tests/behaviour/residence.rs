@@ -46,6 +46,37 @@ fn idle_users_are_let_go_while_their_sessions_stay_and_are_loaded_for_the_next_e
 }
 
 #[test]
+fn a_burst_that_was_acked_leaves_no_memory_behind() {
+    let limits = ShardLimits { window_pushes_default: 256, ..ShardLimits::default() };
+    let mut world = World::with_limits(1, limits);
+    let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    let bytes = |world: &World| world.shards[0].inspect_user(bob).bytes;
+    let at_rest = bytes(&world);
+    let burst = |world: &mut World, numbers: std::ops::RangeInclusive<u64>| {
+        let last = *numbers.end();
+        for number in numbers {
+            world.send(a, 0, number, bob, b"x");
+            world.settle();
+            world.pass(Duration::from_millis(100));
+        }
+        assert_eq!(world.errors(a), []);
+        let full = bytes(world);
+        world.ack(b, last);
+        world.settle();
+        assert_eq!(world.errors(b), [], "all of them were pushed");
+        full
+    };
+    // What is still named by senders' ids after the ack stays: as much of it as there may be.
+    burst(&mut world, 1..=40);
+    let named = bytes(&world) - at_rest;
+    let full = burst(&mut world, 41..=200);
+    let (after, most) = (bytes(&world), at_rest + named);
+    assert!(after <= most && full > 2 * after, "{full}, then {after} of {most}");
+}
+
+#[test]
 fn what_a_connection_acked_after_the_journal_ended_is_not_pushed_to_it_again() {
     let mut world = World::with_limits(1, small());
     let users: Vec<UserId> = (0..60).map(|nth| world.user(0, nth)).collect();
