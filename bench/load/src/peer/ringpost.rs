@@ -14,6 +14,7 @@ use super::child::{self, Child};
 use super::{Form, Peer, Promise, Setting};
 use crate::dialect::Dialect;
 use crate::dialect::ringpost as dialect;
+use crate::progress::Progress;
 
 /// Users of one call of `ringpost token`: the system bounds the length of a command line.
 const TOKENS_PER_CALL: u32 = 1_000;
@@ -133,6 +134,7 @@ impl Peer for Ringpost {
     }
 
     fn admit(&mut self, users: std::ops::Range<u32>) -> anyhow::Result<()> {
+        let mut progress = Progress::new("tokens", users.len() as u64);
         let mut first = users.start;
         while first < users.end {
             let some = first..users.end.min(first.saturating_add(TOKENS_PER_CALL));
@@ -151,6 +153,7 @@ impl Peer for Ringpost {
             for (user, token) in some.zip(tokens.lines()) {
                 self.dialect.admit(user, token.to_owned());
             }
+            progress.at(u64::from(first - users.start));
         }
         Ok(())
     }
