@@ -200,8 +200,9 @@ impl Disk {
         segment.cached[flip.at] ^= flip.mask;
     }
 
-    /// Durable batches with records: sequence, slot, offset, bytes.
-    fn batches(&self) -> Vec<(u64, u32, usize, usize)> {
+    /// Durable batches with records: what they are ordered by, slot, offset, bytes. A batch that was
+    /// never acknowledged may have the sequence of a later one, in a segment of a later generation.
+    fn batches(&self) -> Vec<((u64, u64), u32, usize, usize)> {
         let of_segment = |(&slot, segment): (&u32, &Segment)| {
             let blocks = segment.durable.chunks(BLOCK_BYTES).enumerate();
             blocks
@@ -209,7 +210,8 @@ impl Disk {
                     let header = BatchHeader::decode(block, JOURNAL_ID)?;
                     let at = index * BLOCK_BYTES;
                     let bytes = (header.batch_bytes() as usize).min(segment.durable.len() - at);
-                    (header.records > 0).then_some((header.sequence, slot, at, bytes))
+                    let order = (header.generation, header.sequence);
+                    (header.records > 0).then_some((order, slot, at, bytes))
                 })
                 .collect::<Vec<_>>()
         };
