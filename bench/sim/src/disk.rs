@@ -171,11 +171,16 @@ impl Disk {
     }
 
     /// Turns one bit of a durable batch over, unless one is turned over already. Not of the newest:
-    /// nothing vouches for it yet, and its damage looks like a write that was torn.
+    /// nothing vouches for it yet, and its damage looks like a write that was torn. Nor where another
+    /// batch is on its way to the disk: that one would be torn now and whole after a repair.
     pub(crate) fn flip_a_bit(&mut self) {
         let mut batches = self.batches();
         batches.sort_unstable();
         batches.pop();
+        batches.retain(|&(_, slot, at, bytes)| {
+            let segment = &self.segments[&slot];
+            segment.cached[at..at + bytes] == segment.durable[at..at + bytes]
+        });
         if batches.is_empty() || self.flipped.is_some() {
             return;
         }
