@@ -18,10 +18,8 @@ const USER_BYTES_MAX: f64 = 220.0;
 /// receive in the place of the poll would be 1.15; what others do to the kernel's memory meanwhile
 /// is some hundredths.
 const KERNEL_RATIO_MAX: f64 = 1.1;
-/// `io_uring_enter` for each message as a ratio to the floor's, at most, and what is allowed
-/// beside it: on a busy machine batches are large and both numbers small.
+/// `io_uring_enter` for each message as a ratio to the floor's, at most.
 const ENTERS_RATIO_MAX: f64 = 2.0;
-const ENTERS_SLACK: f64 = 0.02;
 /// The same for the full form, absolute: there is no floor that keeps anything.
 const FULL_ENTERS_MAX: f64 = 2.0;
 
@@ -79,7 +77,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, cores: usize) -> anyhow::Resul
         let floor = relay::run(&Name::FLOOR, setting, &shape, cores)?;
         let ours = relay::run(&Name::RINGPOST, setting, &shape, cores)?;
         let of_floor = floor.enters_per_message.unwrap_or_default();
-        let most = (of_floor * ENTERS_RATIO_MAX + ENTERS_SLACK).max(always_good);
+        let most = (of_floor * ENTERS_RATIO_MAX).max(always_good);
         found.check("enters per message", &ours, ours.enters_per_message, most);
         let title = format!("plain, {outstanding} outstanding");
         found.push(&title, floor);

@@ -94,16 +94,10 @@ pub enum ReceiveMode {
     Multishot,
 }
 
-/// How long completions of sends wait for company. A send ends within the call that submits it: if
-/// that ended the sleep, each turn that sends would be followed by one that finds nothing but its
-/// own sends. It must not be long: a send for which the socket had no room is seen only then.
-pub(crate) const CERTAIN_GRACE: Duration = Duration::from_micros(50);
-
 /// How long [`Rings::submit_and_wait`] may sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     pub(crate) sleep: Sleep,
-    pub(crate) certain: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,21 +114,13 @@ impl Wait {
     pub const FOREVER: Self = Self::new(Sleep::Forever);
 
     const fn new(sleep: Sleep) -> Self {
-        Self { sleep, certain: 0 }
+        Self { sleep }
     }
 
     /// Sleep until there is a completion, at most for this long.
     #[must_use]
     pub const fn at_most(timeout: Duration) -> Self {
         Self::new(Sleep::AtMost(timeout))
-    }
-
-    /// Sleep until there is one completion more than so many that are certain to come at once and
-    /// that nobody hurries for; after [`CERTAIN_GRACE`] these end the sleep too. Needs Linux 6.12,
-    /// without it the first completion of any kind ends the sleep.
-    pub(crate) const fn past(mut self, certain: u32) -> Self {
-        self.certain = certain;
-        self
     }
 }
 

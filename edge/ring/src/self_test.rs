@@ -39,8 +39,8 @@ pub struct Report {
     pub slots: u32,
     /// The kernel caps what one connection receives in a turn (Linux 6.17).
     pub caps_receives: bool,
-    /// The kernel can gather completions before it wakes a worker (Linux 6.12).
-    pub gathers: bool,
+    /// A sleep is not ended by the sends that were submitted with it (Linux 6.12).
+    pub sleeps_past_sends: bool,
     /// The peer's address is read without installing a descriptor.
     pub reads_peer_address: bool,
     /// Bytes that were echoed.
@@ -91,7 +91,8 @@ pub fn self_test() -> Result<Report, SelfTestError> {
     if !missing.is_empty() {
         return Err(SelfTestError::Operations(missing));
     }
-    let (caps_receives, gathers) = (full.caps_receives(), full.bank.main().gathers());
+    let (caps_receives, sleeps_past_sends) =
+        (full.caps_receives(), full.bank.main().sleeps_past_sends());
     drop(full);
     let mut bench = Bench::new()?;
     let mut echoed_bytes = 0;
@@ -112,7 +113,7 @@ pub fn self_test() -> Result<Report, SelfTestError> {
     Ok(Report {
         slots,
         caps_receives,
-        gathers,
+        sleeps_past_sends,
         reads_peer_address: !bench.rings.peer_by_install,
         echoed_bytes,
         stats: bench.rings.stats(),

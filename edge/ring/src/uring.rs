@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, squeue};
@@ -24,7 +25,7 @@ use nix::errno::Errno;
 
 use crate::buffers::BUFFER_GROUP;
 use crate::config::{OpenError, RingConfig};
-use crate::rings::{CERTAIN_GRACE, Sleep, Wait};
+use crate::rings::{Sleep, Wait};
 use crate::stats::RingStats;
 
 /// `IORING_REGISTER_RING_FDS` of io_uring_register(2).
@@ -32,6 +33,10 @@ const REGISTER_RING_FDS: u32 = 20;
 /// Enters of a parking ring in a row: one, and again if work came meanwhile. What comes after that
 /// waits for the next turn.
 const HUSHED_ENTERS_MAX: usize = 2;
+/// How long completions of sends wait for company. If they ended the sleep of the call that submits
+/// them, each turn that sends would be followed by one that finds nothing else. It must not be long:
+/// a send for which the socket had no room is seen only then.
+const SENDS_GRACE: Duration = Duration::from_micros(50);
 /// `struct io_uring_rsrc_update`.
 #[repr(C)]
 struct ResourceUpdate {
@@ -165,9 +170,10 @@ impl Uring {
         }
     }
 
-    /// Submits everything, then sleeps as `wait` allows. Skips the system call when there is
-    /// nothing to submit, nothing to wait for and nothing to collect.
-    pub(crate) fn submit_and_wait(&mut self, wait: Wait, stats: &mut RingStats) {
+    /// Submits everything, then sleeps as `wait` allows, past the completions of `sends`, which come
+    /// within the call. Skips the system call when there is nothing to submit, nothing to wait for
+    /// and nothing to collect.
+    pub(crate) fn submit_and_wait(&mut self, wait: Wait, sends: u32, stats: &mut RingStats) {
         while !self.backlog.is_empty() {
             self.refill();
             if !self.backlog.is_empty() && self.enter(0, None, stats).is_err() {
@@ -176,20 +182,13 @@ impl Uring {
         }
         let timeout;
         let mut args = SubmitArgs::new();
-        let mut want = match wait.sleep {
-            Sleep::No => 0,
-            Sleep::Forever => 1,
-            Sleep::AtMost(duration) if duration.is_zero() => 0,
-            Sleep::AtMost(duration) => {
-                timeout = Timespec::from(duration);
-                args = args.timespec(&timeout);
-                1
-            }
-        };
-        // Without the grace a wait for several could last for ever.
-        if want > 0 && wait.certain > 0 && self.has_min_wait {
-            want += wait.certain;
-            args = args.min_wait_usec(CERTAIN_GRACE.as_micros() as u32);
+        if let Sleep::AtMost(duration) = wait.sleep {
+            timeout = Timespec::from(duration);
+            args = args.timespec(&timeout);
+        }
+        let want = completions_wanted(wait.sleep, sends, self.has_min_wait);
+        if want > 1 {
+            args = args.min_wait_usec(SENDS_GRACE.as_micros() as u32);
         }
         let queue = self.ring.submission();
         if want > 0 || !queue.is_empty() || queue.taskrun() || queue.cq_overflow() {
@@ -216,7 +215,7 @@ impl Uring {
                 break;
             }
             self.ring.completion().disable_eventfd();
-            self.submit_and_wait(Wait::POLL, stats);
+            self.submit_and_wait(Wait::POLL, 0, stats);
             self.ring.completion().enable_eventfd();
             // Work that came while the bell was held down is seen now; what comes later rings.
             fence(Ordering::SeqCst);
@@ -301,6 +300,38 @@ impl Uring {
                 Err(errno)
             }
             _ => panic!("io_uring_enter with valid arguments does not fail with {errno}"),
+        }
+    }
+}
+
+/// Completions that end a sleep: one beside those of so many sends. Where the kernel knows no grace
+/// (`min_wait`, Linux 6.12) the first of any kind does: a wait for several could last for ever.
+fn completions_wanted(sleep: Sleep, sends: u32, has_grace: bool) -> u32 {
+    match sleep {
+        Sleep::No => 0,
+        Sleep::AtMost(duration) if duration.is_zero() => 0,
+        Sleep::AtMost(_) | Sleep::Forever if has_grace => 1 + sends,
+        Sleep::AtMost(_) | Sleep::Forever => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_goes_past_its_own_sends_and_a_look_never_sleeps() {
+        let brief = Sleep::AtMost(Duration::from_millis(1));
+        for (sleep, sends, has_grace, wanted) in [
+            (Sleep::Forever, 0, true, 1),
+            (Sleep::Forever, 3, true, 4),
+            (brief, 3, true, 4),
+            (Sleep::Forever, 3, false, 1),
+            (brief, 3, false, 1),
+            (Sleep::No, 3, true, 0),
+            (Sleep::AtMost(Duration::ZERO), 3, true, 0),
+        ] {
+            assert_eq!(completions_wanted(sleep, sends, has_grace), wanted, "{sleep:?}, {sends}");
         }
     }
 }

@@ -188,8 +188,8 @@ impl Kernel {
         self.receive_turn_bytes > 0
     }
 
-    /// Whether a wait can gather completions.
-    pub(crate) fn gathers(&self) -> bool {
+    /// Whether sends that are submitted with a sleep do not end it.
+    pub(crate) fn sleeps_past_sends(&self) -> bool {
         self.uring.has_min_wait()
     }
 
@@ -205,7 +205,7 @@ impl Kernel {
     /// Submits everything that was pushed, and sleeps as `wait` allows. The sends among it are done
     /// when the sleep begins (they never wait for room), so they do not end it.
     pub(crate) fn submit_and_wait(&mut self, wait: Wait) {
-        self.uring.submit_and_wait(wait.past(self.sends.len() as u32), &mut self.stats);
+        self.uring.submit_and_wait(wait, self.sends.len() as u32, &mut self.stats);
         if self.uring.all_submitted() {
             self.wake_targets.clear();
         }

@@ -48,9 +48,11 @@ fn list_keys(loaded: &Loaded) -> String {
 pub(super) fn self_test() -> Result<String, Failure> {
     let report = ringpost_ring::self_test().map_err(|error| Failure::new(Kind::Host, error))?;
     Ok(format!(
-        "The kernel offers all that is needed: {} connections a ring, receives {}capped by turn.",
+        "The kernel offers all that is needed: {} connections a ring, receives {}capped by turn, \
+         sends {}kept from ending sleeps.",
         report.slots,
         if report.caps_receives { "" } else { "not " },
+        if report.sleeps_past_sends { "" } else { "not " },
     ))
 }
 
