@@ -9,6 +9,7 @@ use std::net::{SocketAddrV4, TcpListener};
 
 use anyhow::Context;
 use bytes::BytesMut;
+use nix::sys::socket::{setsockopt, sockopt};
 use ringpost_ring::{Completion, ReceiveMode, RingConfig, RingSet, Rings, SendBuffer, Slot, Wait};
 
 use crate::dialect::raw::{self, to};
@@ -64,6 +65,9 @@ struct Floor {
 pub(crate) fn serve(listen: SocketAddrV4, slots: u32) -> anyhow::Result<Outcome> {
     let listener =
         TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    // What is accepted inherits it. Receivers say nothing that could carry an acknowledgement, so
+    // a second small send would wait for a delayed one.
+    setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
     let config = RingConfig { slots_max: slots, rings_max: RINGS_MAX, ..RingConfig::default() };
     let mut rings = RingSet::open(&config)?;
     rings.listen(listener.into());

@@ -53,6 +53,7 @@ pub use change::{Change, changes};
 pub use counters::{Counters, Gauges};
 pub use durations::Durations;
 pub use effect::Effect;
+pub use ephemeral::Relay;
 pub use event::{Event, Now};
 pub use home::Homes;
 pub use limits::{Provision, Rate, ShardConfig, ShardLimits};

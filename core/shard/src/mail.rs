@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringpost_wire::event::NewMessage;
 use ringpost_wire::{DeviceId, DeviceSet, ErrorCode, MessageId, UserId};
 
 /// One piece of mail.
@@ -25,7 +26,7 @@ pub enum Mail {
         retry_after_ms: u32,
     },
     /// Deliver to the devices connected now, or drop.
-    Ephemeral(Box<SendRequest>),
+    Ephemeral(Box<NewMessage>),
     /// Somebody types.
     Typing {
         /// Who types.

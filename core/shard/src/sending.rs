@@ -67,7 +67,7 @@ impl Shard {
     }
 
     /// The send as it is kept: the sender from the session, never from the frame.
-    pub(crate) fn own(
+    fn own(
         &mut self,
         session: SessionSlot,
         message: &SendMessage<'_>,
@@ -254,7 +254,9 @@ impl Shard {
     /// A new message: checks it, takes its place, and sends it to the conversation's home.
     fn start(&mut self, at: UserSlot, mut held: Held, turn: &mut Turn<'_>) {
         let failed = self.journal_failed.then(|| self.unavailable());
-        if let Some(refusal) = failed.or_else(|| self.unfit(&held.request)) {
+        if let Some(refusal) =
+            failed.or_else(|| self.unfit(held.request.plain, held.request.body.len()))
+        {
             return self.refuse(held.asker, held.request.message_id, refusal, turn);
         }
         let request = &mut held.request;
@@ -302,10 +304,10 @@ impl Shard {
     }
 
     /// Why a message can never go as it is.
-    pub(crate) fn unfit(&self, request: &SendRequest) -> Option<Refusal> {
-        if request.body.len() > self.config.limits.message_bytes_max as usize {
+    pub(crate) fn unfit(&self, plain: bool, content_bytes: usize) -> Option<Refusal> {
+        if content_bytes > self.config.limits.message_bytes_max as usize {
             Some(Refusal::now(ErrorCode::TooLarge))
-        } else if request.plain && !self.config.plaintext_allowed {
+        } else if plain && !self.config.plaintext_allowed {
             Some(Refusal::now(ErrorCode::PlaintextRefused))
         } else {
             None

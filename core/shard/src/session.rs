@@ -235,9 +235,19 @@ impl Sessions {
         event: WireEvent,
         turn: &mut Turn<'_>,
     ) {
+        let body_bytes = match &event {
+            WireEvent::NewMessage(message) => message.body.len(),
+            _ => 0,
+        };
+        let connection = self.take_room(slot, body_bytes);
+        turn.effects.push(Effect::Deliver { connection, tag, event });
+    }
+
+    /// Takes the room of an event with such a body; answers the connection that it is for.
+    pub(crate) fn take_room(&mut self, slot: SessionSlot, body_bytes: usize) -> ConnectionKey {
         let session = &mut self[slot];
-        session.room_bytes = session.room_bytes.saturating_sub(outbox_bytes(&event));
-        turn.effects.push(Effect::Deliver { connection: session.connection, tag, event });
+        session.room_bytes = session.room_bytes.saturating_sub(outbox_bytes(body_bytes));
+        session.connection
     }
 }
 
@@ -273,12 +283,8 @@ impl Opening {
 }
 
 /// What `event` takes in an outbox, at most: content as base64 in JSON is the longest form.
-fn outbox_bytes(event: &WireEvent) -> u32 {
-    let body = match event {
-        WireEvent::NewMessage(message) => message.body.len().div_ceil(3) * 4,
-        _ => 0,
-    };
-    u32::try_from(EVENT_OVERHEAD_BYTES + body).unwrap_or(u32::MAX)
+fn outbox_bytes(body_bytes: usize) -> u32 {
+    u32::try_from(EVENT_OVERHEAD_BYTES + body_bytes.div_ceil(3) * 4).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::bound::Bound;
 use crate::budget::Budget;
 use crate::counters::{Counters, Gauges};
 use crate::effect::Effect;
+use crate::ephemeral::Relay;
 use crate::event::{ConnectionKey, Event, Now};
 use crate::home::{Homes, KeyedHash};
 use crate::idempotency::Asker;
@@ -113,12 +114,19 @@ impl Shard {
         }
     }
 
-    /// Takes one event; pushes what is to be done to `effects`, in order.
+    /// Takes one event; pushes what is to be done to `effects`, in order. What is passed on with
+    /// content that is still the event's is answered, and comes behind them.
     ///
     /// # Panics
     /// On bugs of the caller: an event for a user who is not at home here, records out of order.
-    pub fn handle(&mut self, event: Event<'_>, now: Now, effects: &mut Vec<Effect>) {
+    pub fn handle<'a>(
+        &mut self,
+        event: Event<'a>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Relay<'a>> {
         let turn = &mut Turn { now, effects };
+        let mut relay = None;
         match event {
             Event::SignIn(sign_in) => self.sign_in(sign_in, turn),
             Event::Closed { connection } => self.closed(connection),
@@ -128,7 +136,7 @@ impl Shard {
             // Those that waited are told by `Writable`, one by one.
             Event::OutboxesFull { full } => self.outboxes_full = full,
             Event::Command { connection, tag, command } => {
-                self.command(Asker { connection, tag }, command, turn);
+                relay = self.command(Asker { connection, tag }, command, turn);
             }
             Event::Mail { from: _, mail } => self.mail(mail, turn),
             Event::Durable { position, record } => self.durable(position, &record, turn),
@@ -158,6 +166,7 @@ impl Shard {
             self.counters.evictions +=
                 self.users.evict_down_to(bytes_max, SLOTS_PER_EVENT, self.applied, now.mono);
         }
+        relay
     }
 
     /// When `Event::Tick` is wanted next (monotonic), if at all.
@@ -209,11 +218,16 @@ impl Shard {
         self.users.residents().map(|(_, resident)| resident.id)
     }
 
-    fn command(&mut self, asker: Asker, command: Command<'_>, turn: &mut Turn<'_>) {
+    fn command<'a>(
+        &mut self,
+        asker: Asker,
+        command: Command<'a>,
+        turn: &mut Turn<'_>,
+    ) -> Option<Relay<'a>> {
         let Some(slot) = self.sessions.find(asker.connection) else {
             // Displaced or closed while its bytes were on the way.
             self.counters.orphaned_commands += 1;
-            return;
+            return None;
         };
         let (message_id, bytes) = cost(&command);
         let limits = &self.config.limits;
@@ -222,11 +236,11 @@ impl Shard {
         if let Err(wait) = rate.take(turn.now.mono, commands, rate_bytes, bytes) {
             self.counters.hits.add(Bound::ConnectionRate);
             self.refuse(asker, message_id, Refusal::later(ErrorCode::RateLimited, wait), turn);
-            return;
+            return None;
         }
         match command {
             Command::SendMessage(message) if message.ephemeral => {
-                self.send_ephemeral(asker, slot, &message, turn);
+                return self.send_ephemeral(asker, slot, message, turn);
             }
             Command::SendMessage(message) => self.send(asker, slot, &message, turn),
             Command::Ack { push } => self.ack(asker, slot, push, turn),
@@ -245,6 +259,7 @@ impl Shard {
                 self.refuse(asker, message_id, Refusal::now(ErrorCode::NotSupported), turn);
             }
         }
+        None
     }
 
     fn mail(&mut self, mail: Mail, turn: &mut Turn<'_>) {
@@ -254,7 +269,7 @@ impl Shard {
                 let refusal = Refusal { code, retry_after_ms, ..Refusal::now(code) };
                 self.send_refused(user, device, message_id, refusal, turn);
             }
-            Mail::Ephemeral(request) => self.deliver_ephemeral(*request, turn),
+            Mail::Ephemeral(message) => self.deliver_ephemeral(*message, turn),
             Mail::Typing { from, to, active } => self.deliver_typing(from, to, active, turn),
         }
     }

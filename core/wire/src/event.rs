@@ -141,9 +141,9 @@ pub struct Welcome {
     pub ping_interval_ms: u32,
 }
 
-/// A message for this device.
+/// A message for this device. Its body is shared, or lent by whoever holds the bytes.
 #[derive(Clone, PartialEq, Debug)]
-pub struct NewMessage {
+pub struct NewMessage<B = Bytes> {
     /// Number of this stored push on this connection, from 1; 0 = ephemeral, nothing to ack.
     pub push: u64,
     /// The server's id.
@@ -165,7 +165,26 @@ pub struct NewMessage {
     /// The content is plain text (only where the configuration allows it).
     pub plain: bool,
     /// Ciphertext, or UTF-8 text if `plain`.
-    pub body: Bytes,
+    pub body: B,
+}
+
+impl<B> NewMessage<B> {
+    /// The same with its body in another form.
+    pub fn map_body<C>(self, map: impl FnOnce(B) -> C) -> NewMessage<C> {
+        NewMessage {
+            push: self.push,
+            id: self.id,
+            message_id: self.message_id,
+            from: self.from,
+            from_device: self.from_device,
+            to: self.to,
+            reply_to: self.reply_to,
+            client_timestamp_ms: self.client_timestamp_ms,
+            ephemeral: self.ephemeral,
+            plain: self.plain,
+            body: map(self.body),
+        }
+    }
 }
 
 /// What became of a message that one sent.

@@ -1,52 +1,85 @@
 //! Events as bytes, in what a connection is told things in.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
-use ringpost_wire::event::Event;
+use ringpost_wire::event::{Event, NewMessage};
 use ringpost_wire::{CloseCode, binary, json};
 
 use crate::connection::Speech;
 use crate::outbox::Outbox;
 use crate::websocket::{self, Opcode};
 
-/// Appends one event; answers how many bytes of a body were copied as they are. `scratch` is room to
-/// encode in: a WebSocket header needs the length first.
+/// What a connection is told.
+#[derive(Clone, Copy)]
+pub(crate) enum Said<'a> {
+    /// An event, which owns its body or shares it.
+    Event(&'a Event),
+    /// A message whose body is still where it arrived.
+    Lent(&'a NewMessage<Cow<'a, [u8]>>),
+}
+
+/// Appends what is said; answers how many bytes of a body were copied as they are. `scratch` is room
+/// to encode in: a WebSocket header needs the length first.
 ///
 /// # Panics
 /// If the connection has not decided how it speaks.
-pub(crate) fn event(
-    event: &Event,
+pub(crate) fn said(
+    said: Said<'_>,
     tag: u16,
     speech: Speech,
     outbox: &mut Outbox,
     scratch: &mut BytesMut,
 ) -> usize {
     scratch.clear();
-    match speech {
-        Speech::Undecided => unreachable!("nothing is said before the protocol is known"),
-        Speech::WebSocketJson => {
-            json::encode_event(event, tag, scratch);
-            message(Opcode::Text, scratch, outbox);
+    if speech == Speech::WebSocketJson {
+        match said {
+            Said::Event(event) => json::encode_event(event, tag, scratch),
+            Said::Lent(message) => json::encode_message(message, tag, scratch),
+        }
+        websocket::write_message(Opcode::Text, scratch, outbox.tail());
+        return 0;
+    }
+    match said {
+        Said::Event(Event::NewMessage(message)) => {
+            head(message, tag, speech, outbox, scratch);
+            outbox.append_body(&message.body)
+        }
+        Said::Event(event) => {
+            binary::encode_event(event, tag, scratch);
+            frame(0, speech, outbox, scratch);
             0
         }
-        Speech::Binary | Speech::WebSocketBinary => {
-            let body = match event {
-                Event::NewMessage(new) => {
-                    binary::encode_event_head(new, tag, scratch);
-                    Some(&new.body)
-                }
-                other => {
-                    binary::encode_event(other, tag, scratch);
-                    None
-                }
-            };
-            if speech == Speech::WebSocketBinary {
-                let bytes = scratch.len() + body.map_or(0, |body| body.len());
-                websocket::write_header(Opcode::Binary, bytes, outbox.tail());
-            }
-            outbox.tail().extend_from_slice(scratch);
-            body.map_or(0, |body| outbox.append_body(body))
+        Said::Lent(message) => {
+            head(message, tag, speech, outbox, scratch);
+            outbox.tail().extend_from_slice(&message.body);
+            message.body.len()
         }
     }
+}
+
+/// Appends a message but for its body.
+fn head<B: AsRef<[u8]>>(
+    message: &NewMessage<B>,
+    tag: u16,
+    speech: Speech,
+    outbox: &mut Outbox,
+    scratch: &mut BytesMut,
+) {
+    binary::encode_event_head(message, tag, scratch);
+    frame(message.body.as_ref().len(), speech, outbox, scratch);
+}
+
+/// Appends a frame, or the part of it that `body_bytes` are to follow.
+fn frame(body_bytes: usize, speech: Speech, outbox: &mut Outbox, frame: &[u8]) {
+    match speech {
+        Speech::Binary => {}
+        Speech::WebSocketBinary => {
+            websocket::write_header(Opcode::Binary, frame.len() + body_bytes, outbox.tail());
+        }
+        Speech::Undecided | Speech::WebSocketJson => unreachable!("this speech has no frames"),
+    }
+    outbox.tail().extend_from_slice(frame);
 }
 
 /// Appends the last word: the close frame of WebSocket, or the binary protocol's last `error`.
@@ -54,14 +87,11 @@ pub(crate) fn close(code: CloseCode, speech: Speech, outbox: &mut Outbox, scratc
     match speech {
         Speech::Undecided => {}
         Speech::Binary => {
-            event(&Event::Close { code, retry_after_ms: 0 }, 0, speech, outbox, scratch);
+            let event = Event::Close { code, retry_after_ms: 0 };
+            said(Said::Event(&event), 0, speech, outbox, scratch);
         }
         Speech::WebSocketJson | Speech::WebSocketBinary => {
             websocket::write_close(Some(code.websocket()), code.name(), outbox.tail());
         }
     }
-}
-
-fn message(opcode: Opcode, payload: &[u8], outbox: &mut Outbox) {
-    websocket::write_message(opcode, payload, outbox.tail());
 }

@@ -2,8 +2,8 @@
 //!
 //! Lanes are at work at the same time; in each a pair of clients talks, with a number of messages
 //! outstanding (closed loop), or whenever the schedule says (open loop). A sender that has used up
-//! what its server allows one user leaves its lane to the next pair. The receiver is the sender's
-//! partner, or with `random` any receiver of the generation.
+//! what its server allows one user leaves its lane to the next pair that nobody has used. The
+//! receiver is the sender's partner, or with `random` that of any lane.
 //!
 //! A message of the full form is over when it was accepted (`sent`) and has arrived; the
 //! receiver's acknowledgement and the receipt that follows it are part of the load.
@@ -48,8 +48,9 @@ pub(crate) struct Shape {
 impl Shape {
     /// Clients that the run needs: all peers are given the same, whatever each would allow.
     pub(crate) fn clients(&self) -> u32 {
-        let lane = self.messages.div_ceil(u64::from(self.pairs));
-        2 * self.pairs * lane.div_ceil(u64::from(MESSAGES_PER_SENDER_MAX)) as u32
+        // Each lane has a sender who is not done yet; all others are used up.
+        let used_up = self.messages / u64::from(MESSAGES_PER_SENDER_MAX);
+        2 * (self.pairs + used_up as u32)
     }
 
     fn words(&self) -> String {
@@ -74,9 +75,9 @@ impl Shape {
 /// Messages that one sender sends: below what the strictest server allows at once.
 const MESSAGES_PER_SENDER_MAX: u32 = 450;
 
-#[derive(Default, Clone)]
 struct Lane {
-    generation: u32,
+    /// Who talks in it now.
+    pair: u32,
     /// By the present sender.
     sent: u32,
 }
@@ -84,6 +85,7 @@ struct Lane {
 /// What is known of a sender's messages.
 #[derive(Default, Clone)]
 struct Sender {
+    lane: u32,
     sent: u32,
     accepted: u32,
     arrived: u32,
@@ -94,6 +96,8 @@ struct Relay<'a> {
     stage: &'a mut Stage,
     shape: &'a Shape,
     lanes: Vec<Lane>,
+    /// Pairs that have or had a lane; the next is its number.
+    pairs_used: u32,
     senders: Vec<Sender>,
     ledger: Ledger,
     content: Vec<u8>,
@@ -127,7 +131,8 @@ pub(crate) fn run(
     let full = stage.peer.promise() != Promise::Nothing;
     let mut relay = Relay {
         shape,
-        lanes: vec![Lane::default(); shape.pairs as usize],
+        lanes: Vec::new(),
+        pairs_used: 0,
         senders: vec![Sender::default(); setting.clients as usize],
         ledger: Ledger::default(),
         content: stamp::content(shape.content_bytes),
@@ -138,6 +143,10 @@ pub(crate) fn run(
         full,
         stage: &mut stage,
     };
+    for lane in 0..shape.pairs {
+        let pair = relay.next_pair(lane);
+        relay.lanes.push(Lane { pair, sent: 0 });
+    }
     let warm_up = (shape.messages as f64 * WARM_UP_SHARE) as u64;
     relay.go(warm_up)?;
     let begun = relay.stage.begin()?;
@@ -178,7 +187,7 @@ impl Relay<'_> {
         while !self.over(target) {
             for event in self.stage.turn()? {
                 if let Some(sender) = self.handle(&event)? {
-                    let lane = (sender / 2) % self.shape.pairs;
+                    let lane = self.senders[sender as usize].lane;
                     self.fill(lane, target);
                 }
             }
@@ -235,12 +244,18 @@ impl Relay<'_> {
 
     /// The client that sends in a lane: the next pair's once the present one has said its part.
     fn sender(&mut self, lane: u32) -> u32 {
-        let state = &mut self.lanes[lane as usize];
-        if state.sent >= MESSAGES_PER_SENDER_MAX {
-            *state = Lane { generation: state.generation + 1, sent: 0 };
+        if self.lanes[lane as usize].sent >= MESSAGES_PER_SENDER_MAX {
+            let pair = self.next_pair(lane);
+            self.lanes[lane as usize] = Lane { pair, sent: 0 };
         }
-        let last = self.senders.len() as u32 / 2 / self.shape.pairs - 1;
-        2 * (state.generation.min(last) * self.shape.pairs + lane)
+        2 * self.lanes[lane as usize].pair
+    }
+
+    fn next_pair(&mut self, lane: u32) -> u32 {
+        let pair = self.pairs_used;
+        self.pairs_used += 1;
+        self.senders[2 * pair as usize].lane = lane;
+        pair
     }
 
     fn send(&mut self, lane: u32, intended_ns: u64) {
@@ -264,9 +279,8 @@ impl Relay<'_> {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let generation = from / (2 * self.shape.pairs);
-        let lane = (self.random % u64::from(self.shape.pairs)) as u32;
-        2 * (generation * self.shape.pairs + lane) + 1
+        let lane = self.random % u64::from(self.shape.pairs);
+        2 * self.lanes[lane as usize].pair + 1
     }
 
     /// What an event means; the sender of which one message more may be over.

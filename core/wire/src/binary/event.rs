@@ -81,12 +81,13 @@ pub fn encode_event(event: &Event, tag: u16, out: &mut BytesMut) {
 
 /// Appends the head of a `new_message` to `out`: head and `message.body` one after the other are
 /// exactly the frame that [`encode_event`] writes. The body need not be copied to be sent.
-pub fn encode_event_head(message: &NewMessage, tag: u16, out: &mut BytesMut) {
+pub fn encode_event_head<B: AsRef<[u8]>>(message: &NewMessage<B>, tag: u16, out: &mut BytesMut) {
+    let body_bytes = message.body.as_ref().len();
     let kind = EventKind::NewMessage.number();
     let mut frame = FrameWriter::begin(out, kind, message_flags(message), tag);
     fixed::write(&message_part(message), frame.buffer());
-    frame.section_head(message.body.len());
-    frame.finish(message.body.len());
+    frame.section_head(body_bytes);
+    frame.finish(body_bytes);
 }
 
 fn head(event: &Event) -> (EventKind, u8) {
@@ -108,7 +109,7 @@ fn head(event: &Event) -> (EventKind, u8) {
     }
 }
 
-const fn message_flags(message: &NewMessage) -> u8 {
+const fn message_flags<B>(message: &NewMessage<B>) -> u8 {
     (if message.ephemeral { flag::EPHEMERAL } else { 0 })
         | (if message.plain { flag::PLAIN } else { 0 })
 }
@@ -137,7 +138,7 @@ const fn receipt_part(receipt: &Receipt) -> ReceiptPart {
     )
 }
 
-fn message_part(message: &NewMessage) -> NewMessagePart {
+fn message_part<B>(message: &NewMessage<B>) -> NewMessagePart {
     NewMessagePart::new(
         message.push,
         message.id.0,

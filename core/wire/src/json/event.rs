@@ -71,6 +71,16 @@ pub fn encode_event(event: &Event, tag: u16, out: &mut BytesMut) {
     object.finish(tag);
 }
 
+/// Appends a `new_message` to `out`, whoever holds its body.
+///
+/// # Panics
+/// If a plain body is not UTF-8: it was checked when it came in.
+pub fn encode_message<B: AsRef<[u8]>>(message: &NewMessage<B>, tag: u16, out: &mut BytesMut) {
+    let mut object = ObjectWriter::begin(out, EventKind::NewMessage.name());
+    write_message(message, &mut object);
+    object.finish(tag);
+}
+
 fn write_welcome(welcome: &Welcome, object: &mut ObjectWriter<'_>) {
     object.id("user_id", welcome.user.0);
     object.integer("device", welcome.device.number().into());
@@ -85,7 +95,7 @@ fn write_welcome(welcome: &Welcome, object: &mut ObjectWriter<'_>) {
 
 /// # Panics
 /// If a plain body is not UTF-8: it was checked when it came in.
-fn write_message(message: &NewMessage, object: &mut ObjectWriter<'_>) {
+fn write_message<B: AsRef<[u8]>>(message: &NewMessage<B>, object: &mut ObjectWriter<'_>) {
     object.integer_unless_0("push", message.push);
     object.id("id", message.id.0);
     object.id("message_id", message.message_id.0);
@@ -93,10 +103,11 @@ fn write_message(message: &NewMessage, object: &mut ObjectWriter<'_>) {
     object.integer("from_device", message.from_device.number().into());
     object.id("to", message.to.0);
     if message.plain {
-        let text = std::str::from_utf8(&message.body).expect("plain content came in as UTF-8");
+        let text =
+            std::str::from_utf8(message.body.as_ref()).expect("plain content came in as UTF-8");
         object.string("content", text);
     } else {
-        object.bytes("encrypted_content", &message.body);
+        object.bytes("encrypted_content", message.body.as_ref());
     }
     object.timestamp_ms(message.client_timestamp_ms);
     object.id_unless_nil("reply_to", message.reply_to.unwrap_or_default());

@@ -17,4 +17,4 @@ mod reader;
 mod writer;
 
 pub use command::{decode_command, encode_command, tag_and_message_id_of};
-pub use event::{decode_event, encode_event};
+pub use event::{decode_event, encode_event, encode_message};

@@ -26,8 +26,10 @@ impl Worker {
             _ if !signed_in => self.refuse(slot, tag, ErrorCode::NotSignedIn),
             Command::Auth { token } => self.renew(slot, tag, &token),
             command => {
-                let connection = key(slot);
-                self.shard_event(Event::Command { connection, tag, command }, now);
+                let event = Event::Command { connection: key(slot), tag, command };
+                if let Some(relay) = self.shard.handle(event, now, &mut self.effects) {
+                    self.relay(relay, now);
+                }
             }
         }
     }

@@ -1,19 +1,48 @@
 //! Carrying out what the shard wants, in order.
 
 use ringpost_ring::Slot;
-use ringpost_shard::Effect;
 use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
 use ringpost_shard::mail::Mail;
+use ringpost_shard::{Effect, Relay};
 use ringpost_wire::event;
 
 use super::Worker;
 use crate::connection::Phase;
+use crate::encode::Said;
 use crate::letter::Identity;
+use crate::outbox::SHARED_BODY_BYTES_MIN;
 use crate::output::Output;
 
 impl Worker {
-    /// Carries out all effects, also those that follow from them.
+    /// Carries out all effects, also those that follow from them and from what waited for them.
     pub(super) fn carry_out_effects(&mut self, now: Now) {
+        loop {
+            self.carry_out_queued(now);
+            let Some(slot) = self.entered.pop_front() else { return };
+            self.feed_surplus(slot, now);
+            self.arm(slot);
+        }
+    }
+
+    /// Writes an ephemeral message while its content is still where it arrived, behind all effects
+    /// so far. A large one is copied once for all who get it, a small one into each outbox.
+    pub(super) fn relay(&mut self, relay: Relay<'_>, now: Now) {
+        self.carry_out_queued(now);
+        let Relay { to, message } = relay;
+        if message.body.len() < SHARED_BODY_BYTES_MIN {
+            for connection in to {
+                self.deliver(connection, 0, Said::Lent(&message));
+            }
+            return;
+        }
+        self.counters.gathered_bytes += message.body.len() as u64;
+        let event = event::Event::NewMessage(message.map_body(|body| body.into_owned().into()));
+        for connection in to {
+            self.deliver(connection, 0, Said::Event(&event));
+        }
+    }
+
+    fn carry_out_queued(&mut self, now: Now) {
         while !self.effects.is_empty() {
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain(..) {
@@ -31,7 +60,9 @@ impl Worker {
             Effect::SignedIn { connection, tag, window_pushes, window_bytes, .. } => {
                 self.signed_in_now(connection, tag, (window_pushes, window_bytes), now);
             }
-            Effect::Deliver { connection, tag, event } => self.deliver(connection, tag, &event),
+            Effect::Deliver { connection, tag, event } => {
+                self.deliver(connection, tag, Said::Event(&event));
+            }
             Effect::WantWritable { connection } => self.want_writable(connection),
             Effect::Close { connection, code } => {
                 if let Some(connection) = self.connections.find_key(connection) {
@@ -92,8 +123,7 @@ impl Worker {
         self.welcome(slot, tag, &identity, granted, now);
         self.enter(slot, Phase::SignedIn, now);
         self.schedule(slot);
-        self.feed_surplus(slot, now);
-        self.arm(slot);
+        self.entered.push_back(slot);
     }
 
     /// Says `welcome`, with a fresh ticket: to a new session, and to one whose token was renewed.

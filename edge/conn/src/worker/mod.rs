@@ -91,6 +91,9 @@ pub struct Worker {
     /// Connections accepted since the turn began.
     accepts: u32,
     effects: Vec<Effect>,
+    /// Connections that entered while effects were carried out: what their clients said meanwhile
+    /// is decoded when all are, so that nothing overtakes an effect.
+    entered: VecDeque<Slot>,
     /// When records of this shard were committed that have not come back (monotonic), in order;
     /// bounded by what the shard lets be in flight.
     committed_at: VecDeque<Duration>,
@@ -139,6 +142,7 @@ impl Worker {
             accept_resumes_at: None,
             accepts: 0,
             effects: Vec::new(),
+            entered: VecDeque::new(),
             committed_at: VecDeque::new(),
             receives: 0,
             mail: Vec::new(),
@@ -300,8 +304,10 @@ impl Worker {
         }
     }
 
-    fn shard_event(&mut self, event: Event<'_>, now: Now) {
-        self.shard.handle(event, now, &mut self.effects);
+    /// Tells the shard what is no command: those alone bring something to relay.
+    fn shard_event(&mut self, event: Event<'static>, now: Now) {
+        let relay = self.shard.handle(event, now, &mut self.effects);
+        debug_assert!(relay.is_none(), "only a command has content that is lent");
     }
 
     /// A new connection: refused at once if there are too many.

@@ -11,7 +11,7 @@ use ringpost_wire::{CloseCode, event};
 
 use super::{POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, Worker};
 use crate::connection::{Input, Phase, Progress, Speech};
-use crate::encode;
+use crate::encode::{self, Said};
 use crate::outbox::{Outbox, Sent};
 use crate::output::Operation;
 
@@ -20,10 +20,10 @@ use crate::output::Operation;
 const ROOM_TOLD_SHARE: usize = 8;
 
 impl Worker {
-    /// Writes an event to the connection that the shard means, if it still lives.
-    pub(super) fn deliver(&mut self, to: ConnectionKey, tag: u16, event: &event::Event) {
+    /// Writes to the connection that the shard means, if it still lives.
+    pub(super) fn deliver(&mut self, to: ConnectionKey, tag: u16, said: Said<'_>) {
         if let Some(slot) = self.connections.slot_of(to)
-            && let written = self.write_event(slot, tag, event)
+            && let written = self.write_said(slot, tag, said)
             && let Some(connection) = self.connections.find(slot)
         {
             connection.untold_bytes += written;
@@ -32,11 +32,11 @@ impl Worker {
 
     /// Writes an event to a connection.
     pub(super) fn say(&mut self, slot: Slot, tag: u16, event: &event::Event) {
-        self.write_event(slot, tag, event);
+        self.write_said(slot, tag, Said::Event(event));
     }
 
     /// The same; answers how many bytes it took.
-    fn write_event(&mut self, slot: Slot, tag: u16, event: &event::Event) -> usize {
+    fn write_said(&mut self, slot: Slot, tag: u16, said: Said<'_>) -> usize {
         let Some(connection) = self.connections.find(slot) else { return 0 };
         if matches!(connection.phase, Phase::Closing { .. }) {
             return 0;
@@ -44,7 +44,7 @@ impl Worker {
         self.counters.events += 1;
         let mut copied = 0;
         let written = self.append(slot, |outbox, speech, scratch| {
-            copied = encode::event(event, tag, speech, outbox, scratch);
+            copied = encode::said(said, tag, speech, outbox, scratch);
         });
         self.counters.gathered_bytes += copied as u64;
         written

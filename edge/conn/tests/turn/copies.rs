@@ -1,8 +1,9 @@
 //! Setup: a sender and a recipient, at home at different workers or at one, on a ring whose receive
 //! buffers hold a whole message. Action: messages of several sizes, kept or not. Expectation: the
-//! ledger of copies has content once, as it leaves the receive buffer; small bodies once more, to
-//! leave in one piece with what is before them; and nothing else, whatever is done with a message.
-//! (The journal's one copy is counted by the journal.)
+//! ledger of copies has ephemeral content once, from where it arrived into the send, and one that is
+//! kept once as it leaves the receive buffer (the journal's one copy is counted by the journal).
+//! Small content that is kept, or goes to another worker, is copied once more to leave in one piece
+//! with what is before it; and nothing else, whatever is done with a message.
 
 use ringpost_ring::fake::{FakeSizes, Faults};
 use ringpost_wire::Command;
@@ -53,27 +54,32 @@ fn copies(workers: u16, buffer_bytes: usize, content_bytes: usize, ephemeral: bo
     std::array::from_fn(|place| after[place] - before[place])
 }
 
+/// What each case adds for a small and a large body, by the same size.
+fn check(workers: u16, ephemeral: bool, small: fn(u64) -> [u64; 3], large: fn(u64) -> [u64; 3]) {
+    for (bytes, expected) in [(64, small), (SHARED - 1, small), (SHARED, large), (60_000, large)] {
+        let found = copies(workers, 1 << 17, bytes, ephemeral);
+        assert_eq!(found, expected(bytes as u64), "{bytes} bytes, {workers} workers, {ephemeral}");
+    }
+}
+
 #[test]
-fn content_is_copied_once_and_a_small_body_once_more_into_its_send() {
-    for workers in [1, 2] {
-        for ephemeral in [true, false] {
-            let check = |bytes: usize, expected: [u64; 3]| {
-                let found = copies(workers, 1 << 17, bytes, ephemeral);
-                assert_eq!(found, expected, "{bytes} bytes, {workers} workers, {ephemeral}");
-            };
-            check(64, [0, 64, 64]);
-            check(SHARED - 1, [0, SHARED as u64 - 1, SHARED as u64 - 1]);
-            check(SHARED, [0, SHARED as u64, 0]);
-            check(60_000, [0, 60_000, 0]);
-        }
+fn ephemeral_content_is_copied_once_from_where_it_arrived_into_its_send() {
+    check(1, true, |bytes| [0, 0, bytes], |bytes| [0, 0, bytes]);
+}
+
+#[test]
+fn other_content_is_copied_once_and_a_small_body_once_more_into_its_send() {
+    check(1, false, |bytes| [0, bytes, bytes], |bytes| [0, bytes, 0]);
+    for ephemeral in [true, false] {
+        check(2, ephemeral, |bytes| [0, bytes, bytes], |bytes| [0, bytes, 0]);
     }
 }
 
 #[test]
 fn a_frame_that_came_in_pieces_is_put_together_once() {
-    for ephemeral in [true, false] {
+    for (ephemeral, once) in [(true, (0, 60_000)), (false, (60_000, 0))] {
         let [assembled, copied, gathered] = copies(1, 4_096, 60_000, ephemeral);
-        assert_eq!((copied, gathered), (60_000, 0));
+        assert_eq!((copied, gathered), once);
         // The content and the few fields before it.
         assert!((60_000..60_200).contains(&assembled), "{assembled}");
     }

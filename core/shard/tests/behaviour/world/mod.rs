@@ -15,7 +15,7 @@ use ringpost_shard::image::StoreUnavailable;
 use ringpost_shard::mail::Mail;
 use ringpost_shard::record::{SharedRecord, status_number};
 use ringpost_shard::{
-    Effect, Event, Head, Homes, Now, Position, Provision, Shard, ShardConfig, ShardLimits,
+    Effect, Event, Head, Homes, Now, Position, Provision, Relay, Shard, ShardConfig, ShardLimits,
 };
 use ringpost_wire::command::{ClientStatus, Content, Named, Receipt, SendMessage};
 use ringpost_wire::event::{NewMessage, Status};
@@ -442,9 +442,14 @@ impl World {
 
     pub(crate) fn handle(&mut self, worker: usize, event: Event<'_>) {
         let mut effects = Vec::new();
-        self.shards[worker].handle(event, self.now, &mut effects);
+        let relay = self.shards[worker].handle(event, self.now, &mut effects);
         for effect in effects {
             self.carry_out(worker, effect);
+        }
+        let Some(Relay { to, message }) = relay else { return };
+        let event = WireEvent::NewMessage(message.map_body(|body| body.into_owned().into()));
+        for connection in to {
+            self.carry_out(worker, Effect::Deliver { connection, tag: 0, event: event.clone() });
         }
     }
 
