@@ -65,8 +65,8 @@ struct Floor {
 pub(crate) fn serve(listen: SocketAddrV4, slots: u32) -> anyhow::Result<Outcome> {
     let listener =
         TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
-    // What is accepted inherits it. Receivers say nothing that could carry an acknowledgement, so
-    // a second small send would wait for a delayed one.
+    // What is accepted inherits it. Who only receives acknowledges late, and a second small send
+    // would wait for that.
     setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
     let config = RingConfig { slots_max: slots, rings_max: RINGS_MAX, ..RingConfig::default() };
     let mut rings = RingSet::open(&config)?;
