@@ -22,6 +22,7 @@ mod many_workers;
 mod moves;
 mod outboxes;
 mod questions;
+mod relays;
 mod ring_faults;
 mod slow_reader;
 mod stages;
