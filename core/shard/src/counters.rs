@@ -15,7 +15,8 @@ pub struct Counters {
     pub refused: [u64; REFUSED_SLOTS],
     /// Bounds that were hit.
     pub hits: Hits,
-    /// Bytes of content copied out of receive buffers into messages: each message once.
+    /// Bytes of content copied out of receive buffers into messages that are kept or go to another
+    /// worker: each message once.
     pub copied_bytes: u64,
     /// Durable messages that users of this shard sent.
     pub sends_accepted: u64,

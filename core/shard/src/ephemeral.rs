@@ -62,7 +62,9 @@ impl Shard {
         };
         let home = self.homes.home(message.to);
         if home != self.config.worker {
-            self.counters.copied_bytes += message.body.len() as u64;
+            if let Cow::Borrowed(bytes) = message.body {
+                self.counters.copied_bytes += bytes.len() as u64;
+            }
             let message = Box::new(message.map_body(|body| Bytes::from(body.into_owned())));
             turn.effects.push(Effect::Mail { to: home, mail: Mail::Ephemeral(message) });
             return None;

@@ -23,7 +23,8 @@ pub struct ConnectionCounters {
     pub handed_over: u64,
     /// Bytes of frames and messages that came in pieces and were put together.
     pub assembled_bytes: u64,
-    /// Bytes of message bodies copied behind other frames, to leave in one piece with them.
+    /// Bytes of message bodies copied into what leaves: of ephemeral messages, and small ones, to
+    /// leave in one piece with the frames around them.
     pub gathered_bytes: u64,
     /// Times that accepting rested because a turn had taken its fill.
     pub accept_rests: u64,

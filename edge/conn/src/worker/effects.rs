@@ -1,5 +1,7 @@
 //! Carrying out what the shard wants, in order.
 
+use std::borrow::Cow;
+
 use ringpost_ring::Slot;
 use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
 use ringpost_shard::mail::Mail;
@@ -35,7 +37,9 @@ impl Worker {
             }
             return;
         }
-        self.counters.gathered_bytes += message.body.len() as u64;
+        if let Cow::Borrowed(bytes) = message.body {
+            self.counters.gathered_bytes += bytes.len() as u64;
+        }
         let event = event::Event::NewMessage(message.map_body(|body| body.into_owned().into()));
         for connection in to {
             self.deliver(connection, 0, Said::Event(&event));

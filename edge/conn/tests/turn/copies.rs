@@ -54,7 +54,8 @@ fn copies(workers: u16, buffer_bytes: usize, content_bytes: usize, ephemeral: bo
     std::array::from_fn(|place| after[place] - before[place])
 }
 
-/// What each case adds for a small and a large body, by the same size.
+/// Holds what a message adds to the ledger: one with a body below the size that is sent from where
+/// it lies, and one from there on.
 fn check(workers: u16, ephemeral: bool, small: fn(u64) -> [u64; 3], large: fn(u64) -> [u64; 3]) {
     for (bytes, expected) in [(64, small), (SHARED - 1, small), (SHARED, large), (60_000, large)] {
         let found = copies(workers, 1 << 17, bytes, ephemeral);
