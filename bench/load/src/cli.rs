@@ -1,5 +1,6 @@
 //! The command line: which scenario, against whom, and where the report goes.
 
+use std::ffi::OsString;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
@@ -116,6 +117,16 @@ pub(crate) enum Command {
     Tungstenite {
         #[arg(long)]
         listen: SocketAddrV4,
+    },
+    /// A server that ends with the bench, as every one that is started here
+    #[command(hide = true)]
+    Tied {
+        /// The bench's process
+        #[arg(long)]
+        to: i32,
+        /// The server's command
+        #[arg(last = true, required = true)]
+        server: Vec<OsString>,
     },
 }
 

@@ -13,7 +13,7 @@ use crate::peer::{self, Name};
 use crate::report::{self, Run};
 use crate::scenario::traffic::Kind;
 use crate::scenario::{Scenario, disk};
-use crate::{floor, guard, terminal, tungstenite};
+use crate::{floor, guard, terminal, tie, tungstenite};
 
 /// Does what the command line says.
 ///
@@ -29,6 +29,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Floor { listen, slots } => floor::serve(*listen, *slots),
         Command::Tungstenite { listen } => tungstenite::serve(*listen),
+        Command::Tied { to, server } => tie::become_server(*to, server),
         Command::Connect(args) => one(&args.shape.connect(), &args.peer, &args.common),
         Command::Idle(args) => one(&args.shape.idle(), &args.peer, &args.common),
         Command::Relay(args) => one(&args.shape.scenario(), &args.peer, &args.common),

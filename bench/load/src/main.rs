@@ -27,6 +27,7 @@ mod report;
 mod scenario;
 mod stamp;
 mod terminal;
+mod tie;
 mod tungstenite;
 mod verdict;
 

@@ -11,6 +11,8 @@ use anyhow::{Context, bail, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::tie::tied;
+
 /// How long a start may take, on a machine that does other things as well.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(20);
@@ -35,7 +37,7 @@ impl Child {
     ) -> anyhow::Result<Self> {
         let log = File::options().create(true).append(true).open(folder.join("log"))?;
         let process = pinned(core, || {
-            let mut tied = tied(command);
+            let mut tied = tied(command)?;
             tied.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
             tied.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))
         })?;
@@ -86,23 +88,6 @@ impl Drop for Child {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
-}
-
-/// The same command, begun by a program of util-linux that has the kernel kill it when this thread
-/// is gone: a bench that is killed itself runs no `drop`.
-fn tied(command: &Command) -> Command {
-    let mut tied = Command::new("setpriv");
-    tied.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => tied.env(name, value),
-            None => tied.env_remove(name),
-        };
-    }
-    if let Some(folder) = command.get_current_dir() {
-        tied.current_dir(folder);
-    }
-    tied
 }
 
 /// Runs `start` pinned to `core`: a child inherits what its parent has at that moment.
