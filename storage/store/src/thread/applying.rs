@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
 use ringpost_shard::record::Position;
 
 use super::{ApplySink, Feed, Shared, record_bytes};
@@ -15,13 +15,19 @@ use crate::store::StoreError;
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// While records are gathered the thread takes what has come this often, and is not woken for it: a
+/// wake for each would cost more than the record.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Records taken between two looks at what is due.
+const TAKEN_PER_TURN_MAX: usize = 256;
+
 /// Writes repeated while stopping, before the rest is left to the journal.
 const STOP_RETRIES_MAX: u32 = 3;
 
 /// Runs until it is stopped, all senders are gone, or the store fails.
 pub(super) fn run(
     shared: &Shared,
-    feed: Receiver<Feed>,
+    (feed, bell): (Receiver<Feed>, Receiver<()>),
     sink: Box<dyn ApplySink>,
 ) -> Result<(), StoreError> {
     let applier = Applier::new(shared.store.applied(), shared.limits.applier);
@@ -29,6 +35,7 @@ pub(super) fn run(
     let mut thread = Applying {
         shared,
         feed,
+        bell,
         sink,
         applier,
         started,
@@ -48,6 +55,8 @@ struct Applying<'a> {
     shared: &'a Shared,
     /// Goes before the sink does: whoever learns that this thread has ended cannot submit.
     feed: Receiver<Feed>,
+    /// Rings when something in the feed must not wait.
+    bell: Receiver<()>,
     sink: Box<dyn ApplySink>,
     applier: Applier,
     started: Instant,
@@ -77,28 +86,60 @@ impl Applying<'_> {
             self.persist()?;
         }
         match self.receive() {
-            Ok(Feed::Record(position, record)) => {
-                let bytes = record_bytes(&record);
-                let pushed = self.applier.push(self.started.elapsed(), position, &record);
-                match pushed.expect("the journal hands over its records in order") {
-                    Pushed::Gathered => self.gathered_bytes += bytes,
-                    Pushed::AlreadyApplied => {
-                        self.leave_backlog(bytes);
-                        self.shared.reads.on_room();
-                    }
-                }
-            }
-            Ok(Feed::Kick) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(Feed::Stop) | Err(RecvTimeoutError::Disconnected) => self.is_stopping = true,
+            Ok(feed) => self.take_with_followers(feed),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.is_stopping = true,
         }
         Ok(())
     }
 
+    /// The next of the feed. Sleeps until there is one, or something is due.
     fn receive(&self) -> Result<Feed, RecvTimeoutError> {
-        let gathered = self.applier.next_deadline().map(|deadline| self.started + deadline);
-        match gathered.into_iter().chain(self.persist_deadline()).min() {
-            Some(deadline) => self.feed.recv_deadline(deadline),
-            None => self.feed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        let persist = self.persist_deadline();
+        let Some(gathered) = self.applier.next_deadline() else {
+            return match persist {
+                Some(deadline) => self.feed.recv_deadline(deadline),
+                None => self.feed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+        };
+        self.feed.try_recv().or_else(|_| {
+            let look = Instant::now() + LOOK_EVERY;
+            let due = persist.into_iter().chain([self.started + gathered, look]).min();
+            // Rung, due, or nobody is left to ring: the feed says which.
+            let _ = self.bell.recv_deadline(due.unwrap_or(look));
+            self.feed.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            })
+        })
+    }
+
+    fn take_with_followers(&mut self, first: Feed) {
+        let now = self.started.elapsed();
+        self.take(first, now);
+        for _ in 1..TAKEN_PER_TURN_MAX {
+            // A complete batch takes no more, and nothing is behind the stop.
+            if self.is_stopping || !self.applier.has_room() {
+                return;
+            }
+            let Ok(next) = self.feed.try_recv() else { return };
+            self.take(next, now);
+        }
+    }
+
+    fn take(&mut self, feed: Feed, now: Duration) {
+        let Feed::Record(position, record) = feed else {
+            self.is_stopping = true;
+            return;
+        };
+        let bytes = record_bytes(&record);
+        let pushed = self.applier.push(now, position, &record);
+        match pushed.expect("the journal hands over its records in order") {
+            Pushed::Gathered => self.gathered_bytes += bytes,
+            Pushed::AlreadyApplied => {
+                self.leave_backlog(bytes);
+                self.shared.reads.on_room();
+            }
         }
     }
 

@@ -226,8 +226,6 @@ pub enum StopError {
 
 enum Feed {
     Record(Position, SharedRecord),
-    /// Look at the kicked position.
-    Kick,
     Stop,
 }
 
@@ -320,11 +318,12 @@ impl StoreThreads {
             counters: Counters::default(),
         });
         let (feed, records) = channel::bounded(limits.feed_records_max);
+        let (bell, rung) = channel::bounded(1);
         let (done, outcome) = channel::bounded(1);
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let applying = Arc::clone(&shared);
         named("store-apply").spawn(move || {
-            let result = applying::run(&applying, records, apply_sink);
+            let result = applying::run(&applying, (records, rung), apply_sink);
             applying.reads.end_progress();
             // The other side is gone only if nobody waits for the outcome.
             let _ = done.send(result);
@@ -336,7 +335,7 @@ impl StoreThreads {
         let readers = (0..limits.readers).map(spawn_reader).collect::<std::io::Result<Vec<_>>>();
         // On an error the feed closes, which ends the applier; the readers are told.
         let readers = readers.inspect_err(|_| shared.reads.stop())?;
-        Ok(Self { handle: StoreHandle { shared, feed }, readers, outcome })
+        Ok(Self { handle: StoreHandle { shared, feed, bell }, readers, outcome })
     }
 
     /// The way in.
@@ -352,6 +351,7 @@ impl StoreThreads {
         let deadline = Instant::now() + wait;
         // A failed applier has left: then its outcome is there already.
         let _ = self.handle.feed.send_deadline(Feed::Stop, deadline);
+        self.handle.ring();
         let outcome = self.outcome.recv_deadline(deadline);
         self.handle.shared.reads.stop();
         for reader in self.readers {
@@ -367,6 +367,8 @@ impl StoreThreads {
 pub struct StoreHandle {
     shared: Arc<Shared>,
     feed: Sender<Feed>,
+    /// Wakes the applier while it gathers; records alone do not.
+    bell: Sender<()>,
 }
 
 impl StoreHandle {
@@ -387,6 +389,7 @@ impl StoreHandle {
         let feed = match self.feed.try_send(Feed::Record(position, record)) {
             Err(channel::TrySendError::Full(feed)) => {
                 self.shared.counters.submits_held.fetch_add(1, Ordering::Relaxed);
+                self.ring();
                 feed
             }
             Err(channel::TrySendError::Disconnected(_)) => return Err(Ended),
@@ -477,9 +480,13 @@ impl StoreHandle {
     pub fn kick(&self, through: Position) {
         self.shared.counters.kicks.fetch_add(1, Ordering::Relaxed);
         self.shared.kicked.fetch_max(through.0, Ordering::Release);
-        // Full: the applier is awake, and looks at `kicked` before it sleeps. Disconnected: the
-        // read times out.
-        let _ = self.feed.try_send(Feed::Kick);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // Full: it has been rung and not yet heard. Disconnected: who waits is told by the end of
+        // the thread.
+        let _ = self.bell.try_send(());
     }
 }
 
