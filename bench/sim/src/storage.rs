@@ -378,6 +378,7 @@ fn journal_config() -> Config {
         record_bytes_max: 28 << 10,
         inflight_bytes_max: INFLIGHT_BYTES_MAX,
         spare_segments: 2,
+        ..Config::default()
     }
 }
 

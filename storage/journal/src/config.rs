@@ -4,6 +4,8 @@
 //! never looks at the configuration again. The relations between the numbers are asserted here,
 //! so that the logic can rely on them: a record always fits into half a segment, a batch into one.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use crate::format::{BLOCK_BYTES, record_cost};
@@ -32,7 +34,14 @@ pub struct Config {
     pub inflight_bytes_max: u64,
     /// Segments that are prewritten ahead of need. Default 2, at least 1.
     pub spare_segments: u32,
+    /// How long after the beginning of a batch the next one may begin at the latest, though the
+    /// journal is free: the more records a batch had, the longer its successor gathers. Default
+    /// 500 us; zero: never. Where a sync takes longer than this nothing waits.
+    pub gather_max: Duration,
 }
+
+/// Above it a sender would notice.
+const GATHER_MAX: Duration = Duration::from_millis(20);
 
 impl Default for Config {
     fn default() -> Self {
@@ -43,6 +52,7 @@ impl Default for Config {
             record_bytes_max: 1 << 20,
             inflight_bytes_max: 64 << 20,
             spare_segments: 2,
+            gather_max: Duration::from_micros(500),
         }
     }
 }
@@ -68,6 +78,7 @@ pub struct Limits {
     pub(crate) record_bytes_max: u64,
     pub(crate) inflight_bytes_max: u64,
     pub(crate) spare_segments: usize,
+    pub(crate) gather_max: Duration,
     /// Spares kept after a trim; what is beyond is deleted, so that a backlog that has been
     /// worked off gives its disk space back.
     pub(crate) spare_kept_max: usize,
@@ -116,6 +127,11 @@ impl Limits {
             let allowed = format!("at least two of the largest records ({})", 2 * record_cost_max);
             return refuse("inflight_bytes_max", config.inflight_bytes_max, allowed);
         }
+        if config.gather_max > GATHER_MAX {
+            let found = u64::try_from(config.gather_max.as_micros()).unwrap_or(u64::MAX);
+            let allowed = format!("at most {} microseconds", GATHER_MAX.as_micros());
+            return refuse("gather_max", found, allowed);
+        }
         Ok(Self {
             segment_bytes: segment,
             disk_budget_bytes: config.disk_budget_bytes,
@@ -123,6 +139,7 @@ impl Limits {
             record_bytes_max: config.record_bytes_max,
             inflight_bytes_max: config.inflight_bytes_max,
             spare_segments: config.spare_segments as usize,
+            gather_max: config.gather_max,
             spare_kept_max: config.spare_segments as usize + 2,
             record_cost_max,
         })
@@ -172,5 +189,6 @@ mod tests {
         check(|c| c.spare_segments = 0, "spare_segments");
         check(|c| c.disk_budget_bytes = 128 << 20, "disk_budget_bytes");
         check(|c| c.inflight_bytes_max = 1 << 20, "inflight_bytes_max");
+        check(|c| c.gather_max = Duration::from_secs(1), "gather_max");
     }
 }

@@ -57,6 +57,7 @@ mod error;
 mod format;
 mod inspect;
 mod logic;
+mod pace;
 mod reader;
 mod recovery;
 mod segments;

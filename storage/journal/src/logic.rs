@@ -20,10 +20,10 @@
 //!   segment was trimmed. After a restart writing goes on in a *fresh segment*: what a torn write
 //!   left behind is neither overwritten nor mistaken for news.
 //! - Batching adapts by itself: an idle journal sends a single record at once; while a batch is in
-//!   flight the next one gathers, bounded by `batch_bytes_max`, so no record waits for more than
-//!   what was submitted before it.
+//!   flight the next one gathers, and where the device is faster than records are dense a little
+//!   longer ([`crate::pace`]), bounded by `batch_bytes_max` and `gather_max`.
 //! - What was accepted fits on disk: `submit` refuses before anything has changed.
-//! - `now` is a monotonic time since any fixed moment; it only paces retries.
+//! - `now` is a monotonic time since any fixed moment; it only paces batches and retries.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -34,6 +34,7 @@ use crate::{
         BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Mark, RECORD_HEADER_BYTES, Record, align_up,
         encode_record,
     },
+    pace::Pace,
     recovery::{ChainLink, Recovery},
     segments::Segments,
 };
@@ -140,6 +141,7 @@ pub struct Journal {
     segments: Segments,
     pending: VecDeque<Entry>,
     in_flight: Option<InFlight>,
+    pace: Pace,
     /// Cost of what is pending or in flight, each record counted alone.
     undurable_cost: u64,
     next_position: u64,
@@ -171,6 +173,7 @@ impl Journal {
             segments,
             pending: VecDeque::new(),
             in_flight: None,
+            pace: Pace::default(),
             undurable_cost: 0,
             next_position: recovery.report.next_position,
             next_sequence: recovery.report.next_sequence,
@@ -226,14 +229,16 @@ impl Journal {
         if let Some(slot) = self.segments.poll_remove() {
             return Some(Action::Remove { slot });
         }
+        let gathers = self.gathers_until().is_some_and(|until| now < until);
         match &mut self.in_flight {
             Some(batch) if batch.phase == Phase::Written => {
                 batch.phase = Phase::Syncing;
                 Some(Action::Sync { slot: batch.header.slot })
             }
             Some(_) => None,
-            None if !self.pending.is_empty() => Some(self.begin_batch()),
-            None if self.state == State::Closing => self.begin_seal(),
+            None if gathers => None,
+            None if !self.pending.is_empty() => Some(self.begin_batch(now)),
+            None if self.state == State::Closing => self.begin_seal(now),
             None => None,
         }
     }
@@ -241,7 +246,20 @@ impl Journal {
     /// When [`Journal::poll_action`] should be asked again although nothing has happened.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.segments.deadline()
+        self.segments.deadline().into_iter().chain(self.gathers_until()).min()
+    }
+
+    /// Until when the records that are here wait for others although the device is free, at most
+    /// [`Config::gather_max`](crate::Config::gather_max) from the beginning of the last batch: who
+    /// has nothing else to do may sleep until then. `None` if nothing waits, or what waits fills a
+    /// batch.
+    #[must_use]
+    pub fn gathers_until(&self) -> Option<Duration> {
+        let gathers = self.state == State::Open
+            && self.in_flight.is_none()
+            && !self.pending.is_empty()
+            && self.undurable_cost < self.limits.batch_bytes_max;
+        gathers.then(|| self.pace.gathers_until(self.limits.gather_max))
     }
 
     /// Writes the batch that `Action::Write` announced into `out`, every byte of it.
@@ -394,7 +412,7 @@ impl Journal {
         &self.limits
     }
 
-    fn begin_batch(&mut self) -> Action {
+    fn begin_batch(&mut self, now: Duration) -> Action {
         let record_bytes = |entry: &Entry| RECORD_HEADER_BYTES as u64 + entry.record.bytes();
         let first = self.pending.front().expect("only called with something pending");
         let first_cost = first.record.cost();
@@ -420,11 +438,11 @@ impl Journal {
             payload_bytes = grown;
             entries.extend(self.pending.pop_front());
         }
-        self.launch(entries, payload_bytes)
+        self.launch(entries, payload_bytes, now)
     }
 
-    fn begin_seal(&mut self) -> Option<Action> {
-        self.can_seal().then(|| self.launch(Vec::new(), 0))
+    fn begin_seal(&mut self, now: Duration) -> Option<Action> {
+        self.can_seal().then(|| self.launch(Vec::new(), 0, now))
     }
 
     /// A seal that would need another segment is left out: it is a help, not a promise.
@@ -436,7 +454,7 @@ impl Journal {
                 .is_some_and(|segment| segment.bytes - segment.end >= BLOCK_BYTES as u64)
     }
 
-    fn launch(&mut self, entries: Vec<Entry>, payload_bytes: u64) -> Action {
+    fn launch(&mut self, entries: Vec<Entry>, payload_bytes: u64, now: Duration) -> Action {
         let segment = self.segments.active().expect("chosen by the caller");
         let header = BatchHeader {
             journal_id: self.journal_id,
@@ -457,6 +475,7 @@ impl Journal {
         );
         let bytes = usize::try_from(align_up(header.batch_bytes())).expect("64-bit machine");
         let action = Action::Write { slot: header.slot, offset: header.offset, bytes };
+        self.pace.begin(header.records, now);
         self.next_sequence += 1;
         self.in_flight = Some(InFlight { header, entries, phase: Phase::Writing });
         action

@@ -7,8 +7,8 @@ mod support;
 use std::{io::ErrorKind, time::Duration};
 
 use ringpost_journal::{
-    Action, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Done, Mark, PREPARE_RETRY, RecoveryError,
-    Refused,
+    Action, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Config, Done, Mark, PREPARE_RETRY,
+    RecoveryError, Refused,
 };
 use support::{
     JOURNAL_ID, MemoryDisk, Operated, World, device_error, payload, record, small_config,
@@ -51,6 +51,61 @@ fn while_a_batch_is_in_flight_the_next_one_gathers_up_to_its_bytes() {
     assert!(world.durable.iter().all(|batch| batch.bytes <= small_config().batch_bytes_max));
     let positions = world.durable.iter().flat_map(|batch| &batch.entries).map(|e| e.position);
     assert!(positions.eq(1..=21), "in order, without a gap");
+}
+
+#[test]
+fn the_more_records_a_batch_had_the_longer_the_next_one_gathers() {
+    let at = Duration::from_micros;
+    for (records, gathers) in [(1, at(100)), (3, at(300)), (9, at(500))] {
+        let mut world = World::new(Config { gather_max: at(500), ..small_config() });
+        world.settle();
+        world.now += Duration::from_secs(1);
+        for _ in 0..records {
+            world.submit(b"first").unwrap();
+        }
+        let began_at = world.now;
+        world.settle();
+        assert_eq!(world.durable.len(), 1, "an idle journal gathers nothing");
+        assert_eq!(world.journal.gathers_until(), None, "nothing waits");
+        world.now += at(99);
+        world.submit(b"second").unwrap();
+        world.settle();
+        assert_eq!(world.durable.len(), 1, "a batch of {records} buys its successor more time");
+        assert_eq!(world.journal.deadline(), Some(began_at + gathers));
+        world.now = began_at + gathers - at(1);
+        world.submit(b"third").unwrap();
+        world.settle();
+        assert_eq!(world.durable.len(), 1, "not earlier");
+        world.now += at(1);
+        world.settle();
+        assert_eq!(world.durable[1].entries.len(), 2, "both in one batch");
+    }
+}
+
+#[test]
+fn what_fills_a_batch_or_is_the_last_does_not_wait_for_more() {
+    let config = Config { gather_max: Duration::from_millis(20), ..small_config() };
+    let mut world = World::new(config);
+    world.settle();
+    for _ in 0..9 {
+        world.submit(b"first").unwrap();
+    }
+    world.settle();
+    for _ in 0..3 {
+        world.submit(b"second").unwrap();
+        world.settle();
+    }
+    assert_eq!(world.durable.len(), 1, "three blocks gather");
+    world.submit(b"fourth").unwrap();
+    world.settle();
+    assert_eq!(world.durable.len(), 2, "a batch has four");
+    world.submit(b"last").unwrap();
+    world.settle();
+    assert_eq!(world.durable.len(), 2);
+    world.journal.close();
+    world.settle();
+    assert!(world.journal.is_finished(), "a stop waits for nothing");
+    assert_eq!(world.journal.durable_position(), 14);
 }
 
 #[test]

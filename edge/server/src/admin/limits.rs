@@ -289,7 +289,7 @@ mod tests {
     use crate::config::{self, Sources};
 
     /// Keys that limit nothing, or whose reaching is the ordinary course and refuses nobody.
-    const NONE: [&str; 23] = [
+    const NONE: [&str; 24] = [
         "listen",
         "data_dir",
         "workers",
@@ -297,6 +297,7 @@ mod tests {
         "admin.token_file",
         "journal.device",
         "journal.segment_bytes",
+        "journal.gather_max",
         "store.cache_bytes",
         "store.write_buffer_bytes_max",
         "auth.provision",

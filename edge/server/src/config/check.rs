@@ -112,6 +112,8 @@ impl Checker<'_> {
                 format!("at least {SEGMENTS_MIN} segments, which is {}", size_text(budget_min));
             self.refuse("journal.disk_budget_bytes", size_text(journal.disk_budget_bytes), allowed);
         }
+        let (low, high) = (Duration::ZERO, Duration::from_millis(20));
+        self.duration("journal.gather_max", journal.gather_max, low, high);
         let memory = 1 << 20..=64 << 30;
         self.size("journal.pending_bytes_max", journal.pending_bytes_max, memory.clone());
         self.size("journal.unapplied_bytes_max", journal.unapplied_bytes_max, memory.clone());

@@ -100,6 +100,7 @@ pub(super) fn journal(config: &Config) -> JournalConfig {
         batch_bytes_max: defaults.batch_bytes_max.min(keys.segment_bytes),
         record_bytes_max: RECORD_BYTES_MAX,
         inflight_bytes_max: keys.pending_bytes_max,
+        gather_max: keys.gather_max,
         spare_segments: u64::from(defaults.spare_segments).min(spares.saturating_sub(2)) as u32,
     }
 }

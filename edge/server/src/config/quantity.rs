@@ -9,9 +9,15 @@ use std::time::Duration;
 
 use serde::de::{Error, Visitor};
 
-/// Units of time, largest first: name and milliseconds.
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+/// Units of time, largest first: name and microseconds.
+const DURATION_UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 
 /// Units of size, largest first: name and bytes.
 const SIZE_UNITS: [(&str, u64); 4] =
@@ -39,9 +45,9 @@ fn print(amount: u64, units: &[(&str, u64)]) -> String {
     format!("{}{name}", amount / factor)
 }
 
-/// A duration as text, for instance `15m`; sub-millisecond parts are dropped.
+/// A duration as text, for instance `15m`; what is below a microsecond is dropped.
 pub fn duration_text(duration: Duration) -> String {
-    print(duration.as_millis().try_into().unwrap_or(u64::MAX), &DURATION_UNITS)
+    print(duration.as_micros().try_into().unwrap_or(u64::MAX), &DURATION_UNITS)
 }
 
 /// A size as text, exact, for instance `64KiB`.
@@ -72,7 +78,7 @@ pub mod duration {
         to.serialize_str(&duration_text(*value))
     }
 
-    /// Reads `"250ms"`, `"5s"`, `"15m"`, `"24h"` or `"30d"`.
+    /// Reads `"500us"`, `"250ms"`, `"5s"`, `"15m"`, `"24h"` or `"30d"`.
     ///
     /// # Errors
     /// If the text is none of these.
@@ -87,7 +93,7 @@ pub mod duration {
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
                 parse(text, &DURATION_UNITS)
-                    .map(Duration::from_millis)
+                    .map(Duration::from_micros)
                     .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
             }
         }
@@ -142,11 +148,13 @@ mod tests {
 
     #[test]
     fn texts_of_durations_and_sizes_are_exact_both_ways() {
-        for (text, ms) in
-            [("0ms", 0), ("250ms", 250), ("5s", 5_000), ("90s", 90_000), ("15m", 900_000)]
-        {
-            assert_eq!(parse(text, &DURATION_UNITS), Some(ms), "{text}");
+        for (text, ms) in [("250ms", 250), ("5s", 5_000), ("90s", 90_000), ("15m", 900_000)] {
+            assert_eq!(parse(text, &DURATION_UNITS), Some(ms * 1_000), "{text}");
             assert_eq!(duration_text(Duration::from_millis(ms)), text);
+        }
+        for (text, us) in [("0us", 0), ("500us", 500), ("1500us", 1_500)] {
+            assert_eq!(parse(text, &DURATION_UNITS), Some(us), "{text}");
+            assert_eq!(duration_text(Duration::from_micros(us)), text);
         }
         for (text, bytes) in [("1B", 1), ("64KiB", 65_536), ("1000B", 1000), ("4GiB", 4 << 30)] {
             assert_eq!(parse(text, &SIZE_UNITS), Some(bytes), "{text}");

@@ -104,6 +104,9 @@ pub struct Journal {
     /// Size of one segment.
     #[serde(with = "size")]
     pub segment_bytes: u64,
+    /// How long records wait for others at most where the disk is faster than they are dense.
+    #[serde(with = "duration")]
+    pub gather_max: Duration,
     /// Bytes that may wait to be committed (memory).
     #[serde(with = "size")]
     pub pending_bytes_max: u64,
@@ -118,6 +121,7 @@ impl Default for Journal {
             device: JournalDevice::Auto,
             disk_budget_bytes: 4 << 30,
             segment_bytes: 64 << 20,
+            gather_max: Duration::from_micros(500),
             pending_bytes_max: 32 << 20,
             unapplied_bytes_max: 64 << 20,
         }

@@ -1,11 +1,12 @@
 //! The loop of the journal thread: carries out what the logic asks for. It holds no rule itself.
 //!
-//! While a batch is written and synced, submissions gather in the inbox; when there is nothing to
-//! do, the thread sleeps in the inbox. Nothing else runs on it, so blocking there is right under
-//! the glommio executor as well.
+//! While a batch is written and synced, and while the next one is to gather, submissions gather in
+//! the inbox, and nobody wakes the thread for them; when there is nothing to do, it sleeps in the
+//! inbox. Nothing else runs on it, so blocking is right under the glommio executor as well.
 
 use std::{
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -167,6 +168,10 @@ impl<S: DurableSink> Driver<S> {
 
     /// Sleeps until something comes in or is due.
     fn wait(&mut self) {
+        if let Some(until) = self.journal.gathers_until() {
+            // So briefly that nothing in the inbox is worth a wake: not even the order to stop.
+            return thread::sleep(until.saturating_sub(self.now()));
+        }
         let message = match self.journal.deadline() {
             // A timeout only means to look again.
             Some(at) => self.inbox.recv_timeout(at.saturating_sub(self.now())).ok(),

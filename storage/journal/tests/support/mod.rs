@@ -30,6 +30,7 @@ pub(crate) fn small_config() -> Config {
         record_bytes_max: 6_000,
         inflight_bytes_max: 1 << 20,
         spare_segments: 2,
+        gather_max: Duration::ZERO,
     }
 }
 
