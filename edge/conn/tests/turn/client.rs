@@ -173,6 +173,12 @@ pub(crate) fn message(number: u64, to: UserId, body: &[u8]) -> Command<'_> {
     })
 }
 
+/// The same, and not kept.
+pub(crate) fn ephemeral(number: u64, to: UserId) -> Command<'static> {
+    let Command::SendMessage(send) = message(number, to, b"psst") else { unreachable!() };
+    Command::SendMessage(SendMessage { ephemeral: true, ..send })
+}
+
 pub(crate) fn message_id(number: u64) -> MessageId {
     MessageId(u128::from(number).to_be_bytes())
 }

@@ -24,6 +24,7 @@ mod outboxes;
 mod questions;
 mod relays;
 mod ring_faults;
+mod slow_commit;
 mod slow_reader;
 mod stages;
 mod storm;

@@ -3,20 +3,15 @@
 //! gives. Expectation: an ephemeral message, which is written while its bytes are still where they
 //! arrived, overtakes nothing that was to be said before it: each is welcomed first.
 
-use ringpost_wire::command::{Credential, SendMessage};
-use ringpost_wire::{Command, Event, UserId};
+use ringpost_wire::command::Credential;
+use ringpost_wire::{Event, UserId};
 
-use crate::client::{hello, message};
+use crate::client::{ephemeral, hello};
 use crate::world::World;
 
 const SEEDS: u64 = 200;
 const RETURNING: usize = 4;
 const ROUNDS: u64 = 60;
-
-fn ephemeral(number: u64, to: UserId) -> Command<'static> {
-    let Command::SendMessage(send) = message(number, to, b"psst") else { unreachable!() };
-    Command::SendMessage(SendMessage { ephemeral: true, ..send })
-}
 
 /// Signs in and leaves; answers the ticket to come back with, which is checked at once.
 fn leave(world: &mut World, user: UserId) -> Vec<u8> {
