@@ -73,15 +73,21 @@ pub(crate) enum Command {
     /// A messenger's day: sends, acks, receipts, pings and reconnects, each by its schedule
     Mixed(One<TrafficArgs>),
     /// The floor of durability: a write and an fdatasync of a batch, and how long they take
+    ///
+    /// With --rate by a schedule: what the best server could let a sender wait for `sent` at that
+    /// load, which is to be held against `relay --rate`.
     Disk {
         #[command(flatten)]
         common: Common,
         /// Of one batch; a multiple of 4,096
         #[arg(long, default_value_t = 16_384)]
         bytes: usize,
-        /// How many batches
+        /// How many batches; with --rate, how many messages
         #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
         batches: u64,
+        /// Messages in a second by a schedule (open loop); those that have come share a batch
+        #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u64).range(1..))]
+        rate: Option<u64>,
     },
     /// A page of what a command wrote by --json; with two files, both beside each other
     ///

@@ -38,9 +38,10 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Churn(args) => one(&args.shape.scenario(Kind::Churn), &args.peer, &args.common),
         Command::Slow(args) => one(&args.shape.scenario(Kind::Slow), &args.peer, &args.common),
         Command::Mixed(args) => one(&args.shape.scenario(Kind::Mixed), &args.peer, &args.common),
-        Command::Disk { common, bytes, batches } => {
+        Command::Disk { common, bytes, batches, rate } => {
             pin(common.generator_core)?;
-            told(common, &disk::run(&disk::Shape { bytes: *bytes, batches: *batches })?)
+            let shape = disk::Shape { bytes: *bytes, batches: *batches, rate: *rate };
+            told(common, &disk::run(&shape)?)
         }
         Command::Report { first, second, html } => page(first, second.as_deref(), html),
         Command::Compare(args) => compare(args, cores),
