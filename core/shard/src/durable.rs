@@ -32,10 +32,17 @@ impl Shard {
                     self.fold(at, position, record);
                     folded.push(at);
                 }
-                Found::Loading(at) => self.keep_for_load(at, position, record),
+                Found::Loading(at) => {
+                    self.away.touch(user, position);
+                    self.keep_for_load(at, position, record);
+                }
                 // The store will have it; a session that waits for pushes must not.
-                Found::Absent if self.sessions.has_user(user) => self.load_for_session(user, turn),
-                Found::Absent => {}
+                Found::Absent => {
+                    self.away.touch(user, position);
+                    if self.sessions.has_user(user) {
+                        self.load_for_session(user, turn);
+                    }
+                }
             }
         }
         match &record.head {

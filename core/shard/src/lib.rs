@@ -23,6 +23,7 @@ pub mod shard;
 pub mod stamp;
 
 mod acking;
+mod away;
 mod budget;
 mod conversation;
 mod cursors;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringpost_wire::{ServerId, limits};
 
+use crate::away::AWAY_BYTES;
 use crate::event::WorkerId;
 
 /// How a shard is set up.
@@ -215,7 +216,8 @@ impl ShardLimits {
     /// Bytes that the limits allow in sum, for the boot summary: resident users, content that
     /// waits, is in flight or was lately durable, and the bounded tables.
     pub const fn bytes_max(&self) -> u64 {
-        let tables = self.unknown_users_max as u64 * 48 + self.revocations_max as u64 * 64;
+        let tables =
+            self.unknown_users_max as u64 * 48 + self.revocations_max as u64 * 64 + AWAY_BYTES;
         self.resident_bytes_max
             + self.waiting_bytes_max
             + self.in_flight_bytes_max

@@ -1,7 +1,7 @@
 //! From absent to resident: loads, what waits for them, and letting users go.
 //!
-//! A load names the last record handed here: its answer holds that and all before, so a record
-//! handed while the user is absent needs no keeping. Records handed while it is loading wait, and
+//! A load names the last record that touched the user while it was away: its answer holds that and
+//! all before, so a record handed while the user is absent needs no keeping. Records handed while it is loading wait, and
 //! those that the image lacks are folded on top. Loads for a connection wait their turn; loads for
 //! anybody else are refused when the store or the memory is busy.
 
@@ -98,7 +98,7 @@ impl Shard {
 
     fn request_load(&mut self, user: UserId, turn: &mut Turn<'_>) {
         self.counters.loads += 1;
-        turn.effects.push(Effect::Load { user, after: self.handed });
+        turn.effects.push(Effect::Load { user, after: self.away.last(user) });
     }
 
     fn retry_waiting_loads(&mut self, turn: &Turn<'_>) {

@@ -184,6 +184,8 @@ impl Shard {
     pub(crate) fn verify_next(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
         let resident = self.users.resident_mut(at);
         let (user, forgettings) = (resident.id, resident.cursors.forgettings());
+        // Every record that sent something to this user, or moved its cursors, touched it.
+        let after = resident.last_touched;
         let reads = &mut resident.device(id).reads;
         if !reads.is_idle() {
             return;
@@ -191,7 +193,6 @@ impl Shard {
         let Some(ask) = reads.line.pop_front() else { return };
         reads.current = Reading::Verify(ReadAsk { forgettings, ..ask });
         self.counters.message_reads += 1;
-        let after = self.handed;
         turn.effects.push(Effect::FindReceived { user, device: id, id: ask.id, after });
     }
 

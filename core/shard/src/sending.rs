@@ -129,11 +129,14 @@ impl Shard {
         if !self.waiting.try_take(held.request.body.len()) {
             return self.refuse_at(Bound::Waiting, held.asker, message_id, turn);
         }
-        let outgoing = self.users.resident_mut(at).device(from_device).outgoing_mut();
+        let resident = self.users.resident_mut(at);
+        // Every record that accepted something of this user touched it.
+        let after = resident.last_touched;
+        let outgoing = resident.device(from_device).outgoing_mut();
         outgoing.line.push_front(held);
         outgoing.looking = true;
         self.counters.look_ups += 1;
-        let (user, device, after) = (from, from_device, self.handed);
+        let (user, device) = (from, from_device);
         turn.effects.push(Effect::LookUpAccepted { user, device, message_id, after });
     }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ringpost_wire::{Command, DeviceId, ErrorCode, MessageId, UserId};
 
+use crate::away::Away;
 use crate::bound::Bound;
 use crate::budget::Budget;
 use crate::counters::{Counters, Gauges};
@@ -54,6 +55,7 @@ pub struct Shard {
     pub(crate) stamper: Stamper,
     pub(crate) sessions: Sessions,
     pub(crate) users: Users,
+    pub(crate) away: Away,
     pub(crate) unknown: UnknownUsers,
     pub(crate) revocations: Revocations,
     pub(crate) recent: Recent,
@@ -94,6 +96,7 @@ impl Shard {
             stamper: Stamper::new(config.node, config.worker, config.stamp_floor),
             sessions: Sessions::new(hash.clone()),
             users: Users::new(hash.clone()),
+            away: Away::new(hash.clone()),
             unknown: UnknownUsers::new(
                 limits.unknown_users_max,
                 limits.unknown_user_for,

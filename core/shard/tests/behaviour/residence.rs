@@ -125,6 +125,35 @@ fn nobody_is_let_go_before_the_store_has_what_touched_them() {
 }
 
 #[test]
+fn a_load_waits_for_records_of_its_user_and_of_nobody_else() {
+    let mut world = World::with_limits(1, small());
+    let users: Vec<UserId> = (0..120).map(|nth| world.user(0, nth)).collect();
+    for (ticket, &user) in users.iter().enumerate() {
+        world.handle(0, Event::CreateUser { user, ticket: ticket as u64 });
+        world.settle();
+        world.pass(Duration::from_secs(1));
+    }
+    let (alice, bob) = (users[118], users[119]);
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    let is_away = |user: &UserId| world.shards[0].image(*user).is_none();
+    let away = users.iter().copied().find(is_away).expect("there is no room for all of them");
+    let sent = |world: &mut World| {
+        let receipts = world.receipts(a);
+        receipts.iter().filter(|receipt| receipt.1 == Status::Sent).count()
+    };
+    // Of these the store learns nothing for now.
+    world.send(a, 0, 1, bob, b"x");
+    world.settle_without_applier();
+    assert_eq!(sent(&mut world), 1);
+    world.send(a, 0, 2, away, b"y");
+    world.settle_without_applier();
+    assert_eq!(sent(&mut world), 1, "the store has all of who is written to");
+    assert!(world.shards[0].image(away).is_some());
+    world.told(b);
+}
+
+#[test]
 fn a_send_to_an_absent_user_is_refused_when_nobody_can_be_let_go() {
     let mut world = World::with_limits(1, small());
     let users: Vec<UserId> = (0..20).map(|nth| world.user(0, nth)).collect();
