@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Ok(outcome) => outcome.code(),
         Err(error) => {
             terminal::complain(&error);
-            ExitCode::FAILURE
+            exit::code_of(&error)
         }
     }
 }

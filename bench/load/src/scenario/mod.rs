@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 pub(crate) use self::chosen::Scenario;
+use crate::exit::NotStarted;
 use crate::fleet::{Event, Fleet, What};
 use crate::measure::{Environment, Reading, Spent, processor_time};
 use crate::peer::{self, Name, Peer, Setting};
@@ -59,7 +60,8 @@ impl Stage {
         content_bytes: usize,
     ) -> anyhow::Result<Self> {
         let environment = Environment::look()?;
-        let mut peer = peer::start(name, setting)?;
+        let started = peer::start(name, setting);
+        let mut peer = started.with_context(|| NotStarted(name.to_string()))?;
         peer.admit(0..setting.clients)?;
         let fleet = Fleet::open(setting.clients, peer.dialect(), peer.address(), content_bytes)?;
         Ok(Self { peer, fleet, environment, happened: Vec::new() })
