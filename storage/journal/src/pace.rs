@@ -5,13 +5,15 @@
 //! of everybody who waits. Where a sync takes less than that is worth, one batch follows another with
 //! hardly anything in it. Where records come densely a little patience puts many into one; where they
 //! come one by one it would only be delay. So each record of a batch buys its successor [`PER_RECORD`]
-//! of patience, counted from the beginning of the batch: while the sync takes longer, none is left.
+//! of patience, counted from the beginning of the batch: while the sync takes longer, none is left,
+//! and who comes later than that finds an idle journal.
 
 use std::time::Duration;
 
-/// What a batch of one record gives the next one: about as long as a fast disk takes to sync, so
-/// that who is alone waits for nothing.
-const PER_RECORD: Duration = Duration::from_micros(100);
+/// What a batch of one record gives the next one. About twice what a fast disk takes to sync: records
+/// that come more densely than this are worth gathering, and a message has three of them (itself, its
+/// ack, the ack of its receipt).
+const PER_RECORD: Duration = Duration::from_micros(200);
 
 /// The last batch, as far as the next one's beginning depends on it.
 #[derive(Debug, Default)]

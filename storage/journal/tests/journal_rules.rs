@@ -56,7 +56,7 @@ fn while_a_batch_is_in_flight_the_next_one_gathers_up_to_its_bytes() {
 #[test]
 fn the_more_records_a_batch_had_the_longer_the_next_one_gathers() {
     let at = Duration::from_micros;
-    for (records, gathers) in [(1, at(100)), (3, at(300)), (9, at(500))] {
+    for (records, gathers) in [(1, at(200)), (2, at(400)), (9, at(500))] {
         let mut world = World::new(Config { gather_max: at(500), ..small_config() });
         world.settle();
         world.now += Duration::from_secs(1);
@@ -67,7 +67,7 @@ fn the_more_records_a_batch_had_the_longer_the_next_one_gathers() {
         world.settle();
         assert_eq!(world.durable.len(), 1, "an idle journal gathers nothing");
         assert_eq!(world.journal.gathers_until(), None, "nothing waits");
-        world.now += at(99);
+        world.now += at(199);
         world.submit(b"second").unwrap();
         world.settle();
         assert_eq!(world.durable.len(), 1, "a batch of {records} buys its successor more time");
