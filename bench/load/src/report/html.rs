@@ -124,17 +124,33 @@ fn ratios(report: &Report, page: &mut String) {
         put(page, row);
     }
     page.push_str("</table>");
+    let (void, all) = (void_runs(report), report.runs.len());
+    if void > 0 {
+        put(
+            page,
+            format_args!("<p class=\"void\">{void} of {all} runs are void: why stands below.</p>"),
+        );
+    }
+}
+
+fn void_runs(report: &Report) -> usize {
+    report.runs.iter().filter(|run| run.void.is_some()).count()
 }
 
 fn runs(report: &Report, page: &mut String) {
     page.push_str("<h2>Runs</h2><table><tr><th class=\"name\">scenario<th class=\"name\">peer");
+    // Beside the name, where no width of a page hides it.
+    let tells_void = void_runs(report) > 0;
+    if tells_void {
+        page.push_str("<th class=\"name\">void");
+    }
     // A scenario measures some of the numbers; what none of them measured needs no column.
     let measured = |column: &&Column| report.runs.iter().any(|run| (column.of)(run).is_some());
     let columns = COLUMNS.iter().filter(measured).collect::<Vec<_>>();
     for column in &columns {
         put(page, format_args!("<th>{}", column.name));
     }
-    page.push_str("<th class=\"name\">promise<th class=\"name\">void");
+    page.push_str("<th class=\"name\">promise");
     for run in &report.runs {
         put(
             page,
@@ -145,21 +161,17 @@ fn runs(report: &Report, page: &mut String) {
                 escape(&run.peer),
             ),
         );
+        if tells_void {
+            let why = escape(run.void.as_deref().unwrap_or_default());
+            put(page, format_args!("<td class=\"name long void\">{why}"));
+        }
         for column in &columns {
             match (column.of)(run) {
                 Some(value) => put(page, format_args!("<td>{value:.*}", column.digits)),
                 None => page.push_str("<td>"),
             }
         }
-        let void = run.void.as_deref().unwrap_or_default();
-        put(
-            page,
-            format_args!(
-                "<td class=\"name long\">{}<td class=\"name long void\">{}",
-                escape(&run.promise),
-                escape(void)
-            ),
-        );
+        put(page, format_args!("<td class=\"name long\">{}", escape(&run.promise)));
     }
     page.push_str("</table>");
 }
