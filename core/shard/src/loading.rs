@@ -1,9 +1,9 @@
 //! From absent to resident: loads, what waits for them, and letting users go.
 //!
 //! A load names the last record that touched the user while it was away: its answer holds that and
-//! all before, so a record handed while the user is absent needs no keeping. Records handed while it is loading wait, and
-//! those that the image lacks are folded on top. Loads for a connection wait their turn; loads for
-//! anybody else are refused when the store or the memory is busy.
+//! all before, so a record handed while the user is absent needs no keeping. Records handed while it
+//! is loading wait, and those that the image lacks are folded on top. Loads for a connection wait
+//! their turn; loads for anybody else are refused when the store or the memory is busy.
 
 use ringpost_wire::{MessageId, ServerId, UserId};
 

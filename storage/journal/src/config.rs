@@ -40,8 +40,8 @@ pub struct Config {
     pub gather_max: Duration,
 }
 
-/// Above it a sender would notice.
-const GATHER_MAX: Duration = Duration::from_millis(20);
+/// Largest `gather_max`: above it a sender would notice.
+pub const GATHER_CEILING: Duration = Duration::from_millis(20);
 
 impl Default for Config {
     fn default() -> Self {
@@ -127,9 +127,9 @@ impl Limits {
             let allowed = format!("at least two of the largest records ({})", 2 * record_cost_max);
             return refuse("inflight_bytes_max", config.inflight_bytes_max, allowed);
         }
-        if config.gather_max > GATHER_MAX {
+        if config.gather_max > GATHER_CEILING {
             let found = u64::try_from(config.gather_max.as_micros()).unwrap_or(u64::MAX);
-            let allowed = format!("at most {} microseconds", GATHER_MAX.as_micros());
+            let allowed = format!("at most {} microseconds", GATHER_CEILING.as_micros());
             return refuse("gather_max", found, allowed);
         }
         Ok(Self {

@@ -66,7 +66,9 @@ mod thread;
 
 use std::path::Path;
 
-pub use config::{Config, ConfigError, Limits, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use config::{
+    Config, ConfigError, GATHER_CEILING, Limits, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+};
 pub use directory::{Directory, DirectorySource, FORMAT_VERSION, segment_name};
 pub use error::{Damage, DeviceError, JournalError, OpenError, Operation, RecoveryError, Refused};
 pub use format::{

@@ -12,6 +12,16 @@ fn small() -> ShardLimits {
     ShardLimits { resident_bytes_max: 12_000, ..ShardLimits::default() }
 }
 
+/// Users of the one worker who exist and have never signed in.
+fn existing(world: &mut World, count: usize) -> Vec<UserId> {
+    let users: Vec<UserId> = (0..count).map(|nth| world.user(0, nth)).collect();
+    for (ticket, &user) in users.iter().enumerate() {
+        world.handle(0, Event::CreateUser { user, ticket: ticket as u64 });
+        world.settle();
+    }
+    users
+}
+
 #[test]
 fn idle_users_are_let_go_while_their_sessions_stay_and_are_loaded_for_the_next_event() {
     let mut world = World::with_limits(1, small());
@@ -79,11 +89,7 @@ fn a_burst_that_was_acked_leaves_no_memory_behind() {
 #[test]
 fn what_a_connection_acked_after_the_journal_ended_is_not_pushed_to_it_again() {
     let mut world = World::with_limits(1, small());
-    let users: Vec<UserId> = (0..60).map(|nth| world.user(0, nth)).collect();
-    for (ticket, &user) in users.iter().enumerate() {
-        world.handle(0, Event::CreateUser { user, ticket: ticket as u64 });
-        world.settle();
-    }
+    let users = existing(&mut world, 60);
     let (alice, bob) = (users[0], users[1]);
     let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
     world.settle();
@@ -127,12 +133,7 @@ fn nobody_is_let_go_before_the_store_has_what_touched_them() {
 #[test]
 fn a_load_waits_for_records_of_its_user_and_of_nobody_else() {
     let mut world = World::with_limits(1, small());
-    let users: Vec<UserId> = (0..120).map(|nth| world.user(0, nth)).collect();
-    for (ticket, &user) in users.iter().enumerate() {
-        world.handle(0, Event::CreateUser { user, ticket: ticket as u64 });
-        world.settle();
-        world.pass(Duration::from_secs(1));
-    }
+    let users = existing(&mut world, 120);
     let (alice, bob) = (users[118], users[119]);
     let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
     world.settle();

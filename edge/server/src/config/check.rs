@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use ringpost_journal::GATHER_CEILING;
+
 use super::layers::{Loaded, Origin};
 use super::problem::{ConfigError, Problem};
 use super::quantity::{duration_text, size_text};
@@ -112,8 +114,7 @@ impl Checker<'_> {
                 format!("at least {SEGMENTS_MIN} segments, which is {}", size_text(budget_min));
             self.refuse("journal.disk_budget_bytes", size_text(journal.disk_budget_bytes), allowed);
         }
-        let (low, high) = (Duration::ZERO, Duration::from_millis(20));
-        self.duration("journal.gather_max", journal.gather_max, low, high);
+        self.duration("journal.gather_max", journal.gather_max, Duration::ZERO, GATHER_CEILING);
         let memory = 1 << 20..=64 << 30;
         self.size("journal.pending_bytes_max", journal.pending_bytes_max, memory.clone());
         self.size("journal.unapplied_bytes_max", journal.unapplied_bytes_max, memory.clone());

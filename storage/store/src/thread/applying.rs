@@ -103,10 +103,10 @@ impl Applying<'_> {
             };
         };
         self.feed.try_recv().or_else(|_| {
-            let look = Instant::now() + LOOK_EVERY;
-            let due = persist.into_iter().chain([self.started + gathered, look]).min();
+            let due = (self.started + gathered).min(Instant::now() + LOOK_EVERY);
+            let due = persist.map_or(due, |persist| persist.min(due));
             // Rung, due, or nobody is left to ring: the feed says which.
-            let _ = self.bell.recv_deadline(due.unwrap_or(look));
+            let _ = self.bell.recv_deadline(due);
             self.feed.try_recv().map_err(|error| match error {
                 TryRecvError::Empty => RecvTimeoutError::Timeout,
                 TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
