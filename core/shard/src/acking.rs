@@ -25,7 +25,6 @@ use crate::record::{
 use crate::refusal::Refusal;
 use crate::session::SessionSlot;
 use crate::shard::Shard;
-use crate::stamp::stamped_ms;
 use crate::turn::Turn;
 use crate::users::{Found, UserSlot};
 
@@ -299,7 +298,7 @@ impl Shard {
             .queue
             .entries()
             .filter(|queued| !queued.leaving && queued.entry.kind != EntryKind::Gap)
-            .take_while(|queued| stamped_ms(queued.entry.id) < oldest_ms)
+            .take_while(|queued| queued.entry.accepted_ms < oldest_ms)
             .map(|queued| (queued.position, queued.flagged()))
             .collect();
         if device.acks.pending.is_empty() && !device.acks.in_flight {

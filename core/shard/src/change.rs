@@ -50,6 +50,8 @@ pub enum Change<'a> {
         message_id: MessageId,
         /// The server's id.
         id: ServerId,
+        /// When it was accepted, milliseconds since 1970.
+        accepted_ms: u64,
         /// Digest of the decoded fields.
         digest: [u8; 16],
     },
@@ -141,6 +143,7 @@ pub fn changes<'a>(position: Position, record: &'a Record, emit: &mut dyn FnMut(
             let entry = QueueEntry {
                 kind: EntryKind::Gap,
                 id: ServerId::default(),
+                accepted_ms: 0,
                 message_id: MessageId::default(),
                 peer: user,
                 sender_devices: Default::default(),
@@ -165,11 +168,13 @@ fn message<'a>(
         device: head.from_device,
         message_id: head.message_id,
         id: head.id,
+        accepted_ms: head.accepted_ms,
         digest: head.digest,
     });
     let incoming = QueueEntry {
         kind: EntryKind::Incoming,
         id: head.id,
+        accepted_ms: head.accepted_ms,
         message_id: head.message_id,
         peer: head.from,
         sender_devices: head.sender_devices,

@@ -65,6 +65,7 @@ impl Shard {
         self.counters.gaps += u64::from(gaps.len()) + u64::from(request.copy_gaps.len());
         let head = MessageHead {
             id: self.stamper.stamp_above(request.floor_ticks, turn.now.wall_ms),
+            accepted_ms: turn.now.wall_ms,
             message_id: request.message_id,
             from: request.from,
             from_device: request.from_device,

@@ -55,7 +55,7 @@ pub(crate) enum Verdict {
     /// On its way, or accepted as this, with another content.
     Conflict(ServerId),
     /// Accepted with the same content.
-    Accepted(ServerId),
+    Accepted(Accepted),
     /// Only the store knows.
     LookUp,
 }
@@ -123,7 +123,7 @@ impl Outgoing {
 /// The verdict on a send with `digest` under an id that was accepted before.
 pub(crate) fn of_accepted(accepted: Accepted, digest: [u8; 16]) -> Verdict {
     if accepted.digest == digest {
-        Verdict::Accepted(accepted.id)
+        Verdict::Accepted(accepted)
     } else {
         Verdict::Conflict(accepted.id)
     }
@@ -140,6 +140,14 @@ mod tests {
         MessageId([number; 16])
     }
 
+    fn accepted(number: u8) -> Accepted {
+        Accepted {
+            id: ServerId([number; 16]),
+            accepted_ms: 1_000 + u64::from(number),
+            digest: SAME,
+        }
+    }
+
     #[test]
     fn a_message_id_is_judged_by_flight_then_cache_then_highest() {
         let mut outgoing = Outgoing::default();
@@ -152,13 +160,13 @@ mod tests {
             askers: SmallVec::new(),
         });
         for number in [4, 5, 6] {
-            let accepted = Accepted { id: ServerId([number; 16]), digest: SAME };
+            let accepted = accepted(number);
             outgoing.remember(id(number), accepted, 2);
         }
         let cases = [
             (3, SAME, Verdict::InFlight(0)),
             (3, OTHER, Verdict::Conflict(ServerId::default())),
-            (6, SAME, Verdict::Accepted(ServerId([6; 16]))),
+            (6, SAME, Verdict::Accepted(accepted(6))),
             (6, OTHER, Verdict::Conflict(ServerId([6; 16]))),
             (4, SAME, Verdict::LookUp),
             (7, SAME, Verdict::New),

@@ -69,8 +69,17 @@ pub struct Received {
 pub struct Accepted {
     /// The server's id.
     pub id: ServerId,
+    /// When it was accepted, milliseconds since 1970: the time that its `sent` tells.
+    pub accepted_ms: u64,
     /// Digest of the decoded fields.
     pub digest: [u8; 16],
+}
+
+impl Accepted {
+    /// What is remembered of a message.
+    pub const fn of(head: &MessageHead) -> Self {
+        Self { id: head.id, accepted_ms: head.accepted_ms, digest: head.digest }
+    }
 }
 
 /// The store did not answer.

@@ -305,6 +305,7 @@ mod tests {
         QueueEntry {
             kind: EntryKind::Incoming,
             id: ServerId([number; 16]),
+            accepted_ms: number.into(),
             message_id: Default::default(),
             peer,
             sender_devices: Default::default(),

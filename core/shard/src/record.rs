@@ -11,7 +11,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// The first byte of every encoded head. Another version is another type.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 
 /// A record's place in the node's one total order: 1, 2, 3, ...; 0 stands before the first.
 #[derive(
@@ -59,6 +59,9 @@ pub enum Head {
 pub struct MessageHead {
     /// The server's id.
     pub id: ServerId,
+    /// The server's clock when the message was accepted, milliseconds since 1970. The id tells
+    /// the order and not the time: after a step of the clock back, stamps stay ahead of it.
+    pub accepted_ms: u64,
     /// The client's id.
     pub message_id: MessageId,
     /// The sender.
@@ -172,6 +175,8 @@ pub struct QueueEntry {
     pub kind: EntryKind,
     /// The message.
     pub id: ServerId,
+    /// When the message was accepted, milliseconds since 1970: what its age is counted from.
+    pub accepted_ms: u64,
     /// The client's id of the message.
     pub message_id: MessageId,
     /// The other side: the sender of an incoming message, the recipient of a copy.

@@ -8,9 +8,7 @@
 use bytes::Bytes;
 use ringpost_wire::command::{Content, SendMessage};
 use ringpost_wire::event::{Receipt, Status};
-use ringpost_wire::{
-    DeviceId, DeviceSet, ErrorCode, Event as WireEvent, MessageId, ServerId, UserId,
-};
+use ringpost_wire::{DeviceId, DeviceSet, ErrorCode, Event as WireEvent, MessageId, UserId};
 use smallvec::smallvec;
 
 use crate::bound::Bound;
@@ -24,7 +22,6 @@ use crate::record::MessageHead;
 use crate::refusal::Refusal;
 use crate::session::SessionSlot;
 use crate::shard::Shard;
-use crate::stamp::stamped_ms;
 use crate::turn::Turn;
 use crate::users::{Found, UserSlot};
 
@@ -241,9 +238,9 @@ impl Shard {
     fn answer_known(&mut self, held: &Held, verdict: Verdict, turn: &mut Turn<'_>) {
         let SendRequest { message_id, to, .. } = *held.request;
         match verdict {
-            Verdict::Accepted(id) => {
+            Verdict::Accepted(accepted) => {
                 self.counters.duplicates_answered += 1;
-                self.answer_sent(held.asker, id, message_id, to, turn);
+                self.answer_sent(held.asker, accepted, message_id, to, turn);
             }
             Verdict::Conflict(id) => {
                 self.refuse(held.asker, message_id, Refusal::conflict(id), turn);
@@ -342,20 +339,20 @@ impl Shard {
             return;
         };
         self.counters.sends_accepted += 1;
-        let accepted = Accepted { id: head.id, digest: head.digest };
+        let accepted = Accepted::of(head);
         let max = self.config.limits.accepted_cache_max;
         let outgoing = self.users.resident_mut(at).device(device).outgoing_mut();
         outgoing.remember(message_id, accepted, max);
         let mut answered = false;
         for asker in sending.askers {
             if self.is_signed_in(asker.connection) {
-                self.answer_sent(asker, head.id, message_id, head.to, turn);
+                self.answer_sent(asker, accepted, message_id, head.to, turn);
                 answered = true;
             }
         }
         if !answered && let Some(session) = self.sessions.find_device(head.from, device) {
             let connection = self.sessions[session].connection;
-            self.answer_sent(Asker { connection, tag: 0 }, head.id, message_id, head.to, turn);
+            self.answer_sent(Asker { connection, tag: 0 }, accepted, message_id, head.to, turn);
         }
     }
 
@@ -379,7 +376,7 @@ impl Shard {
     fn answer_sent(
         &mut self,
         asker: Asker,
-        id: ServerId,
+        accepted: Accepted,
         message_id: MessageId,
         to: UserId,
         turn: &mut Turn<'_>,
@@ -387,11 +384,11 @@ impl Shard {
         let Some(slot) = self.sessions.find(asker.connection) else { return };
         let receipt = Receipt {
             push: 0,
-            id,
+            id: accepted.id,
             message_id,
             peer: to,
             status: Status::Sent,
-            timestamp_ms: stamped_ms(id),
+            timestamp_ms: accepted.accepted_ms,
         };
         self.sessions.deliver(slot, asker.tag, WireEvent::Receipt(receipt), turn);
     }

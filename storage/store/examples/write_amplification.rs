@@ -171,6 +171,7 @@ impl Traffic {
         let devices = DeviceSet::only(device());
         let position = run.push(Head::Message(MessageHead {
             id,
+            accepted_ms: 0,
             message_id,
             from,
             from_device: device(),

@@ -40,6 +40,7 @@ pub enum Op {
         device: DeviceId,
         message_id: MessageId,
         id: ServerId,
+        accepted_ms: u64,
         digest: [u8; 16],
     },
     /// The device's highest accepted id moves up, never down.
@@ -234,9 +235,10 @@ impl BatchBuilder {
                 self.ops
                     .push(Some(Op::PutMessage { position, record: SharedRecord::clone(record) }));
             }
-            Change::PutAccepted { user, device, message_id, id, digest } => {
+            Change::PutAccepted { user, device, message_id, id, accepted_ms, digest } => {
                 self.bytes += OP_BYTES;
-                self.ops.push(Some(Op::PutAccepted { user, device, message_id, id, digest }));
+                let op = Op::PutAccepted { user, device, message_id, id, accepted_ms, digest };
+                self.ops.push(Some(op));
                 self.raise_highest(user, device, message_id);
             }
             Change::AddUser { user, at_ms } => {

@@ -7,7 +7,7 @@
 //! index     META          00                                              applied:8 stamp:16
 //! index     CONVERSATION  01 low:16 high:16 id:16                         (nothing)
 //! index     TIMELINE      02 user:16 position:8                           id:16 peer_tag:4
-//! index     ACCEPTED      03 message_id:16 user:16 device:1               id:16 digest:16
+//! index     ACCEPTED      03 message_id:16 user:16 device:1               id:16 accepted_ms:8 digest:16
 //! index     CURSOR        04 reader:16 sender:16 status:1                 id:16
 //! users     USER          01 user:16 00 00                                added_ms:8
 //! users     DEVICE        01 user:16 device:1 01                          added_ms:8
@@ -18,11 +18,11 @@
 //! any       MARK          00                                              applied:8 stamp:16
 //! any       PROD          00 00                                           (nothing)
 //!
-//! row       position:8 flags:1 from:16 from_device:1 to:16 message_id:16 client_timestamp_ms:8
-//!           digest:16 [reply_to:16, if flags bit 1] recipient_devices recipient_gaps
+//! row       position:8 flags:1 from:16 from_device:1 to:16 message_id:16 accepted_ms:8
+//!           client_timestamp_ms:8 digest:16 [reply_to:16, if flags bit 1] recipient_devices recipient_gaps
 //!           sender_devices copy_devices copy_gaps (each a device set) body
 //!           flags: bit 0 = plain text, bit 1 = reply_to is there
-//! entry     kind:1 id:16 message_id:16 peer:16 body_bytes:4 acked:1 sender_devices
+//! entry     kind:1 id:16 accepted_ms:8 message_id:16 peer:16 body_bytes:4 acked:1 sender_devices
 //!           kind: 1 = incoming, 2 = copy, 3 = gap
 //! receipt   id:16 message_id:16 position:8 at_ms:8
 //! set       count:1 device:1 x count, rising
@@ -49,7 +49,7 @@ use smallvec::SmallVec;
 use crate::store::StoreError;
 
 /// Version of the layout of a store directory.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// First byte of every value.
 pub const VALUE_VERSION: u8 = 1;
@@ -286,7 +286,7 @@ pub fn read_timeline(value: &[u8], peer: Option<UserId>) -> Result<Option<Server
 
 /// The value of an idempotency row.
 pub fn accepted_value(accepted: Accepted) -> Bytes {
-    value(&[&accepted.id.0, &accepted.digest])
+    value(&[&accepted.id.0, &accepted.accepted_ms.to_be_bytes(), &accepted.digest])
 }
 
 /// Reads an idempotency row.
@@ -295,7 +295,11 @@ pub fn accepted_value(accepted: Accepted) -> Bytes {
 /// If it is damaged.
 pub fn read_accepted(value: &[u8]) -> Result<Accepted, StoreError> {
     let mut reader = Reader::value("accepted", value)?;
-    Ok(Accepted { id: ServerId(reader.array()?), digest: reader.array()? })
+    Ok(Accepted {
+        id: ServerId(reader.array()?),
+        accepted_ms: reader.u64()?,
+        digest: reader.array()?,
+    })
 }
 
 /// The value of a cursor or of a highest accepted id.
@@ -346,6 +350,7 @@ pub fn entry_value(entry: &QueueEntry) -> Bytes {
     value(&[
         &[kind],
         &entry.id.0,
+        &entry.accepted_ms.to_be_bytes(),
         &entry.message_id.0,
         &entry.peer.0,
         &entry.body_bytes.to_be_bytes(),
@@ -369,6 +374,7 @@ pub fn read_entry(value: &[u8]) -> Result<QueueEntry, StoreError> {
     Ok(QueueEntry {
         kind,
         id: ServerId(reader.array()?),
+        accepted_ms: reader.u64()?,
         message_id: MessageId(reader.array()?),
         peer: UserId(reader.array()?),
         body_bytes: u32::from_be_bytes(reader.array()?),
@@ -388,6 +394,7 @@ pub fn message_value(position: Position, head: &MessageHead, body: &[u8]) -> Byt
         &[head.from_device.number()],
         &head.to.0,
         &head.message_id.0,
+        &head.accepted_ms.to_be_bytes(),
         &head.client_timestamp_ms.to_be_bytes(),
         &head.digest,
         head.reply_to.as_ref().map_or(&[], |reply| reply.as_slice()),
@@ -416,6 +423,7 @@ pub fn read_message(id: ServerId, value: &Bytes) -> Result<MessageRow, StoreErro
         from_device,
         to: UserId(reader.array()?),
         message_id: MessageId(reader.array()?),
+        accepted_ms: reader.u64()?,
         client_timestamp_ms: reader.u64()?,
         digest: reader.array()?,
         reply_to: if flags & FLAG_REPLY != 0 { Some(reader.array()?) } else { None },
@@ -516,6 +524,7 @@ mod tests {
     fn head() -> MessageHead {
         MessageHead {
             id: ServerId([9; 16]),
+            accepted_ms: u64::MAX - 2,
             message_id: MessageId([1; 16]),
             from: UserId([2; 16]),
             from_device: device(127),
@@ -550,6 +559,7 @@ mod tests {
         let entry = entry_value(&QueueEntry {
             kind: EntryKind::Copy,
             id: ServerId([1; 16]),
+            accepted_ms: 7,
             message_id: MessageId([2; 16]),
             peer: UserId([3; 16]),
             sender_devices: DeviceSet::only(device(5)),

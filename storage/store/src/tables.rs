@@ -276,9 +276,9 @@ fn resolve(batch: &Batch, stamp: ServerId, view: &impl View) -> Result<Vec<Write
 fn resolve_op(op: &Op, view: &impl View, writes: &mut Vec<Write>) -> Result<(), StoreError> {
     match op {
         Op::PutMessage { position, record } => put_message(*position, record, writes),
-        &Op::PutAccepted { user, device, message_id, id, digest } => {
+        &Op::PutAccepted { user, device, message_id, id, accepted_ms, digest } => {
             let key = layout::accepted_key(user, device, message_id);
-            let value = layout::accepted_value(Accepted { id, digest });
+            let value = layout::accepted_value(Accepted { id, accepted_ms, digest });
             writes.push(Write::Put(Space::Index, key, value));
         }
         &Op::RaiseHighest { user, device, message_id } => {

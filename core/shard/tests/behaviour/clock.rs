@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ringpost_shard::ShardLimits;
+use ringpost_shard::event::ConnectionKey;
 use ringpost_shard::limits::Rate;
 use ringpost_wire::{ErrorCode, Event as WireEvent};
 
@@ -36,6 +37,48 @@ fn abuse_row_42_order_holds_while_the_clock_jumps_by_a_day_each_way_and_over_a_r
     }
     assert_eq!(ids.len(), 5);
     assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+}
+
+/// The times of the `sent` that a connection was told since the last look.
+fn sent_at(world: &mut World, connection: ConnectionKey) -> Vec<u64> {
+    let told = world.told(connection);
+    told.into_iter()
+        .filter_map(|(_, event)| match event {
+            WireEvent::Receipt(receipt) if receipt.push == 0 => Some(receipt.timestamp_ms),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn receipts_tell_the_time_again_once_a_step_of_the_clock_is_undone() {
+    let limits = ShardLimits { accepted_cache_max: 1, ..ShardLimits::default() };
+    let mut world = World::with_limits(2, limits);
+    let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+    let mut a = world.sign_in(alice, 1);
+    world.sign_in(bob, 1);
+    world.settle();
+    let start = world.now.wall_ms;
+    world.now.wall_ms = start + DAY_MS;
+    world.send(a, 0, 1, bob, b"while it was ahead");
+    world.settle();
+    world.now.wall_ms = start;
+    world.send(a, 0, 2, bob, b"when it was right again");
+    world.settle();
+    let first = sent_at(&mut world, a);
+    assert_eq!(first[1], start);
+    for restart in [false, true] {
+        if restart {
+            world.crash(2, 0);
+            a = world.sign_in(alice, 1);
+            world.settle();
+            world.told(a);
+        }
+        world.send(a, 0, 2, bob, b"when it was right again");
+        world.send(a, 0, 1, bob, b"while it was ahead");
+        world.settle();
+        assert_eq!(sent_at(&mut world, a), [first[1], first[0]], "the same answer, the same time");
+    }
 }
 
 #[test]

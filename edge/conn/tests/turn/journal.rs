@@ -87,8 +87,7 @@ impl Journal {
                 let found = self.messages().find(|(_, head, _)| {
                     (head.from, head.from_device, head.message_id) == (user, device, message_id)
                 });
-                let accepted =
-                    found.map(|(_, head, _)| Accepted { id: head.id, digest: head.digest });
+                let accepted = found.map(|(_, head, _)| Accepted::of(head));
                 Event::AcceptedFound { user, device, message_id, answer: Ok(accepted) }
             }
             Effect::ReadMessages { user, device, ids, .. } => {

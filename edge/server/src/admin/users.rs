@@ -7,7 +7,6 @@ use axum::response::Response;
 use ringpost_conn::question::{Answer, Question};
 use ringpost_shard::image::{DeviceImage, UserImage};
 use ringpost_shard::inspect::{DeviceView, Residence, SessionView, UserView};
-use ringpost_shard::stamp::stamped_ms;
 use ringpost_wire::UserId;
 use serde::Serialize;
 use uuid::Uuid;
@@ -135,7 +134,7 @@ fn stored(image: &UserImage) -> Vec<Stored> {
 }
 
 fn stored_device(image: &DeviceImage) -> Stored {
-    let oldest = image.entries.iter().map(|(_, entry)| entry.id).find(|id| !id.is_nil());
+    let oldest = image.entries.iter().map(|(_, entry)| entry).find(|entry| !entry.id.is_nil());
     Stored {
         device: image.device.number(),
         entries: image.entries.len(),
@@ -143,8 +142,8 @@ fn stored_device(image: &DeviceImage) -> Stored {
         receipts: image.receipts.len(),
         gap: image.gap,
         highest_message_id: image.highest_accepted.uuid(),
-        oldest_id: oldest.map(|id| id.uuid()),
-        oldest_at_ms: oldest.map(stamped_ms),
+        oldest_id: oldest.map(|entry| entry.id.uuid()),
+        oldest_at_ms: oldest.map(|entry| entry.accepted_ms),
     }
 }
 

@@ -215,6 +215,7 @@ impl Rig {
     pub(crate) fn message(&self, number: u64, from: UserId, to: UserId, body: &[u8]) {
         let head = MessageHead {
             id: server_id(number),
+            accepted_ms: number,
             message_id: MessageId(server_id(number + 1_000_000).0),
             from,
             from_device: device(1),

@@ -26,6 +26,7 @@ fn message(number: u8) -> Head {
     let devices = DeviceSet::only(device());
     Head::Message(MessageHead {
         id: id(number),
+        accepted_ms: number.into(),
         message_id: MessageId([number; 16]),
         from: ALICE,
         from_device: device(),

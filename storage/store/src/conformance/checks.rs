@@ -223,6 +223,7 @@ fn one_client_id_of_several_devices_names_all_their_messages(subject: &dyn Subje
 fn message_to(from: UserId, to: UserId) -> ringpost_shard::record::MessageHead {
     ringpost_shard::record::MessageHead {
         id: ServerId::default(),
+        accepted_ms: 0,
         message_id: MessageId::default(),
         from,
         from_device: DeviceId::new(1).expect("1 is a device"),

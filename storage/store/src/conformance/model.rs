@@ -63,8 +63,9 @@ impl Model {
                 let row = MessageRow { position, head: head.clone(), body: body.clone() };
                 self.messages.insert(head.id, row);
             }
-            Change::PutAccepted { user, device, message_id, id, digest } => {
-                self.accepted.insert((user, device, message_id), Accepted { id, digest });
+            Change::PutAccepted { user, device, message_id, id, accepted_ms, digest } => {
+                self.accepted
+                    .insert((user, device, message_id), Accepted { id, accepted_ms, digest });
                 let highest = self.highest.entry((user, device)).or_default();
                 *highest = message_id.max(*highest);
             }

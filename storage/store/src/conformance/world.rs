@@ -123,6 +123,7 @@ impl World {
         self.sent.push(Sent { position: self.records, id, message_id, to, device });
         Head::Message(MessageHead {
             id,
+            accepted_ms: self.below(1_000),
             message_id,
             from: self.user(),
             from_device: self.device(),
@@ -180,6 +181,7 @@ impl World {
         let entry = QueueEntry {
             kind: EntryKind::Incoming,
             id,
+            accepted_ms: self.below(1_000),
             message_id,
             peer: self.user(),
             sender_devices: self.devices(),

@@ -51,8 +51,8 @@ impl Store {
                 let before = self.messages.insert(head.id, row);
                 assert!(before.is_none(), "{} was stamped twice", head.id);
             }
-            Change::PutAccepted { user, device, message_id, id, digest } => {
-                let accepted = Accepted { id, digest };
+            Change::PutAccepted { user, device, message_id, id, accepted_ms, digest } => {
+                let accepted = Accepted { id, accepted_ms, digest };
                 let before = self.accepted.insert((user, device, message_id), accepted);
                 assert!(before.is_none(), "{message_id} of {user} was accepted twice");
                 let device = self.device(user, device);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ringpost_shard::inspect::{EntryView, MessageAtDevice, MessageView};
 use ringpost_shard::record::QueueEntry;
-use ringpost_shard::stamp::stamped_ms;
 use ringpost_store::Trace;
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, DeviceSet};
@@ -108,7 +107,7 @@ impl Story {
         (now_ms, queue_ttl): (u64, Duration),
     ) -> Self {
         let head = &trace.head;
-        let at_ms = stamped_ms(head.id);
+        let at_ms = head.accepted_ms;
         let age = Duration::from_millis(now_ms.saturating_sub(at_ms));
         let teller = Teller { trace, is_young: age < queue_ttl };
         let status = match (trace.read, trace.delivered) {
