@@ -10,7 +10,7 @@ use ringpost_conn::{
     Addresses, ConnectionConfig, Letter, Operation, Output, Ticket, Tickets, Worker,
 };
 use ringpost_ring::{Completion, ReceiveMode, SendBuffer, Slot};
-use ringpost_shard::event::{Now, WorkerId};
+use ringpost_shard::event::{Now, Proof, WorkerId};
 use ringpost_shard::image::{DeviceImage, UserImage};
 use ringpost_shard::{Effect, Event, Homes, Position, Provision, Shard, ShardConfig, ShardLimits};
 use ringpost_wire::binary::encode_command;
@@ -24,6 +24,8 @@ const HASH_SEED: u64 = 3;
 const SLOTS: u32 = 64;
 /// Between two receives: a tenth of what the rates of a client allow.
 const PAUSE: Duration = Duration::from_millis(20);
+
+const NOW: Now = Now { mono: Duration::from_secs(10), wall_ms: 1_800_000_000_000 };
 
 /// The two clients.
 pub(crate) const ALICE: usize = 0;
@@ -51,7 +53,7 @@ impl Hand {
     pub(crate) fn new() -> Self {
         let mut hand = Self {
             worker: worker(),
-            now: Now { mono: Duration::from_secs(10), wall_ms: 1_800_000_000_000 },
+            now: NOW,
             armed: [Armed::Nothing; 2],
             position: Position(0),
             sent_bytes: [0; 2],
@@ -199,6 +201,7 @@ fn image(applied: Position) -> UserImage {
     let device = DeviceImage {
         device: device(),
         highest_accepted: MessageId::default(),
+        seen_ms: NOW.wall_ms,
         gap: false,
         entries: Vec::new(),
         receipts: Vec::new(),
@@ -217,6 +220,7 @@ impl Tickets for NamedTickets {
     fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused> {
         let user = ticket.try_into().map_err(|_| CredentialRefused::Invalid)?;
         let expires_at_ms = now_ms + NEVER.as_millis() as u64;
-        Ok(Identity { user: UserId(user), device: device(), issued_at_ms: now_ms, expires_at_ms })
+        let (user, proof) = (UserId(user), Proof::Ticket);
+        Ok(Identity { user, device: device(), issued_at_ms: now_ms, expires_at_ms, proof })
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ringpost_conn::letter::{CredentialRefused, Identity};
 use ringpost_conn::{Ticket, Tickets};
+use ringpost_shard::event::Proof;
 use ringpost_wire::{DeviceId, UserId};
 
 use crate::fact::Who;
@@ -44,7 +45,8 @@ pub(crate) fn verify(token: &str, now_ms: u64) -> Result<Identity, CredentialRef
     let (user, device) = part().zip(part()).ok_or(CredentialRefused::Invalid)?;
     let device = DeviceId::new(device).ok_or(CredentialRefused::Invalid)?;
     let expires_at_ms = now_ms + TOKEN_TTL_MS;
-    Ok(Identity { user: user_id(user), device, issued_at_ms: now_ms, expires_at_ms })
+    let (user, issued_at_ms) = (user_id(user), now_ms);
+    Ok(Identity { user, device, issued_at_ms, expires_at_ms, proof: Proof::Token })
 }
 
 /// Tickets that say openly whom they speak for.
@@ -75,6 +77,7 @@ impl Tickets for OpenTickets {
             device: DeviceId::new(part(16, 17)?[0]).ok_or(CredentialRefused::Invalid)?,
             issued_at_ms: number(17)?,
             expires_at_ms: number(25)?,
+            proof: Proof::Ticket,
         };
         if identity.expires_at_ms <= now_ms {
             return Err(CredentialRefused::Expired);

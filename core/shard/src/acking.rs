@@ -237,7 +237,7 @@ impl Shard {
             .devices
             .iter_mut()
             .find(|device| device.id == id)
-            .expect("devices do not leave a resident user");
+            .expect("a device stays while something on the way looks for it");
         if self.journal_failed {
             device.acks.abandon();
         } else if !device.acks.in_flight && !device.acks.pending.is_empty() {
@@ -258,7 +258,8 @@ impl Shard {
     pub(crate) fn notice_gap(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
         let resident = self.users.resident_mut(at);
         let user = resident.id;
-        let device = resident.device(id);
+        // A copy that another worker committed may find it removed.
+        let Some(device) = resident.find_device(id) else { return };
         if self.journal_failed || !device.is_closed() || device.queue.has_entries() {
             return;
         }

@@ -2,7 +2,8 @@
 //!
 //! The worker runs it on resident state when a record is durable, the applier on the store.
 //! Pure: it looks at the record alone, never at state. What must not go back is a `Raise`
-//! (the higher id wins), so that a replay or a slower device never moves it down.
+//! (the higher id wins), so that a replay or a slower device never moves it down. A change of the
+//! queue of a device that is not there does nothing: a receipt may still name one that was removed.
 
 use bytes::Bytes;
 use ringpost_wire::event::Status;
@@ -22,7 +23,8 @@ pub enum Change<'a> {
         /// Server's clock, milliseconds since 1970.
         at_ms: u64,
     },
-    /// The device exists (does nothing if it did).
+    /// The device exists, is new, and was seen. Whatever stood under its number is gone, but for
+    /// its highest accepted id.
     AddDevice {
         /// Which user.
         user: UserId,
@@ -30,6 +32,23 @@ pub enum Change<'a> {
         device: DeviceId,
         /// Server's clock, milliseconds since 1970.
         at_ms: u64,
+    },
+    /// The device was seen (does nothing if there is none, or if it was seen later).
+    SeeDevice {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// Server's clock, milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// The device is no more, and with it its queue, receipts and gap. Its highest accepted id
+    /// stays: what it repeats as another device under the same number is still known.
+    RemoveDevice {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
     },
     /// The message's row, its place in the conversation and in both users' timelines.
     PutMessage {
@@ -137,6 +156,13 @@ pub fn changes<'a>(position: Position, record: &'a Record, emit: &mut dyn FnMut(
             if let Some(device) = head.device {
                 emit(Change::AddDevice { user: head.user, device, at_ms: head.at_ms });
             }
+        }
+        Head::DeviceSeen(head) => {
+            let (user, device, at_ms) = (head.user, head.device, head.at_ms);
+            emit(Change::SeeDevice { user, device, at_ms });
+        }
+        Head::DeviceRemoved(head) => {
+            emit(Change::RemoveDevice { user: head.user, device: head.device });
         }
         Head::GapNotice(head) => {
             let (user, device) = (head.user, head.device);

@@ -94,14 +94,14 @@ impl Shard {
         if self.journal_failed {
             return Err(self.unavailable());
         }
-        let resident = self.users.resident(at);
-        if !resident.is_known() {
+        if !self.users.resident(at).is_known() {
             return Err(Refusal::now(ErrorCode::UnknownRecipient));
         }
+        self.remove_absent(at, turn);
+        let resident = self.users.resident(at);
         let oneself = (request.to == request.from).then_some(request.from_device);
         let devices: Vec<_> = resident
-            .devices
-            .iter()
+            .present()
             .map(|device| device.id)
             .filter(|&device| Some(device) != oneself)
             .collect();

@@ -38,6 +38,16 @@ pub struct Counters {
     pub devices_refused: u64,
     /// Sign-ins of new devices refused because the journal has failed.
     pub unkept_sign_ins: u64,
+    /// Sign-ins by token refused because too many wait for the same user.
+    pub sign_ins_crowded: u64,
+    /// Sessions ended because their ticket named a device that is not there.
+    pub tickets_unfounded: u64,
+    /// Devices that became durable.
+    pub devices_added: u64,
+    /// Devices removed because they signed out.
+    pub devices_signed_out: u64,
+    /// Devices removed because they were absent for too long.
+    pub devices_absent: u64,
     /// Sign-ins refused because the shard has no room for a session.
     pub sessions_refused: u64,
     /// Revocations forgotten because newer ones needed the room.
@@ -84,6 +94,8 @@ pub struct Counters {
 pub struct Gauges {
     /// Signed-in connections.
     pub sessions: u64,
+    /// Sign-ins that wait for their user or their device.
+    pub entering: u64,
     /// Users resident or loading.
     pub users: u64,
     /// Bytes of them.

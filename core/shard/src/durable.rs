@@ -62,6 +62,13 @@ impl Shard {
                     self.device_added(at, head.device, turn);
                 }
             }
+            // Nobody waits for it.
+            Head::DeviceSeen(_) => {}
+            Head::DeviceRemoved(head) => {
+                if let Found::Resident(at) = self.find_home(head.user) {
+                    self.device_removed(at, head.device, turn);
+                }
+            }
             Head::GapNotice(head) => {
                 if let Found::Resident(at) = self.find_home(head.user) {
                     self.users.resident_mut(at).device(head.device).noticing = false;

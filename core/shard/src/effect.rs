@@ -101,11 +101,11 @@ pub enum Effect {
         /// The applier must have passed this.
         after: Position,
     },
-    /// Answer to `Event::CreateUser`; `false`: refused (overloaded or journal failed).
-    UserCreated {
+    /// Answer to `Event::CreateUser` and `Event::RemoveDevice`.
+    RequestDone {
         /// Names the request.
         ticket: u64,
-        /// The user exists now.
-        created: bool,
+        /// It is so, and durable; `false`: refused (overloaded or journal failed).
+        done: bool,
     },
 }

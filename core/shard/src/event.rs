@@ -130,6 +130,11 @@ pub enum Event<'a> {
         /// The store's answer.
         answer: Result<Option<Box<Received>>, StoreUnavailable>,
     },
+    /// The client proved once more that it is there: its token was renewed.
+    Renewed {
+        /// Which connection.
+        connection: ConnectionKey,
+    },
     /// Credentials of the device issued at or before `before_ms` (wall) are void.
     Revoke {
         /// Which user.
@@ -139,7 +144,19 @@ pub enum Event<'a> {
         /// Issued at or before this, wall clock ms.
         before_ms: u64,
     },
-    /// Create the user (registration); answered by `Effect::UserCreated` when durable.
+    /// Credentials of the device issued at or before `before_ms` (wall) are void, and it is no
+    /// device of the user any more; answered by `Effect::RequestDone` when that is durable.
+    RemoveDevice {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// Issued at or before this, wall clock ms.
+        before_ms: u64,
+        /// Names the request.
+        ticket: u64,
+    },
+    /// Create the user (registration); answered by `Effect::RequestDone` when durable.
     CreateUser {
         /// Which user.
         user: UserId,
@@ -148,6 +165,15 @@ pub enum Event<'a> {
     },
     /// A deadline that `Shard::next_deadline` named may have passed.
     Tick,
+}
+
+/// What a credential proves beside who it names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proof {
+    /// A token: who holds it may be a device of the user.
+    Token,
+    /// A ticket: only a device is given one, and only once its record is durable.
+    Ticket,
 }
 
 /// A verified sign-in.
@@ -165,6 +191,8 @@ pub struct SignIn {
     pub accepted_at: Duration,
     /// When the credential was issued, wall clock ms: compared with revocations.
     pub issued_at_ms: u64,
+    /// What the credential is.
+    pub proof: Proof,
     /// Asked window, 0 = default.
     pub window_pushes: u32,
     /// Asked window in bytes, 0 = default.

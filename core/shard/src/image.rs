@@ -15,6 +15,8 @@ pub struct UserImage {
     pub applied: Position,
     /// The user's devices, by rising number.
     pub devices: Vec<DeviceImage>,
+    /// The highest accepted ids under numbers that no device has now, by rising number.
+    pub former: Vec<(DeviceId, MessageId)>,
     /// How far the user has the messages of each sender of whom a queue holds one, and has read
     /// them; by sender, then status.
     pub cursors: Vec<(UserId, Status, ServerId)>,
@@ -36,6 +38,8 @@ pub struct DeviceImage {
     pub device: DeviceId,
     /// The highest `message_id` that was ever accepted from it, nil if none.
     pub highest_accepted: MessageId,
+    /// When it was last seen, to a day; wall clock, milliseconds since 1970.
+    pub seen_ms: u64,
     /// Its queue takes no more entries.
     pub gap: bool,
     /// Its queue, by rising position.

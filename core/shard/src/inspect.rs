@@ -74,6 +74,10 @@ pub struct DeviceView {
     pub device: DeviceId,
     /// A durable record says that it exists.
     pub durable: bool,
+    /// It is on its way out: nothing more is queued for it.
+    pub leaving: bool,
+    /// When it was seen last, to a day; wall clock, milliseconds since 1970.
+    pub seen_ms: u64,
     /// Messages and notices in its queue.
     pub entries: usize,
     /// Their content, bytes.
@@ -197,7 +201,11 @@ impl Shard {
         match standing {
             Some((Standing::Resident(resident), _)) => {
                 view.arriving = resident.arriving;
-                view.devices = resident.devices.iter().map(device_view).collect();
+                let view_of = |device: &Device| {
+                    let leaving = resident.is_removing(device.id);
+                    DeviceView { leaving, ..device_view(device) }
+                };
+                view.devices = resident.devices.iter().map(view_of).collect();
             }
             Some((Standing::Loading(loading), _)) => view.waiting = loading.line.len(),
             None => {}
@@ -304,6 +312,8 @@ fn device_view(device: &Device) -> DeviceView {
     DeviceView {
         device: device.id,
         durable: device.durable,
+        leaving: false,
+        seen_ms: device.seen_ms,
         entries,
         bytes,
         receipts: device.queue.receipts().len(),
@@ -334,6 +344,8 @@ fn search_line(loading: &Loading, message_id: MessageId, note: &mut dyn FnMut(Un
             Waiting::Send(_)
             | Waiting::Arrival(_)
             | Waiting::Read { .. }
+            | Waiting::SignIn(_)
+            | Waiting::SignOut { .. }
             | Waiting::Create { .. } => {}
         }
     }

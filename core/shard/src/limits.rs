@@ -57,8 +57,11 @@ pub struct ShardLimits {
     pub message_bytes_max: u32,
     /// Signed-in connections. More: closed with `try_later`.
     pub sessions_max: u32,
-    /// Devices per user, 1 to 127. A further one is closed with `policy`.
+    /// Devices per user, 1 to 127. A further one is closed with `too_many_devices`.
     pub devices_per_user_max: u8,
+    /// A device that was not seen for so long is removed, with its queue, once somebody looks.
+    /// More than any ticket and a day: one that has a ticket is never absent.
+    pub device_absence_max: Duration,
 
     /// Resident users, bytes as counted here. Above it users are evicted, and where none can be,
     /// loads are refused with `overloaded`. A load counts as 4 KiB before
@@ -155,6 +158,7 @@ impl Default for ShardLimits {
             message_bytes_max: limits::MESSAGE_BYTES_MAX as u32,
             sessions_max: 4_000_000,
             devices_per_user_max: 16,
+            device_absence_max: Duration::from_secs(90 * 24 * 3600),
             resident_bytes_max: 256 << 20,
             loads_max: 1024,
             loading_line_max: 64,

@@ -5,10 +5,11 @@
 //! is loading wait, and those that the image lacks are folded on top. Loads for a connection wait
 //! their turn; loads for anybody else are refused when the store or the memory is busy.
 
-use ringpost_wire::{MessageId, ServerId, UserId};
+use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
 use crate::bound::Bound;
 use crate::effect::Effect;
+use crate::event::ConnectionKey;
 use crate::idempotency::{Asker, Held};
 use crate::image::{StoreUnavailable, UserImage};
 use crate::mail::SendRequest;
@@ -28,6 +29,10 @@ pub(crate) enum Waiting {
     Read { asker: Asker, id: ServerId, message_id: MessageId },
     /// A send to the user.
     Arrival(Box<SendRequest>),
+    /// A sign-in of the user by token.
+    SignIn(ConnectionKey),
+    /// A sign-out of a device of the user.
+    SignOut { device: DeviceId, ticket: u64 },
     /// A registration.
     Create { ticket: u64 },
 }
@@ -37,7 +42,9 @@ impl Waiting {
         match self {
             Self::Send(held) => Some(held.request.body.len()),
             Self::Arrival(request) => Some(request.body.len()),
-            Self::Read { .. } | Self::Create { .. } => None,
+            Self::Read { .. } | Self::SignIn(_) | Self::SignOut { .. } | Self::Create { .. } => {
+                None
+            }
         }
     }
 }
@@ -223,6 +230,7 @@ impl Shard {
             }
             self.stop_waiting(slot, waiting, turn);
         }
+        self.remove_absent(slot, turn);
         // Nobody made the user, so it is not held: its absence is remembered more cheaply.
         if !self.users.resident(slot).is_known() {
             self.users.evict(slot);
@@ -238,6 +246,8 @@ impl Shard {
                 None => self.counters.orphaned_commands += 1,
             },
             Waiting::Arrival(request) => self.arrive_resident(slot, *request, turn),
+            Waiting::SignIn(connection) => self.admit(slot, connection, turn),
+            Waiting::SignOut { device, ticket } => self.sign_out(slot, device, ticket, turn),
             Waiting::Create { ticket } => self.create_resident(slot, ticket, turn),
         }
     }
@@ -261,8 +271,12 @@ impl Shard {
                     let SendRequest { from, from_device, message_id, .. } = *request;
                     self.refuse_send(from, from_device, message_id, refusal, turn);
                 }
-                Waiting::Create { ticket } => {
-                    turn.effects.push(Effect::UserCreated { ticket, created: false });
+                // It waits as long as its connection may.
+                Waiting::SignIn(connection) => {
+                    self.retries.add(turn.now.mono, Retry::SignIn(connection));
+                }
+                Waiting::SignOut { ticket, .. } | Waiting::Create { ticket } => {
+                    turn.done(ticket, false);
                 }
             }
         }
@@ -279,6 +293,7 @@ impl Shard {
                         self.load_for_session(user, turn);
                     }
                 }
+                Retry::SignIn(connection) => self.enter(connection, turn),
                 Retry::Push(user, device) => {
                     if let Found::Resident(slot) = self.users.find(user) {
                         self.pump(slot, device, turn);

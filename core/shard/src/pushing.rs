@@ -62,8 +62,9 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         loop {
-            let device = self.users.resident_mut(at).device(id);
-            let Some(live) = device.live.as_mut().filter(|_| device.durable) else { return };
+            // One that was removed may be looked for again after a pause.
+            let Some(device) = self.users.resident_mut(at).find_device(id) else { return };
+            let Some(live) = device.live.as_mut() else { return };
             let session = live.session;
             let Some(next) = device.queue.next_after(live.cursor) else {
                 let open = !device.queue.gap && !device.noticing && live.ahead == 0;

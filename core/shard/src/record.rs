@@ -52,6 +52,10 @@ pub enum Head {
     DeviceAdded(DeviceAddedHead),
     /// A queue that had overflowed is empty again: tell the device and open the queue.
     GapNotice(GapNoticeHead),
+    /// A device was there again.
+    DeviceSeen(DeviceSeenHead),
+    /// A device signed out, or was absent for too long.
+    DeviceRemoved(DeviceRemovedHead),
 }
 
 /// A message was accepted.
@@ -154,6 +158,28 @@ pub struct DeviceAddedHead {
     pub user: UserId,
     /// Which device; none where only the user is created.
     pub device: Option<DeviceId>,
+    /// Server's clock, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// A device was there again: written at most once a day for each.
+#[derive(Clone, Copy, PartialEq, Debug, Archive, Serialize, Deserialize)]
+pub struct DeviceSeenHead {
+    /// Whose device.
+    pub user: UserId,
+    /// Which device.
+    pub device: DeviceId,
+    /// Server's clock, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// A device signed out, or was absent for too long: its queue goes with it.
+#[derive(Clone, Copy, PartialEq, Debug, Archive, Serialize, Deserialize)]
+pub struct DeviceRemovedHead {
+    /// Whose device.
+    pub user: UserId,
+    /// Which device.
+    pub device: DeviceId,
     /// Server's clock, milliseconds since 1970.
     pub at_ms: u64,
 }
@@ -261,6 +287,8 @@ impl Head {
             Self::Read(read) => read.user,
             Self::DeviceAdded(added) => added.user,
             Self::GapNotice(notice) => notice.user,
+            Self::DeviceSeen(seen) => seen.user,
+            Self::DeviceRemoved(removed) => removed.user,
         }
     }
 
@@ -274,6 +302,8 @@ impl Head {
             Self::Read(read) => [read.user, read.advance.sender].into_iter().collect(),
             Self::DeviceAdded(added) => std::iter::once(added.user).collect(),
             Self::GapNotice(notice) => std::iter::once(notice.user).collect(),
+            Self::DeviceSeen(seen) => std::iter::once(seen.user).collect(),
+            Self::DeviceRemoved(removed) => std::iter::once(removed.user).collect(),
         }
     }
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use ringpost_wire::{DeviceId, UserId};
 
+use crate::event::ConnectionKey;
+
 /// What to try again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Retry {
     /// Load the user, if a session of it still waits.
     Load(UserId),
+    /// Go on with a sign-in whose load failed.
+    SignIn(ConnectionKey),
     /// Go on pushing to the device (a read of its messages failed).
     Push(UserId, DeviceId),
     /// Start loads that wait for memory.

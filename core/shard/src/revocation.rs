@@ -1,4 +1,6 @@
-//! Devices whose credentials were revoked, until so many others were that the oldest is forgotten.
+//! Devices whose credentials were revoked. Where there are too many the oldest is forgotten, and all
+//! credentials as old as that revocation are void with it: clients fetch new ones, which costs them a
+//! call, and nothing that was revoked comes in.
 
 use std::collections::VecDeque;
 
@@ -15,27 +17,34 @@ struct Revocation {
     before_ms: u64,
 }
 
-/// Bounded; the oldest revocation is forgotten first.
+/// Bounded; what was revoked first is forgotten first.
 #[derive(Debug)]
 pub(crate) struct Revocations {
     table: HashTable<Revocation>,
     order: VecDeque<(UserId, DeviceId)>,
+    /// Every credential issued at or before this is void.
+    floor_ms: u64,
     max: usize,
     hash: KeyedHash,
 }
 
 impl Revocations {
     pub(crate) fn new(max: u32, hash: KeyedHash) -> Self {
-        Self { table: HashTable::new(), order: VecDeque::new(), max: max as usize, hash }
+        Self {
+            table: HashTable::new(),
+            order: VecDeque::new(),
+            floor_ms: 0,
+            max: max as usize,
+            hash,
+        }
     }
 
     /// Whether a credential issued at `issued_at_ms` is void.
     pub(crate) fn voids(&self, user: UserId, device: DeviceId, issued_at_ms: u64) -> bool {
-        self.table
-            .find(hash(&self.hash, user, device), |known| {
-                (known.user, known.device) == (user, device)
-            })
-            .is_some_and(|known| issued_at_ms <= known.before_ms)
+        let known = self.table.find(hash(&self.hash, user, device), |known| {
+            (known.user, known.device) == (user, device)
+        });
+        issued_at_ms <= known.map_or(self.floor_ms, |known| known.before_ms.max(self.floor_ms))
     }
 
     /// Remembers a revocation; returns whether an older one of another device was forgotten.
@@ -49,12 +58,14 @@ impl Revocations {
         let full = self.order.len() >= self.max;
         if full {
             let (user, device) = self.order.pop_front().expect("a full line is not empty");
-            self.table
+            let (forgotten, _) = self
+                .table
                 .find_entry(hash(&self.hash, user, device), |known| {
                     (known.user, known.device) == (user, device)
                 })
                 .expect("the line and the table hold the same devices")
                 .remove();
+            self.floor_ms = self.floor_ms.max(forgotten.before_ms);
         }
         let Self { table, order, hash: keyed, .. } = self;
         order.push_back((user, device));
@@ -86,6 +97,8 @@ mod tests {
         assert!(!revocations.voids(user, DeviceId::new(2).expect("1 to 127"), 100));
         assert!(!revocations.add(UserId([2; 16]), device, 1));
         assert!(revocations.add(UserId([3; 16]), device, 1), "the oldest is forgotten");
-        assert!(!revocations.voids(user, device, 100));
+        assert!(revocations.voids(user, device, 100), "and lets nothing in that it kept out");
+        assert!(revocations.voids(UserId([9; 16]), device, 100), "nor anything as old");
+        assert!(!revocations.voids(user, device, 101));
     }
 }

@@ -276,7 +276,10 @@ impl Shard {
             // A note to oneself: what the other devices get is the message, not a copy.
             request.sender_devices = DeviceSet::only(device);
         } else {
-            for other in resident.devices.iter_mut().filter(|other| other.id != device) {
+            let others = resident.device_set();
+            let others = others.iter().filter(|&other| other != device);
+            for other in others {
+                let other = resident.device(other);
                 let full = other.queue.full_for(bytes as u32, limits);
                 if other.is_closed() || full.is_some() {
                     full.into_iter().for_each(|bound| self.counters.hits.add(bound));
@@ -405,10 +408,8 @@ impl Shard {
         let slots: Vec<UserSlot> = self.users.residents().map(|(slot, _)| slot).collect();
         let refusal = self.unavailable();
         for at in slots {
+            self.give_up_devices(at, turn);
             let resident = self.users.resident_mut(at);
-            for ticket in std::mem::take(&mut resident.creating) {
-                turn.effects.push(Effect::UserCreated { ticket, created: false });
-            }
             let mut refused = Vec::new();
             for device in &mut resident.devices {
                 device.acks.abandon();

@@ -2,7 +2,8 @@
 //! several of them are methods here, one file for each way a thing goes.
 //!
 //! ```text
-//!  sign_in       sessions, displacement, devices, revocations
+//!  sign_in       sessions, displacement, revocations
+//!  devices       users and devices are made, added, seen, removed
 //!  loading       absent -> loading -> resident, and what waits meanwhile
 //!  sending       a send at the sender's home: idempotency, places, copies, answers
 //!  conversation  a send at the recipient's home: existence, quota, stamp, commit
@@ -23,6 +24,7 @@ use crate::bound::Bound;
 use crate::budget::Budget;
 use crate::counters::{Counters, Gauges};
 use crate::effect::Effect;
+use crate::entering::Entering;
 use crate::ephemeral::Relay;
 use crate::event::{ConnectionKey, Event, Now};
 use crate::home::{Homes, KeyedHash};
@@ -54,12 +56,15 @@ pub struct Shard {
     pub(crate) counters: Counters,
     pub(crate) stamper: Stamper,
     pub(crate) sessions: Sessions,
+    pub(crate) entering: Entering,
     pub(crate) users: Users,
     pub(crate) away: Away,
     pub(crate) unknown: UnknownUsers,
     pub(crate) revocations: Revocations,
     pub(crate) recent: Recent,
     pub(crate) retries: Retries,
+    /// Devices to be removed for which something on the way still looks.
+    pub(crate) removals: VecDeque<(UserId, DeviceId)>,
     /// Users with a session whose loads wait for a place or for memory.
     pub(crate) waiting_loads: VecDeque<UserId>,
     /// A retry for them is in the line.
@@ -95,6 +100,7 @@ impl Shard {
             counters: Counters::default(),
             stamper: Stamper::new(config.node, config.worker, config.stamp_floor),
             sessions: Sessions::new(hash.clone()),
+            entering: Entering::new(hash.clone()),
             users: Users::new(hash.clone()),
             away: Away::new(hash.clone()),
             unknown: UnknownUsers::new(
@@ -105,6 +111,7 @@ impl Shard {
             revocations: Revocations::new(limits.revocations_max, hash),
             recent: Recent::new(limits.recent_bytes_max),
             retries: Retries::new(limits.store_retry),
+            removals: VecDeque::new(),
             waiting_loads: VecDeque::new(),
             waiting_loads_retried: false,
             in_flight: Budget::new(limits.in_flight_max.into(), limits.in_flight_bytes_max),
@@ -158,10 +165,15 @@ impl Shard {
             Event::ReceivedFound { user, device, answer } => {
                 self.received_found(user, device, answer, turn);
             }
+            Event::Renewed { connection } => self.renewed(connection, turn),
             Event::Revoke { user, device, before_ms } => self.revoke(user, device, before_ms, turn),
+            Event::RemoveDevice { user, device, before_ms, ticket } => {
+                self.remove_device(user, device, (before_ms, ticket), turn);
+            }
             Event::CreateUser { user, ticket } => self.create_user(user, ticket, turn),
             Event::Tick => self.tick(turn),
         }
+        self.go_on_removing(turn);
         self.users.settle();
         // What grew in place is brought back under the cap a few slots at a time.
         let bytes_max = self.config.limits.resident_bytes_max;
@@ -186,6 +198,7 @@ impl Shard {
     pub fn gauges(&self) -> Gauges {
         Gauges {
             sessions: self.sessions.len() as u64,
+            entering: self.entering.len() as u64,
             users: self.users.len() as u64,
             resident_bytes: self.users.bytes,
             loading: self.users.loading.into(),
@@ -198,7 +211,7 @@ impl Shard {
 
     /// Heap bytes of the sessions.
     pub fn session_bytes(&self) -> usize {
-        self.sessions.bytes()
+        self.sessions.bytes() + self.entering.bytes()
     }
 
     /// The last record handed here: what a history read of a user at home here must not miss.

@@ -1,24 +1,26 @@
-//! Devices sign in, are displaced, are added, leave.
+//! Connections sign in, are displaced, leave.
 //!
 //! ```text
 //!  SignIn ─> revoked? ─> close sign_in_again
-//!         ─> same device connected? ─> the one accepted later stays, the other: displaced
-//!         ─> SignedIn (nothing is read before `welcome`) ─> load, if the user is absent
-//!  attach ─> device known ─> replay of its queue
-//!         ─> not known, but the user is, or may be made ─> DeviceAdded ─> durable ─> replay
-//!         ─> else close sign_in_again
+//!    by ticket ─> welcome (it proves that the device is durable: nothing is read before)
+//!                 ─> load, if the user is absent ─> attach ─> replay of the queue
+//!    by token ──> entering ─> load ─> admit ─> device durable ─> welcome, attach
+//!                                           ─> unknown ─> DeviceAdded ─> durable ─> admit
+//!                                           ─> being added or removed ─> durable ─> admit
+//!                                           ─> user unknown and not to be made: sign_in_again
+//!                                           ─> no place among the devices: too_many_devices
 //! ```
-//! While a device is being added its user's sends wait: whoever sends then must know of it, or it
-//! would miss a copy without being told.
+//! Invariants: who is told `welcome` is a device, by a durable record; of two connections of a device
+//! the one accepted later stays. A connection owns nothing that was begun for its user: if it ends
+//! while it enters, the load and the record go on, and nobody was told anything.
 
 use ringpost_wire::{CloseCode, DeviceId, UserId};
 
 use crate::effect::Effect;
-use crate::event::{ConnectionKey, SignIn};
+use crate::event::{ConnectionKey, Proof, SignIn};
 use crate::limits::Provision;
 use crate::live::Live;
 use crate::loading::Waiting;
-use crate::record::{DeviceAddedHead, Head};
 use crate::session::{Opening, SessionSlot, Window};
 use crate::shard::Shard;
 use crate::turn::Turn;
@@ -28,25 +30,158 @@ impl Shard {
     pub(crate) fn sign_in(&mut self, sign_in: SignIn, turn: &mut Turn<'_>) {
         let SignIn { connection, user, device, .. } = sign_in;
         assert!(self.is_home(user), "a connection moves to its user's home before it signs in");
-        let refused = |code, turn: &mut Turn<'_>| {
-            turn.effects.push(Effect::Close { connection, code });
-        };
         if self.revocations.voids(user, device, sign_in.issued_at_ms) {
             self.counters.revoked_sign_ins += 1;
-            return refused(CloseCode::SignInAgain, turn);
+            return turn.close(connection, CloseCode::SignInAgain);
         }
-        let accepted_ns = u64::try_from(sign_in.accepted_at.as_nanos())
-            .expect("a monotonic clock runs for less than 584 years");
+        let older = self.sessions.find_device(user, device);
+        if older.is_some_and(|older| self.sessions[older].accepted_ns > accepted_ns(&sign_in)) {
+            self.counters.displacements += 1;
+            return turn.close(connection, CloseCode::Displaced);
+        }
+        let taken = self.sessions.len() + self.entering.len() - usize::from(older.is_some());
+        if taken >= self.config.limits.sessions_max as usize {
+            self.counters.sessions_refused += 1;
+            return turn.close(connection, CloseCode::TryLater);
+        }
+        let removing = match self.users.find(user) {
+            Found::Resident(at) => self.users.resident(at).is_removing(device),
+            Found::Absent | Found::Loading(_) => false,
+        };
+        if sign_in.proof == Proof::Token || removing {
+            self.entering.insert(sign_in);
+            return self.enter(connection, turn);
+        }
+        let Some(slot) = self.welcome(sign_in, turn) else { return };
+        match self.users.find(user) {
+            Found::Resident(at) => self.attach(at, slot, turn),
+            Found::Loading(_) => {}
+            Found::Absent => self.load_for_session(user, turn),
+        }
+    }
+
+    /// A sign-in that must know its user goes on, or waits until it does.
+    pub(crate) fn enter(&mut self, connection: ConnectionKey, turn: &mut Turn<'_>) {
+        let Some(&SignIn { user, .. }) = self.entering.find(connection) else { return };
+        if self.users.find(user) == Found::Absent {
+            self.load_for_session(user, turn);
+        }
+        match self.users.find(user) {
+            Found::Resident(at) => self.admit(at, connection, turn),
+            Found::Loading(at) => {
+                if !self.wait_for_load(at, Waiting::SignIn(connection)) {
+                    self.counters.sign_ins_crowded += 1;
+                    self.turn_away(connection, CloseCode::TryLater, turn);
+                }
+            }
+            Found::Absent => unreachable!("a load was just begun"),
+        }
+    }
+
+    /// A sign-in whose user is resident: it is welcome once its device is durable.
+    pub(crate) fn admit(&mut self, at: UserSlot, connection: ConnectionKey, turn: &mut Turn<'_>) {
+        let Some(&sign_in) = self.entering.find(connection) else { return };
+        let (user, id) = (sign_in.user, sign_in.device);
+        // What it waited for may have taken long.
+        if self.revocations.voids(user, id, sign_in.issued_at_ms) {
+            self.counters.revoked_sign_ins += 1;
+            return self.turn_away(connection, CloseCode::SignInAgain, turn);
+        }
+        let resident = self.users.resident_mut(at);
+        if let Some(removal) = resident.removals.iter_mut().find(|removal| removal.device == id) {
+            let waits = removal.entering.replace(connection);
+            return self.keep_later(at, waits, connection, turn);
+        }
+        match resident.find_device(id) {
+            Some(device) if device.durable => {
+                self.entering.take(connection);
+                if let Some(slot) = self.welcome(sign_in, turn) {
+                    self.attach(at, slot, turn);
+                }
+            }
+            Some(device) => {
+                let waits = device.entering.replace(connection);
+                self.keep_later(at, waits, connection, turn);
+            }
+            None => match self.refuse_device(at, turn) {
+                Some(code) => self.turn_away(connection, code, turn),
+                None => {
+                    let device = self.users.resident_mut(at).device_or_new(id);
+                    device.entering = Some(connection);
+                    self.add_device(at, Some(id), turn);
+                }
+            },
+        }
+    }
+
+    /// Two connections of one device wait: the one accepted earlier is displaced.
+    fn keep_later(
+        &mut self,
+        at: UserSlot,
+        waited: Option<ConnectionKey>,
+        came: ConnectionKey,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(waited) = waited.filter(|&waited| self.entering.find(waited).is_some()) else {
+            return;
+        };
+        let Some(&SignIn { device: id, .. }) = self.entering.find(came) else { return };
+        let stays = self.entering.later_of(came, waited);
+        let resident = self.users.resident_mut(at);
+        match resident.removals.iter_mut().find(|removal| removal.device == id) {
+            Some(removal) => removal.entering = Some(stays),
+            None => resident.device(id).entering = Some(stays),
+        }
+        self.counters.displacements += 1;
+        let goes = if stays == came { waited } else { came };
+        self.turn_away(goes, CloseCode::Displaced, turn);
+    }
+
+    /// Why a further device cannot be added, if it cannot.
+    fn refuse_device(&mut self, at: UserSlot, turn: &mut Turn<'_>) -> Option<CloseCode> {
+        let devices_max = usize::from(self.config.limits.devices_per_user_max);
+        if self.users.resident(at).present().count() >= devices_max {
+            self.remove_absent(at, turn);
+        }
+        let resident = self.users.resident(at);
+        let unregistered =
+            !resident.is_known() && self.config.provision == Provision::RegisteredOnly;
+        let (code, count) = if unregistered {
+            (CloseCode::SignInAgain, &mut self.counters.unprovisioned_sign_ins)
+        } else if resident.present().count() >= devices_max {
+            (CloseCode::TooManyDevices, &mut self.counters.devices_refused)
+        } else if self.journal_failed {
+            (CloseCode::TryLater, &mut self.counters.unkept_sign_ins)
+        } else {
+            return None;
+        };
+        *count += 1;
+        Some(code)
+    }
+
+    /// Ends a sign-in that was told nothing.
+    pub(crate) fn turn_away(
+        &mut self,
+        connection: ConnectionKey,
+        code: CloseCode,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.entering.take(connection).is_some() {
+            turn.close(connection, code);
+        }
+    }
+
+    /// The session stands from here on, unless one of the same device stays; its device is durable.
+    fn welcome(&mut self, sign_in: SignIn, turn: &mut Turn<'_>) -> Option<SessionSlot> {
+        let SignIn { connection, user, device, .. } = sign_in;
+        let accepted_ns = accepted_ns(&sign_in);
         if let Some(older) = self.sessions.find_device(user, device) {
             self.counters.displacements += 1;
             if self.sessions[older].accepted_ns > accepted_ns {
-                return refused(CloseCode::Displaced, turn);
+                turn.close(connection, CloseCode::Displaced);
+                return None;
             }
             self.close(older, CloseCode::Displaced, turn);
-        }
-        if self.sessions.len() >= self.config.limits.sessions_max as usize {
-            self.counters.sessions_refused += 1;
-            return refused(CloseCode::TryLater, turn);
         }
         let window = self.window(sign_in.window_pushes, sign_in.window_bytes);
         let slot = self.sessions.insert(Opening {
@@ -66,11 +201,7 @@ impl Shard {
             window_pushes: window.pushes.into(),
             window_bytes: window.bytes(),
         });
-        match self.users.find(user) {
-            Found::Resident(at) => self.attach(at, slot, turn),
-            Found::Loading(_) => {}
-            Found::Absent => self.load_for_session(user, turn),
-        }
+        Some(slot)
     }
 
     fn window(&self, pushes: u32, bytes: u32) -> Window {
@@ -87,104 +218,15 @@ impl Shard {
         let id = self.sessions[slot].device;
         let resident = self.users.resident_mut(at);
         let ahead = resident.arriving;
-        if let Some(device) = resident.find_device(id) {
-            device.live = Some(Box::new(Live::new(slot, ahead)));
-            if device.durable {
-                self.tidy_queue(at, id, turn);
-                self.pump(at, id, turn);
-            }
-            return;
-        }
-        let counters = &mut self.counters;
-        let refusal = if !resident.is_known() && self.config.provision == Provision::RegisteredOnly
-        {
-            Some((CloseCode::SignInAgain, &mut counters.unprovisioned_sign_ins))
-        } else if resident.devices.len() >= usize::from(self.config.limits.devices_per_user_max) {
-            Some((CloseCode::Policy, &mut counters.devices_refused))
-        } else if self.journal_failed {
-            Some((CloseCode::TryLater, &mut counters.unkept_sign_ins))
-        } else {
-            None
+        let Some(device) = resident.find_device(id).filter(|device| device.durable) else {
+            // A ticket of another past: the data directory was put back from a copy.
+            self.counters.tickets_unfounded += 1;
+            return self.close(slot, CloseCode::SignInAgain, turn);
         };
-        if let Some((code, count)) = refusal {
-            *count += 1;
-            self.close(slot, code, turn);
-            return;
-        }
-        resident.device_or_new(id).live = Some(Box::new(Live::new(slot, ahead)));
-        self.add_device(at, Some(id), turn);
-    }
-
-    /// Commits that the user, and the device if there is one, exists.
-    fn add_device(&mut self, at: UserSlot, device: Option<DeviceId>, turn: &mut Turn<'_>) {
-        let resident = self.users.resident_mut(at);
-        resident.adding += 1;
-        let user = resident.id;
-        self.unknown.forget(user);
-        let head = DeviceAddedHead { user, device, at_ms: turn.now.wall_ms };
-        self.commit(Head::DeviceAdded(head), bytes::Bytes::new(), turn);
-    }
-
-    /// A `DeviceAdded` of this shard is durable and folded.
-    pub(crate) fn device_added(
-        &mut self,
-        at: UserSlot,
-        device: Option<DeviceId>,
-        turn: &mut Turn<'_>,
-    ) {
-        let resident = self.users.resident_mut(at);
-        resident.adding -= 1;
-        let settled = resident.adding == 0;
-        if device.is_none() {
-            for ticket in std::mem::take(&mut resident.creating) {
-                turn.effects.push(Effect::UserCreated { ticket, created: true });
-            }
-        }
-        let devices: Vec<_> = resident.devices.iter().map(|device| device.id).collect();
-        if let Some(device) = device {
-            self.pump(at, device, turn);
-        }
-        if settled {
-            for device in devices {
-                self.run_line(at, device, turn);
-            }
-        }
-    }
-
-    /// Creates a user: loads, commits, answers when it is durable.
-    pub(crate) fn create_user(&mut self, user: UserId, ticket: u64, turn: &mut Turn<'_>) {
-        let refused = Effect::UserCreated { ticket, created: false };
-        match self.users.find(user) {
-            _ if self.journal_failed => turn.effects.push(refused),
-            Found::Resident(at) => self.create_resident(at, ticket, turn),
-            Found::Loading(at) => {
-                if !self.wait_for_load(at, Waiting::Create { ticket }) {
-                    turn.effects.push(refused);
-                }
-            }
-            Found::Absent => match self.load(user, None, turn) {
-                Some(at) => {
-                    self.users.loading_mut(at).line.push_back(Waiting::Create { ticket });
-                }
-                None => turn.effects.push(refused),
-            },
-        }
-    }
-
-    pub(crate) fn create_resident(&mut self, at: UserSlot, ticket: u64, turn: &mut Turn<'_>) {
-        let resident = self.users.resident_mut(at);
-        if resident.exists {
-            turn.effects.push(Effect::UserCreated { ticket, created: true });
-        } else if self.journal_failed
-            || resident.creating.len() >= self.config.limits.loading_line_max as usize
-        {
-            turn.effects.push(Effect::UserCreated { ticket, created: false });
-        } else {
-            resident.creating.push(ticket);
-            if resident.creating.len() == 1 {
-                self.add_device(at, None, turn);
-            }
-        }
+        device.live = Some(Box::new(Live::new(slot, ahead)));
+        self.see_device(at, id, turn);
+        self.tidy_queue(at, id, turn);
+        self.pump(at, id, turn);
     }
 
     pub(crate) fn revoke(
@@ -206,12 +248,18 @@ impl Shard {
         if let Some(slot) = self.sessions.find(connection) {
             self.end_session(slot);
         }
+        let Some(sign_in) = self.entering.take(connection) else { return };
+        // Its place in the line is another's.
+        if let Found::Loading(at) = self.users.find(sign_in.user) {
+            let line = &mut self.users.loading_mut(at).line;
+            line.retain(|it| !matches!(it, Waiting::SignIn(waits) if *waits == connection));
+        }
     }
 
-    fn close(&mut self, slot: SessionSlot, code: CloseCode, turn: &mut Turn<'_>) {
+    pub(crate) fn close(&mut self, slot: SessionSlot, code: CloseCode, turn: &mut Turn<'_>) {
         let connection = self.sessions[slot].connection;
         self.end_session(slot);
-        turn.effects.push(Effect::Close { connection, code });
+        turn.close(connection, code);
     }
 
     /// The session is gone; what it committed stays in flight.
@@ -224,4 +272,9 @@ impl Shard {
             device.live = None;
         }
     }
+}
+
+fn accepted_ns(sign_in: &SignIn) -> u64 {
+    u64::try_from(sign_in.accepted_at.as_nanos())
+        .expect("a monotonic clock runs for less than 584 years")
 }

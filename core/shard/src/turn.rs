@@ -2,14 +2,28 @@
 
 use std::time::Duration;
 
+use ringpost_wire::CloseCode;
+
 use crate::effect::Effect;
-use crate::event::Now;
+use crate::event::{ConnectionKey, Now};
 
 /// One turn.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) now: Now,
     pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+impl Turn<'_> {
+    /// Ends a connection that has no session, or none any more.
+    pub(crate) fn close(&mut self, connection: ConnectionKey, code: CloseCode) {
+        self.effects.push(Effect::Close { connection, code });
+    }
+
+    /// Answers a request of another thread.
+    pub(crate) fn done(&mut self, ticket: u64, done: bool) {
+        self.effects.push(Effect::RequestDone { ticket, done });
+    }
 }
 
 /// A pause for a client, milliseconds as the wire has it: rounded up, at most what 32 bits take.

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::acking::Acks;
 use crate::change::Change;
 use crate::cursors::Cursors;
+use crate::event::ConnectionKey;
 use crate::idempotency::Outgoing;
 use crate::image::{DeviceImage, UserImage};
 use crate::live::Live;
@@ -30,6 +31,10 @@ pub(crate) struct Resident {
     pub(crate) exists: bool,
     /// By rising number; those not `durable` are being added.
     pub(crate) devices: Vec<Device>,
+    /// The highest ids accepted under numbers that no device has now, by rising number.
+    former: Vec<(DeviceId, MessageId)>,
+    /// Devices that are being removed: for whoever looks they are gone.
+    pub(crate) removals: Vec<Removal>,
     /// The image held every record up to here.
     image_applied: Position,
     /// The last record that touched the user.
@@ -52,6 +57,12 @@ pub(crate) struct Device {
     pub(crate) durable: bool,
     /// The highest id ever accepted from it.
     pub(crate) highest: MessageId,
+    /// When it was seen last, to a day (wall clock, milliseconds since 1970).
+    pub(crate) seen_ms: u64,
+    /// The same by the record that is on the way.
+    pub(crate) seeing_ms: u64,
+    /// The sign-in that waits for the device to be durable.
+    pub(crate) entering: Option<ConnectionKey>,
     pub(crate) queue: Queue,
     /// A gap notice is on the way: the queue will be open again.
     pub(crate) noticing: bool,
@@ -67,6 +78,9 @@ impl Device {
             id,
             durable,
             highest: MessageId::default(),
+            seen_ms: 0,
+            seeing_ms: 0,
+            entering: None,
             queue: Queue::default(),
             noticing: false,
             live: None,
@@ -79,6 +93,7 @@ impl Device {
     fn from_image(image: &DeviceImage) -> Self {
         Self {
             highest: image.highest_accepted,
+            seen_ms: image.seen_ms,
             queue: Queue::from_image(image),
             ..Self::new(image.device, true)
         }
@@ -88,6 +103,7 @@ impl Device {
         DeviceImage {
             device: self.id,
             highest_accepted: self.highest,
+            seen_ms: self.seen_ms,
             gap: self.queue.gap,
             entries: self.queue.entries().map(|q: &Queued| (q.position, q.entry)).collect(),
             receipts: self
@@ -114,8 +130,13 @@ impl Device {
                 || self.queue.next_after(live.cursor).is_some()
                 || self.acks.has_abandoned()
         });
-        delivering
-            || self.noticing
+        delivering || self.is_on_the_way()
+    }
+
+    /// Whether a record, a read or a message that is on the way will look for the device.
+    pub(crate) fn is_on_the_way(&self) -> bool {
+        self.noticing
+            || self.seeing_ms > self.seen_ms
             || self.acks.is_busy()
             || self.reads.is_busy()
             || self.outgoing.as_ref().is_some_and(|outgoing| outgoing.is_busy())
@@ -142,6 +163,8 @@ impl Resident {
             id,
             exists: image.is_some(),
             devices,
+            former: image.map(|image| image.former.clone()).unwrap_or_default(),
+            removals: Vec::new(),
             image_applied: image.map_or(Position(0), |image| image.applied),
             last_touched: Position(0),
             adding: 0,
@@ -159,6 +182,7 @@ impl Resident {
         self.exists.then(|| UserImage {
             applied,
             devices: devices.map(Device::to_image).collect(),
+            former: self.former.clone(),
             cursors: self.cursors.to_image(),
         })
     }
@@ -166,9 +190,9 @@ impl Resident {
     /// The device, which was found in this turn.
     ///
     /// # Panics
-    /// If there is none; devices do not leave a resident user.
+    /// If there is none; no device leaves while something is on the way that looks for it.
     pub(crate) fn device(&mut self, id: DeviceId) -> &mut Device {
-        self.find_device(id).expect("devices do not leave a resident user")
+        self.find_device(id).expect("a device stays while something on the way looks for it")
     }
 
     pub(crate) fn find_device(&mut self, id: DeviceId) -> Option<&mut Device> {
@@ -189,8 +213,41 @@ impl Resident {
         &mut self.devices[at]
     }
 
+    /// The devices that are to stay: what is done from here on reaches these.
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Device> {
+        self.devices.iter().filter(|device| !self.is_removing(device.id))
+    }
+
     pub(crate) fn device_set(&self) -> DeviceSet {
-        self.devices.iter().map(|device| device.id).collect()
+        self.present().map(|device| device.id).collect()
+    }
+
+    pub(crate) fn is_removing(&self, id: DeviceId) -> bool {
+        self.removals.iter().any(|removal| removal.device == id)
+    }
+
+    /// The device by durable records.
+    fn durable_device(&mut self, id: DeviceId) -> Option<&mut Device> {
+        self.find_device(id).filter(|device| device.durable)
+    }
+
+    fn add(&mut self, id: DeviceId, at_ms: u64) {
+        let former = self.former.binary_search_by_key(&id, |&(device, _)| device).ok();
+        let highest = former.map(|at| self.former.remove(at).1);
+        let device = self.device_or_new(id);
+        assert!(!device.durable, "a device is added where there is none");
+        device.durable = true;
+        device.seen_ms = at_ms;
+        device.highest = highest.unwrap_or_default();
+    }
+
+    fn remove(&mut self, id: DeviceId) {
+        let Ok(at) = self.devices.binary_search_by_key(&id, |device| device.id) else { return };
+        let device = self.devices.remove(at);
+        if device.highest != MessageId::default() {
+            let at = self.former.partition_point(|&(former, _)| former < id);
+            self.former.insert(at, (id, device.highest));
+        }
     }
 
     /// Devices with a connection.
@@ -212,27 +269,43 @@ impl Resident {
     pub(crate) fn apply(&mut self, change: Change<'_>) {
         match change {
             Change::AddUser { user, .. } if user == self.id => self.exists = true,
-            Change::AddDevice { user, device, .. } if user == self.id => {
-                self.device_or_new(device).durable = true;
+            Change::AddDevice { user, device, at_ms } if user == self.id => {
+                self.add(device, at_ms);
             }
+            Change::SeeDevice { user, device, at_ms } if user == self.id => {
+                if let Some(device) = self.durable_device(device) {
+                    device.seen_ms = at_ms.max(device.seen_ms);
+                }
+            }
+            Change::RemoveDevice { user, device } if user == self.id => self.remove(device),
             Change::PutAccepted { user, device, message_id, .. } if user == self.id => {
                 let device = self.device(device);
                 device.highest = device.highest.max(message_id);
             }
             Change::PutEntry { user, device, position, entry } if user == self.id => {
-                self.device(device).queue.put(position, entry);
+                if let Some(device) = self.durable_device(device) {
+                    device.queue.put(position, entry);
+                }
             }
             Change::DeleteEntry { user, device, position } if user == self.id => {
-                self.device(device).queue.delete(position);
+                if let Some(device) = self.durable_device(device) {
+                    device.queue.delete(position);
+                }
             }
             Change::SetGap { user, device, gap } if user == self.id => {
-                self.device(device).queue.gap = gap;
+                if let Some(device) = self.durable_device(device) {
+                    device.queue.gap = gap;
+                }
             }
             Change::RaiseReceipt { user, device, peer, status, receipt } if user == self.id => {
-                self.device(device).queue.raise_receipt(peer, status, receipt);
+                if let Some(device) = self.durable_device(device) {
+                    device.queue.raise_receipt(peer, status, receipt);
+                }
             }
             Change::SettleReceipt { user, device, peer, status, through } if user == self.id => {
-                self.device(device).queue.settle_receipt(peer, status, through);
+                if let Some(device) = self.durable_device(device) {
+                    device.queue.settle_receipt(peer, status, through);
+                }
             }
             Change::RaiseCursor { reader, sender, status, id } if reader == self.id => {
                 self.cursors.fold(sender, status, id);
@@ -244,6 +317,8 @@ impl Resident {
             // Of another user, or kept by the store alone.
             Change::AddUser { .. }
             | Change::AddDevice { .. }
+            | Change::SeeDevice { .. }
+            | Change::RemoveDevice { .. }
             | Change::PutMessage { .. }
             | Change::PutAccepted { .. }
             | Change::PutEntry { .. }
@@ -268,6 +343,7 @@ impl Resident {
             && self.adding == 0
             && self.arriving == 0
             && self.creating.is_empty()
+            && self.removals.is_empty()
             && self.rate.is_idle(now)
             && !self.devices.iter().any(Device::is_busy)
     }
@@ -277,8 +353,22 @@ impl Resident {
         size_of::<Self>()
             + self.devices.capacity() * size_of::<Device>()
             + self.devices.iter().map(Device::heap_bytes).sum::<usize>()
+            + self.former.capacity() * size_of::<(DeviceId, MessageId)>()
+            + self.removals.capacity() * size_of::<Removal>()
             + self.cursors.heap_bytes()
     }
+}
+
+/// A device on its way out.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    pub(crate) device: DeviceId,
+    /// Its record is on the way; before, something on the way still looks for the device.
+    pub(crate) committed: bool,
+    /// Who asked and waits for the record.
+    pub(crate) tickets: SmallVec<[u64; 1]>,
+    /// A sign-in of the same device, which will be a new one.
+    pub(crate) entering: Option<ConnectionKey>,
 }
 
 /// A user whose state was asked of the store.

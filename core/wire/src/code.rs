@@ -150,6 +150,8 @@ codes! {
         Silent = 4410, "silent", Resume;
         /// The client did not read for too long: resume.
         NoProgress = 4411, "no_progress", Resume;
+        /// The user has as many devices as may be, and none of them has been absent for long: stop.
+        TooManyDevices = 4412, "too_many_devices", Stop;
     }
 }
 

@@ -78,8 +78,8 @@ pub trait Neighbours {
         token: String,
     ) -> Result<(), CredentialRefused>;
 
-    /// Answers a registration.
-    fn user_created(&mut self, ticket: u64, created: bool);
+    /// Answers a registration or a sign-out.
+    fn request_done(&mut self, ticket: u64, done: bool);
 
     /// Hands an HTTP connection to REST, with what was read of it already.
     fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>);
@@ -224,8 +224,8 @@ impl<R: Rings> Driver<R> {
         let from = self.worker.id();
         match output {
             Output::Tier(Effect::Commit { record }) => self.commits.push_back(record),
-            Output::Tier(Effect::UserCreated { ticket, created }) => {
-                neighbours.user_created(ticket, created);
+            Output::Tier(Effect::RequestDone { ticket, done }) => {
+                neighbours.request_done(ticket, done);
             }
             Output::Tier(question) => {
                 if let Some(unavailable) = neighbours.read(from, question) {

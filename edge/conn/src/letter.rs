@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ringpost_shard::event::{ConnectionKey, WorkerId};
+use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
 use ringpost_shard::mail::Mail;
 use ringpost_shard::record::SharedRecord;
 use ringpost_shard::{Event, Position};
@@ -66,6 +66,8 @@ pub struct Identity {
     pub issued_at_ms: u64,
     /// When it ends, wall clock ms.
     pub expires_at_ms: u64,
+    /// What it proves beside that.
+    pub proof: Proof,
 }
 
 /// Why a credential was not taken. The client learns only that it must sign in again; the reason

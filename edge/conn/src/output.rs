@@ -73,7 +73,7 @@ impl Operation {
 #[derive(Debug)]
 pub enum Output {
     /// An effect of the shard that concerns the storage tier: `Commit`, `Load`,
-    /// `LookUpAccepted`, `ReadMessages`, `FindReceived`, `UserCreated`.
+    /// `LookUpAccepted`, `ReadMessages`, `FindReceived`, `RequestDone`.
     Tier(Effect),
     /// Mail for another worker's shard, in order.
     Mail {

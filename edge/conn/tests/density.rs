@@ -19,7 +19,7 @@ use ringpost_conn::{
     Addresses, ConnectionConfig, Letter, Operation, Output, Ticket, Tickets, Worker,
 };
 use ringpost_ring::{Completion, ReceiveMode, Slot};
-use ringpost_shard::event::{Now, WorkerId};
+use ringpost_shard::event::{Now, Proof, WorkerId};
 use ringpost_shard::image::{DeviceImage, UserImage};
 use ringpost_shard::{Effect, Event, Homes, Position, Provision, Shard, ShardConfig, ShardLimits};
 use ringpost_wire::binary::encode_command;
@@ -55,7 +55,8 @@ impl Tickets for NamedTickets {
         let user = ticket.try_into().map_err(|_| CredentialRefused::Invalid)?;
         let device = DeviceId::new(DEVICE).expect("1 to 127");
         let expires_at_ms = now_ms + 3_600_000;
-        Ok(Identity { user: UserId(user), device, issued_at_ms: now_ms, expires_at_ms })
+        let proof = Proof::Ticket;
+        Ok(Identity { user: UserId(user), device, issued_at_ms: now_ms, expires_at_ms, proof })
     }
 }
 
@@ -83,6 +84,7 @@ fn image(user_applied: Position) -> UserImage {
     let device = DeviceImage {
         device: DeviceId::new(DEVICE).expect("1 to 127"),
         highest_accepted: MessageId::default(),
+        seen_ms: NOW.wall_ms,
         gap: false,
         entries: Vec::new(),
         receipts: Vec::new(),

@@ -12,6 +12,16 @@ pub trait Control: Send + Sync {
     /// in with one of them. The revocation itself is already durable when this is called.
     fn revoke(&self, user: UserId, device: DeviceId, before_ms: u64);
 
+    /// Does what `revoke` does, and removes the device. `true` when that is durable (also if there
+    /// was none), `false` or a dropped sender when it was refused: overloaded, or the journal
+    /// failed. It goes on if nobody waits for the answer.
+    fn remove_device(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        before_ms: u64,
+    ) -> oneshot::Receiver<bool>;
+
     /// Creates the user (does nothing if there is one). `true` when that is durable, `false` or
     /// a dropped sender when it was refused: overloaded, or the journal failed.
     fn create_user(&self, user: UserId) -> oneshot::Receiver<bool>;

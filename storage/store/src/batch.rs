@@ -7,7 +7,8 @@
 //! What coalescing may do, and why it changes nothing: an entry that one record of the batch puts
 //! at its own position cannot be in the store yet, so that its delete in the same batch cancels
 //! both; raises of one row keep the maximum; a receipt that was raised and settled in the batch is
-//! gone whatever stood there before, because every position in the store is lower.
+//! gone whatever stood there before, because every position in the store is lower; what stood ahead of
+//! the adding or removing of its device is void.
 
 use std::collections::HashMap;
 
@@ -47,8 +48,8 @@ pub enum Op {
     RaiseHighest { user: UserId, device: DeviceId, message_id: MessageId },
     /// The user is there (keeps an earlier time).
     AddUser { user: UserId, at_ms: u64 },
-    /// The device is there (keeps an earlier time).
-    AddDevice { user: UserId, device: DeviceId, at_ms: u64 },
+    /// What becomes of the device's own row, and of its queue.
+    Device { user: UserId, device: DeviceId, fate: Fate },
     /// A queue entry is there.
     PutEntry { user: UserId, device: DeviceId, position: Position, entry: QueueEntry },
     /// A queue entry is not there.
@@ -65,6 +66,60 @@ pub enum Op {
     },
     /// A cursor moves up, never down.
     RaiseCursor { reader: UserId, sender: UserId, status: Status, id: ServerId },
+}
+
+/// What a batch does to a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It was seen, if it is there.
+    Seen {
+        /// When, milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// Its rows go, but for its highest accepted id; then it is there anew.
+    Added {
+        /// When it was added, milliseconds since 1970.
+        at_ms: u64,
+        /// When it was seen last.
+        seen_ms: u64,
+    },
+    /// Its rows go, but for its highest accepted id.
+    Removed,
+}
+
+impl Fate {
+    /// The outcome if `self` comes first. `None`: the later one begins anew.
+    fn and_then(self, later: Self) -> Option<Self> {
+        match (self, later) {
+            (_, Self::Added { .. } | Self::Removed) => None,
+            (Self::Removed, Self::Seen { .. }) => Some(self),
+            (Self::Seen { at_ms: old }, Self::Seen { at_ms }) => {
+                Some(Self::Seen { at_ms: at_ms.max(old) })
+            }
+            (Self::Added { at_ms, seen_ms: old }, Self::Seen { at_ms: seen_ms }) => {
+                Some(Self::Added { at_ms, seen_ms: seen_ms.max(old) })
+            }
+        }
+    }
+
+    /// Whether nothing of the device's rows stays.
+    pub const fn clears(self) -> bool {
+        matches!(self, Self::Added { .. } | Self::Removed)
+    }
+}
+
+impl Op {
+    /// The device of whose queue this is.
+    const fn queue_of(&self) -> Option<(UserId, DeviceId)> {
+        match self {
+            Self::PutEntry { user, device, .. }
+            | Self::DeleteEntry { user, device, .. }
+            | Self::SetGap { user, device, .. }
+            | Self::Receipt { user, device, .. }
+            | Self::Device { user, device, .. } => Some((*user, *device)),
+            _ => None,
+        }
+    }
 }
 
 /// One step of a receipt row.
@@ -135,10 +190,22 @@ enum Slot {
     Highest(UserId, DeviceId),
     User(UserId),
     Device(UserId, DeviceId),
-    Entry(UserId, DeviceId, Position),
-    Gap(UserId, DeviceId),
-    Receipt(UserId, DeviceId, UserId, u8),
+    Entry(Life, Position),
+    Gap(Life),
+    Receipt(Life, UserId, u8),
     Cursor(UserId, UserId, u8),
+}
+
+/// A device and how often it was cleared in this batch before: what comes behind a clearing does not
+/// meet what came ahead of it.
+type Life = (UserId, DeviceId, u32);
+
+/// The last clearing of a device in a batch.
+#[derive(Clone, Copy)]
+struct Cleared {
+    /// Where its operation stands: those of the device's queue ahead of it are void.
+    index: usize,
+    count: u32,
 }
 
 /// Where a slot's operation stands.
@@ -157,6 +224,7 @@ pub struct BatchBuilder {
     /// `None` where an operation was cancelled.
     ops: Vec<Option<Op>>,
     places: HashMap<Slot, Place>,
+    cleared: HashMap<(UserId, DeviceId), Cleared>,
     bytes: usize,
     records: usize,
     cancelled: usize,
@@ -171,6 +239,7 @@ impl BatchBuilder {
             stamp: ServerId::default(),
             ops: Vec::new(),
             places: HashMap::new(),
+            cleared: HashMap::new(),
             bytes: 0,
             records: 0,
             cancelled: 0,
@@ -218,11 +287,18 @@ impl BatchBuilder {
 
     /// The batch.
     pub fn finish(self) -> Batch {
+        let cleared = self.cleared;
+        let is_void = |at: usize, op: &Op| {
+            let device = op.queue_of().and_then(|device| cleared.get(&device));
+            device.is_some_and(|cleared| at < cleared.index)
+        };
+        let ops = self.ops.into_iter().enumerate();
+        let ops = ops.filter_map(|(at, op)| op.filter(|op| !is_void(at, op)));
         Batch {
             after: self.after,
             through: self.through,
             stamp: self.stamp,
-            ops: self.ops.into_iter().flatten().collect(),
+            ops: ops.collect(),
             bytes: self.bytes,
             records: self.records,
         }
@@ -245,18 +321,23 @@ impl BatchBuilder {
                 self.keep_first(Slot::User(user), Op::AddUser { user, at_ms });
             }
             Change::AddDevice { user, device, at_ms } => {
-                let op = Op::AddDevice { user, device, at_ms };
-                self.keep_first(Slot::Device(user, device), op);
+                self.device(user, device, Fate::Added { at_ms, seen_ms: at_ms });
             }
+            Change::SeeDevice { user, device, at_ms } => {
+                self.device(user, device, Fate::Seen { at_ms });
+            }
+            Change::RemoveDevice { user, device } => self.device(user, device, Fate::Removed),
             Change::PutEntry { user, device, position, entry } => {
+                let slot = Slot::Entry(self.life(user, device), position);
                 let op = Op::PutEntry { user, device, position, entry };
-                self.replace(Slot::Entry(user, device, position), op, position == at);
+                self.replace(slot, op, position == at);
             }
             Change::DeleteEntry { user, device, position } => {
                 self.delete_entry(user, device, position);
             }
             Change::SetGap { user, device, gap } => {
-                self.replace(Slot::Gap(user, device), Op::SetGap { user, device, gap }, false);
+                let slot = Slot::Gap(self.life(user, device));
+                self.replace(slot, Op::SetGap { user, device, gap }, false);
             }
             Change::RaiseReceipt { user, device, peer, status, receipt } => {
                 self.receipt(user, device, peer, status, ReceiptStep::Raise(receipt));
@@ -268,6 +349,30 @@ impl BatchBuilder {
                 self.raise_cursor(reader, sender, status, id);
             }
         }
+    }
+
+    fn life(&self, user: UserId, device: DeviceId) -> Life {
+        let count = self.cleared.get(&(user, device)).map_or(0, |cleared| cleared.count);
+        (user, device, count)
+    }
+
+    fn device(&mut self, user: UserId, device: DeviceId, fate: Fate) {
+        let slot = Slot::Device(user, device);
+        let earlier = match self.place(slot) {
+            Some(Op::Device { fate, .. }) => Some(*fate),
+            _ => None,
+        };
+        let merged = earlier.and_then(|earlier| earlier.and_then(fate));
+        let op = Op::Device { user, device, fate: merged.unwrap_or(fate) };
+        if merged.is_some() {
+            return self.replace(slot, op, false);
+        }
+        if fate.clears() {
+            let count = self.life(user, device).2 + 1;
+            let cleared = Cleared { index: self.ops.len(), count };
+            self.cleared.insert((user, device), cleared);
+        }
+        self.insert(slot, op, false);
     }
 
     fn insert(&mut self, slot: Slot, op: Op, born: bool) {
@@ -291,7 +396,7 @@ impl BatchBuilder {
     }
 
     fn delete_entry(&mut self, user: UserId, device: DeviceId, position: Position) {
-        let slot = Slot::Entry(user, device, position);
+        let slot = Slot::Entry(self.life(user, device), position);
         if let Some(place) = self.places.get(&slot).copied().filter(|place| place.born) {
             self.ops[place.index] = None;
             self.places.remove(&slot);
@@ -326,7 +431,7 @@ impl BatchBuilder {
         status: Status,
         step: ReceiptStep,
     ) {
-        let slot = Slot::Receipt(user, device, peer, status as u8);
+        let slot = Slot::Receipt(self.life(user, device), peer, status as u8);
         match self.place(slot) {
             Some(Op::Receipt { steps, .. }) => append_step(steps, step),
             _ => {

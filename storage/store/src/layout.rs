@@ -10,7 +10,7 @@
 //! index     ACCEPTED      03 message_id:16 user:16 device:1               id:16 accepted_ms:8 digest:16
 //! index     CURSOR        04 reader:16 sender:16 status:1                 id:16
 //! users     USER          01 user:16 00 00                                added_ms:8
-//! users     DEVICE        01 user:16 device:1 01                          added_ms:8
+//! users     DEVICE        01 user:16 device:1 01                          added_ms:8 seen_ms:8
 //! users     HIGHEST       01 user:16 device:1 02                          message_id:16
 //! users     GAP           01 user:16 device:1 03                          (nothing)
 //! users     RECEIPT       01 user:16 device:1 04 peer:16 status:1         receipt, see below
@@ -30,6 +30,9 @@
 //!
 //! - All that a load of a user reads lies together, in the order in which the image is built, so
 //!   that it is one scan.
+//! - A device that is removed leaves its HIGHEST row alone: what it repeats later, under the same
+//!   number, is found. Rows of a queue may stand without their DEVICE row (a receipt may name a device
+//!   that was removed): they are not shown, and go when a device is added under that number.
 //! - A conversation's two users are ordered by their bytes, so that both find the same rows.
 //! - ACCEPTED begins with the client's id, so that all that was accepted under an id is found
 //!   without knowing whose it is; and since such ids mostly rise, new rows lie together.
@@ -152,6 +155,11 @@ pub fn user_key(user: UserId) -> Key {
 
 fn device_row(user: UserId, device: DeviceId, kind: u8, rest: &[u8]) -> Key {
     key(&[&user_prefix(user), &[device.number(), kind], rest])
+}
+
+/// What all rows of a device start with.
+pub fn device_prefix(user: UserId, device: DeviceId) -> Key {
+    key(&[&user_prefix(user), &[device.number()]])
 }
 
 /// The key of a device.
@@ -315,9 +323,23 @@ pub fn read_id(table: &'static str, value: &[u8]) -> Result<[u8; 16], StoreError
     Reader::value(table, value)?.array()
 }
 
-/// The value of a user or a device.
+/// The value of a user.
 pub fn added_value(at_ms: u64) -> Bytes {
     value(&[&at_ms.to_be_bytes()])
+}
+
+/// The value of a device.
+pub fn device_value(added_ms: u64, seen_ms: u64) -> Bytes {
+    value(&[&added_ms.to_be_bytes(), &seen_ms.to_be_bytes()])
+}
+
+/// Reads a device: when it was added, and when it was seen last.
+///
+/// # Errors
+/// If it is damaged.
+pub fn read_device(value: &[u8]) -> Result<(u64, u64), StoreError> {
+    let mut reader = Reader::value("device", value)?;
+    Ok((reader.u64()?, reader.u64()?))
 }
 
 /// The value of a receipt.

@@ -1,15 +1,17 @@
 //! The store on an engine: resolves a batch's operations against the state before it, and
 //! answers reads from one view each.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use bytes::Bytes;
 use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, Received, UserImage};
 use ringpost_shard::record::{Head, Position, ReceiptEntry, Record};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
-use crate::batch::{Batch, Op, ReceiptStep};
+use crate::batch::{Batch, Fate, Op, ReceiptStep};
 use crate::engine::{Engine, Order, Space, View, Write};
 use crate::layout::{self, Key, UserRow};
 use crate::store::{
@@ -115,7 +117,7 @@ impl<E: Engine> Store for Tables<E> {
             image.row(layout::user_row(key)?, value)?;
             Ok(ControlFlow::Continue(()))
         })?;
-        let Some(devices) = image.finish() else { return Ok(None) };
+        let Some(UserImage { devices, former, .. }) = image.finish() else { return Ok(None) };
         let mut cursors = Vec::new();
         for sender in UserImage::senders(&devices) {
             for status in [Status::Delivered, Status::Read] {
@@ -123,7 +125,7 @@ impl<E: Engine> Store for Tables<E> {
                 cursors.extend(cursor.map(|id| (sender, status, id)));
             }
         }
-        Ok(Some(UserImage { applied: applied_in(&view)?, devices, cursors }))
+        Ok(Some(UserImage { applied: applied_in(&view)?, devices, former, cursors }))
     }
 
     fn accepted(
@@ -261,9 +263,11 @@ fn is_between(row: &MessageRow, user: UserId, peer: UserId) -> bool {
 fn resolve(batch: &Batch, stamp: ServerId, view: &impl View) -> Result<Vec<Write>, StoreError> {
     // A message is four rows, everything else one or none.
     let mut writes = Vec::with_capacity(batch.ops().len() * 2 + Space::ALL.len());
+    let cleared: HashSet<_> = batch.ops().iter().filter_map(cleared_by).collect();
     for op in batch.ops() {
-        resolve_op(op, view, &mut writes)?;
+        resolve_op(op, &cleared, view, &mut writes)?;
     }
+    clear(&cleared, view, &mut writes)?;
     // Rising keys find their place in the engine's memtables on paths that are still cached.
     writes.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
     let mark = layout::mark_value(batch.through(), stamp);
@@ -273,7 +277,46 @@ fn resolve(batch: &Batch, stamp: ServerId, view: &impl View) -> Result<Vec<Write
     Ok(writes)
 }
 
-fn resolve_op(op: &Op, view: &impl View, writes: &mut Vec<Write>) -> Result<(), StoreError> {
+/// A device of which nothing stays that stood before the batch.
+fn cleared_by(op: &Op) -> Option<(UserId, DeviceId)> {
+    match op {
+        Op::Device { user, device, fate } if fate.clears() => Some((*user, *device)),
+        _ => None,
+    }
+}
+
+/// Deletes the rows of cleared devices, but for their highest accepted ids and what the batch puts
+/// there.
+fn clear(
+    cleared: &HashSet<(UserId, DeviceId)>,
+    view: &impl View,
+    writes: &mut Vec<Write>,
+) -> Result<(), StoreError> {
+    let mut old = Vec::new();
+    for &(user, device) in cleared {
+        let from = layout::device_prefix(user, device);
+        let to = layout::prefix_end(&from);
+        view.scan(Space::Users, &from, &to, Order::Rising, &mut |key, _| {
+            if layout::user_row(key)? != UserRow::Highest(device) {
+                old.push(Key::from_slice(key));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    if !old.is_empty() {
+        let written: HashSet<_> = writes.iter().map(Write::place).collect();
+        old.retain(|key| !written.contains(&(Space::Users, key.as_slice())));
+        writes.extend(old.into_iter().map(|key| Write::Delete(Space::Users, key)));
+    }
+    Ok(())
+}
+
+fn resolve_op(
+    op: &Op,
+    cleared: &HashSet<(UserId, DeviceId)>,
+    view: &impl View,
+    writes: &mut Vec<Write>,
+) -> Result<(), StoreError> {
     match op {
         Op::PutMessage { position, record } => put_message(*position, record, writes),
         &Op::PutAccepted { user, device, message_id, id, accepted_ms, digest } => {
@@ -290,9 +333,7 @@ fn resolve_op(op: &Op, view: &impl View, writes: &mut Vec<Write>) -> Result<(), 
             raise(view, Space::Index, "cursor", key, id.0, writes)?;
         }
         &Op::AddUser { user, at_ms } => add(view, layout::user_key(user), at_ms, writes)?,
-        &Op::AddDevice { user, device, at_ms } => {
-            add(view, layout::device_key(user, device), at_ms, writes)?;
-        }
+        &Op::Device { user, device, fate } => device_row(user, device, fate, view, writes)?,
         Op::PutEntry { user, device, position, entry } => {
             let key = layout::entry_key(*user, *device, *position);
             writes.push(Write::Put(Space::Users, key, layout::entry_value(entry)));
@@ -310,7 +351,12 @@ fn resolve_op(op: &Op, view: &impl View, writes: &mut Vec<Write>) -> Result<(), 
         }
         Op::Receipt { user, device, peer, status, steps } => {
             let key = layout::receipt_key(*user, *device, *peer, *status);
-            receipt(view, key, steps, writes)?;
+            let stood = if cleared.contains(&(*user, *device)) {
+                None
+            } else {
+                view.read(Space::Users, &key)?
+            };
+            receipt(stood.as_ref(), key, steps, writes)?;
         }
     }
     Ok(())
@@ -356,14 +402,35 @@ fn add(view: &impl View, key: Key, at_ms: u64, writes: &mut Vec<Write>) -> Resul
     Ok(())
 }
 
-fn receipt(
+fn device_row(
+    user: UserId,
+    device: DeviceId,
+    fate: Fate,
     view: &impl View,
+    writes: &mut Vec<Write>,
+) -> Result<(), StoreError> {
+    let key = layout::device_key(user, device);
+    let value = match fate {
+        // Its row goes with the others.
+        Fate::Removed => return Ok(()),
+        Fate::Added { at_ms, seen_ms } => layout::device_value(at_ms, seen_ms),
+        Fate::Seen { at_ms } => {
+            let Some(value) = view.read(Space::Users, &key)? else { return Ok(()) };
+            let (added_ms, seen_ms) = layout::read_device(&value)?;
+            layout::device_value(added_ms, seen_ms.max(at_ms))
+        }
+    };
+    writes.push(Write::Put(Space::Users, key, value));
+    Ok(())
+}
+
+fn receipt(
+    stood: Option<&Bytes>,
     key: Key,
     steps: &[ReceiptStep],
     writes: &mut Vec<Write>,
 ) -> Result<(), StoreError> {
-    let old = view.read(Space::Users, &key)?;
-    let old: Option<ReceiptEntry> = old.map(|value| layout::read_receipt(&value)).transpose()?;
+    let old: Option<ReceiptEntry> = stood.map(|value| layout::read_receipt(value)).transpose()?;
     let new = steps.iter().fold(old, |row, step| step.run(row));
     match new {
         Some(new) if Some(new) != old => {
@@ -375,12 +442,13 @@ fn receipt(
     Ok(())
 }
 
-/// Builds an image from its rows in the order of their keys. Rows of a device that was never
-/// added are not shown: no record names a device before the record that adds it.
+/// Builds an image from its rows in the order of their keys. Of a device that is not there only the
+/// highest accepted id is shown.
 #[derive(Default)]
 struct ImageBuilder {
     is_user: bool,
     devices: Vec<DeviceImage>,
+    former: Vec<(DeviceId, MessageId)>,
 }
 
 impl ImageBuilder {
@@ -390,13 +458,16 @@ impl ImageBuilder {
             UserRow::Device(device) => self.devices.push(DeviceImage {
                 device,
                 highest_accepted: MessageId::default(),
+                seen_ms: layout::read_device(value)?.1,
                 gap: false,
                 entries: Vec::new(),
                 receipts: Vec::new(),
             }),
             UserRow::Highest(device) => {
-                if let Some(image) = self.device(device) {
-                    image.highest_accepted = MessageId(layout::read_id("highest", value)?);
+                let highest = MessageId(layout::read_id("highest", value)?);
+                match self.device(device) {
+                    Some(image) => image.highest_accepted = highest,
+                    None => self.former.push((device, highest)),
                 }
             }
             UserRow::Gap(device) => {
@@ -422,8 +493,8 @@ impl ImageBuilder {
         self.devices.last_mut().filter(|image| image.device == device)
     }
 
-    /// The user's devices, if it is one.
-    fn finish(mut self) -> Option<Vec<DeviceImage>> {
+    /// The user without its cursors, if it is one.
+    fn finish(mut self) -> Option<UserImage> {
         if !self.is_user {
             return None;
         }
@@ -431,6 +502,7 @@ impl ImageBuilder {
             // Their keys sort by peer; a queue is in the order of positions.
             device.receipts.sort_by_key(|(_, _, receipt)| receipt.position);
         }
-        Some(self.devices)
+        let Self { devices, former, .. } = self;
+        Some(UserImage { devices, former, ..UserImage::default() })
     }
 }

@@ -9,11 +9,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringpost_shard::record::status_number;
-use ringpost_shard::{Rate, ShardLimits};
-use ringpost_wire::UserId;
+use ringpost_shard::image::MessageRow;
+use ringpost_shard::record::{SharedRecord, status_number};
+use ringpost_shard::{Head, Rate, ShardLimits};
 use ringpost_wire::command::{ClientStatus, Named};
 use ringpost_wire::event::Status;
+use ringpost_wire::{DeviceId, UserId};
 
 use super::client::Client;
 use super::world::{Step, World};
@@ -103,7 +104,7 @@ struct Run {
     world: World,
     users: Vec<UserId>,
     clients: Vec<Client>,
-    counted: [u64; 8],
+    counted: [u64; 9],
 }
 
 impl Run {
@@ -117,7 +118,7 @@ impl Run {
             .iter()
             .flat_map(|&user| (1..=3).map(move |device| Client::new(user, device)))
             .collect();
-        Self { dice, world, users, clients, counted: [0; 8] }
+        Self { dice, world, users, clients, counted: [0; 9] }
     }
 
     fn act(&mut self) {
@@ -127,7 +128,18 @@ impl Run {
         if client.connection.is_none() {
             // The third devices come late.
             if client.device < 3 || dice.chance(10) {
-                client.connect(world, 1 + dice.below(6) as u32);
+                client.connect(world, 1 + dice.below(6) as u32, dice.chance(2));
+            }
+            return;
+        }
+        client.listen(world);
+        if !client.is_welcome(world) {
+            // Some leave before they are told anything, some come a second time.
+            match dice.below(12) {
+                0 => client.hang_up(world),
+                1 => client.connect(world, 1 + dice.below(6) as u32, true),
+                2 if dice.chance(3) => client.sign_out(world),
+                _ => {}
             }
             return;
         }
@@ -162,10 +174,12 @@ impl Run {
             15 => {
                 if dice.chance(3) {
                     client.hang_up(world);
+                } else if dice.chance(4) {
+                    client.sign_out(world);
                 } else if dice.chance(2) {
                     // Another connection of the same device: the older one is displaced.
                     client.listen(world);
-                    client.connect(world, 1 + dice.below(6) as u32);
+                    client.connect(world, 1 + dice.below(6) as u32, dice.chance(2));
                 }
             }
             16 => {
@@ -262,6 +276,7 @@ impl Run {
                 c.message_reads,
                 c.store_failures,
                 c.displacements,
+                c.devices_signed_out,
             ];
             self.counted.iter_mut().zip(of_shard).for_each(|(sum, count)| *sum += count);
         }
@@ -311,11 +326,15 @@ impl Run {
                 let client = &mut clients[at];
                 client.listen(world);
                 if client.connection.is_none() {
-                    client.connect(world, 5);
+                    client.connect(world, 5, false);
                     rests = false;
                 }
                 world.settle();
                 client.listen(world);
+                if !client.is_welcome(world) {
+                    rests = false;
+                    continue;
+                }
                 let numbers: Vec<_> = client.wanted.keys().copied().collect();
                 for number in numbers {
                     rests = false;
@@ -358,14 +377,14 @@ impl Run {
             let head = &row.head;
             let queued = [(head.to, head.recipient_devices), (head.from, head.copy_devices)];
             for (user, devices) in queued {
-                for device in devices.iter() {
+                for device in devices.iter().filter(|&device| self.stayed(user, device, row)) {
                     let client = device_of(user, device.number());
                     assert!(client.seen.contains(&head.id), "{:?} lost {}", client, head.id);
                 }
             }
             let marked = [(head.to, head.recipient_gaps), (head.from, head.copy_gaps)];
             for (user, devices) in marked {
-                for device in devices.iter() {
+                for device in devices.iter().filter(|&device| self.stayed(user, device, row)) {
                     assert!(device_of(user, device.number()).gaps > 0, "a gap is announced");
                 }
             }
@@ -380,6 +399,18 @@ impl Run {
             let gauges = shard.gauges();
             assert_eq!((gauges.in_flight, gauges.waiting_bytes, gauges.loading), (0, 0, 0));
         }
+    }
+
+    /// Whether a device was one when the message was queued for it, and has not signed out since.
+    fn stayed(&self, user: UserId, device: DeviceId, row: &MessageRow) -> bool {
+        let fate = |record: &SharedRecord| match &record.head {
+            Head::DeviceAdded(it) if (it.user, it.device) == (user, Some(device)) => Some(true),
+            Head::DeviceRemoved(it) if (it.user, it.device) == (user, device) => Some(false),
+            _ => None,
+        };
+        let (before, after) = self.world.durable.split_at(row.position.0 as usize);
+        before.iter().rev().find_map(fate) == Some(true)
+            && !after.iter().filter_map(fate).any(|is_added| !is_added)
     }
 
     /// Delivered means that a device said so, of this message and of all before it that stood in
@@ -397,16 +428,20 @@ impl Run {
                     client.acked.contains(&id)
                         && truth.messages.range(..id).all(|(earlier, row)| {
                             let head = &row.head;
-                            let device =
-                                ringpost_wire::DeviceId::new(client.device).expect("1 to 3");
+                            let device = DeviceId::new(client.device).expect("1 to 3");
                             (head.from, head.to) != (sender, reader)
                                 || !head.recipient_devices.contains(device)
+                                || !self.stayed(head.to, device, row)
                                 || client.acked.contains(earlier)
                         })
                 });
             assert!(said_so, "{id} from {sender} to {reader}");
         }
-        for row in truth.messages.values().filter(|row| !row.head.recipient_devices.is_empty()) {
+        let stayed = |row: &&MessageRow| {
+            let head = &row.head;
+            head.recipient_devices.iter().any(|device| self.stayed(head.to, device, row))
+        };
+        for row in truth.messages.values().filter(stayed) {
             let key = (row.head.to, row.head.from, status_number(Status::Delivered));
             assert!(truth.cursors.get(&key) >= Some(&row.head.id), "acked in the end");
         }
@@ -415,7 +450,7 @@ impl Run {
 
 /// Acts so many times, or until the script ends; then everything comes to rest and is checked.
 /// Answers how often some of what matters has happened.
-pub(crate) fn run(dice: Dice, actions_max: usize) -> [u64; 8] {
+pub(crate) fn run(dice: Dice, actions_max: usize) -> [u64; 9] {
     let mut run = Run::new(dice);
     for _ in 0..actions_max {
         if run.dice.is_spent() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringpost_shard::event::ConnectionKey;
+use ringpost_shard::event::{ConnectionKey, Proof};
 use ringpost_wire::event::{NewMessage, Receipt, Status};
 use ringpost_wire::{ErrorCode, Event as WireEvent, MessageId, ServerId, UserId};
 
@@ -24,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) user: UserId,
     pub(crate) device: u8,
     pub(crate) connection: Option<ConnectionKey>,
+    /// It was `welcome` once and has not signed out: it has a ticket.
+    has_ticket: bool,
     next_number: u64,
     next_tag: u16,
     /// Sends of this connection without an answer, by tag.
@@ -52,6 +54,7 @@ impl Client {
             user,
             device,
             connection: None,
+            has_ticket: false,
             next_number: 1,
             next_tag: 1,
             asked: BTreeMap::new(),
@@ -68,15 +71,36 @@ impl Client {
         }
     }
 
-    pub(crate) fn connect(&mut self, world: &mut World, window: u32) {
+    pub(crate) fn connect(&mut self, world: &mut World, window: u32, forgets: bool) {
         self.disconnected();
+        let by_ticket = self.has_ticket && !forgets;
         let change = |sign_in: &mut ringpost_shard::event::SignIn| {
             sign_in.window_pushes = window;
             sign_in.window_bytes = 2048;
+            if by_ticket {
+                sign_in.proof = Proof::Ticket;
+            }
         };
         let connection = world.sign_in_as(self.user, self.device, change);
         self.window = window;
         self.connection = Some(connection);
+    }
+
+    /// Whether it was told `welcome` on its connection.
+    pub(crate) fn is_welcome(&mut self, world: &World) -> bool {
+        let is_welcome = self.connection.is_some_and(|it| world.connections[&it].signed_in);
+        self.has_ticket |= is_welcome;
+        is_welcome
+    }
+
+    /// Signs the device out: whatever waits for it goes.
+    pub(crate) fn sign_out(&mut self, world: &mut World) {
+        self.listen(world);
+        world.sign_out(self.user, self.device);
+        self.has_ticket = false;
+        self.listen(world);
+        // It asks nothing any more of what it has asked.
+        self.disconnected();
     }
 
     pub(crate) fn hang_up(&mut self, world: &mut World) {
@@ -107,7 +131,7 @@ impl Client {
 
     /// Gives out a send; again if it was given out before.
     pub(crate) fn give_out(&mut self, world: &mut World, number: u64) {
-        let Some(connection) = self.connection else { return };
+        let Some(connection) = self.connection.filter(|_| self.is_welcome(world)) else { return };
         let again = self.asked.values().any(|&asked| asked == number);
         let wanted = match self.wanted.get_mut(&number) {
             Some(wanted) => {

@@ -56,6 +56,7 @@ fn ephemera_meet_the_size_limit_and_the_plain_text_policy() {
     let mut world = World::new(1);
     let (alice, bob) = (world.user(0, 0), world.user(0, 1));
     let a = world.sign_in(alice, 1);
+    world.settle();
     let large = vec![0; 64 * 1024 + 1];
     let message = SendMessage { ephemeral: true, ..message(1, bob, &large) };
     world.command(a, 1, Command::SendMessage(message));

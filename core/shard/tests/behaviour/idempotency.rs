@@ -97,7 +97,7 @@ fn abuse_row_23_a_repetition_after_a_restart_is_found_in_the_store() {
     let id = world.receipts(a)[0].2;
     world.crash(3, 0);
     let alice = world.truth.users().find(|&user| user != bob).expect("two users");
-    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    let (a, b) = (world.resume(alice, 1), world.resume(bob, 1));
     world.send(a, 8, 5, bob, b"x");
     world.send(a, 9, 5, bob, b"y");
     world.send(a, 10, 6, bob, b"z");

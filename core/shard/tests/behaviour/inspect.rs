@@ -93,7 +93,7 @@ fn a_send_that_waits_is_found_with_what_it_waits_for() {
     world.settle();
     world.crash(2, 0);
 
-    let a = world.sign_in(alice, 1);
+    let a = world.resume(alice, 1);
     assert_eq!(world.shards[0].inspect_user(alice).residence, Residence::Loading);
     world.send(a, 1, 50, bob, b"below the highest");
     world.send(a, 2, 101, bob, b"behind it");

@@ -3,6 +3,7 @@
 mod any_order;
 mod client;
 mod clock;
+mod devices;
 mod ephemeral;
 mod first_message;
 mod idempotency;

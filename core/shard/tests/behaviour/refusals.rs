@@ -182,7 +182,7 @@ fn a_failed_journal_answers_everything_in_flight_and_all_that_comes() {
     world.handle(0, ringpost_shard::Event::CreateUser { user: UserId([9; 16]), ticket: 3 });
     assert_eq!(world.errors(a), [(4, ErrorCode::Unavailable)]);
     assert_eq!(world.receipts(a).len(), 1, "what was accepted is still known");
-    assert_eq!(world.user_created, [(3, false)]);
+    assert_eq!(world.requests_done, [(3, false)]);
     assert_eq!(world.shards[0].gauges().in_flight, 0);
 }
 

@@ -6,14 +6,17 @@ use ringpost_shard::event::Event;
 use ringpost_shard::{Provision, ShardLimits};
 use ringpost_wire::{CloseCode, Event as WireEvent};
 
-use crate::world::{Step, World, device};
+use crate::world::{World, device};
 
 #[test]
-fn welcome_comes_before_any_read_of_the_store() {
+fn by_ticket_welcome_comes_before_any_read_of_the_store() {
     let mut world = World::new(1);
     let user = world.user(0, 0);
+    world.sign_in(user, 1);
+    world.settle();
+    world.crash(1, 0);
     world.store_down = true;
-    let a = world.sign_in(user, 1);
+    let a = world.resume(user, 1);
     assert!(world.connections[&a].signed_in);
     assert_eq!(world.connections[&a].window, (64, 256 * 1024), "the default window");
 }
@@ -80,15 +83,15 @@ fn an_unknown_user_is_created_by_sign_in_only_where_the_policy_says_so() {
     assert_eq!(world.closed(a), Some(CloseCode::SignInAgain));
     world.handle(0, Event::CreateUser { user, ticket: 5 });
     world.settle_without_commits();
-    assert!(world.user_created.is_empty(), "not before it is durable");
+    assert!(world.requests_done.is_empty(), "not before it is durable");
     world.settle();
-    assert_eq!(world.user_created, [(5, true)]);
+    assert_eq!(world.requests_done, [(5, true)]);
     let a = world.sign_in(user, 1);
     world.settle();
     assert_eq!(world.closed(a), None);
     assert_eq!(world.told(a), [(0, WireEvent::QueueEmpty { push: 0, gap: false })]);
     world.handle(0, Event::CreateUser { user, ticket: 6 });
-    assert_eq!(world.user_created.last(), Some(&(6, true)), "there already");
+    assert_eq!(world.requests_done.last(), Some(&(6, true)), "there already");
     assert!(world.truth.image(other).is_none());
 }
 
@@ -100,7 +103,7 @@ fn devices_per_user_are_bounded() {
     let connections = [1, 2, 3].map(|number| world.sign_in(user, number));
     world.settle();
     let closed = connections.map(|connection| world.closed(connection));
-    assert_eq!(closed, [None, None, Some(CloseCode::Policy)]);
+    assert_eq!(closed, [None, None, Some(CloseCode::TooManyDevices)]);
     assert_eq!(world.shards[0].counters().devices_refused, 1);
 }
 
@@ -111,8 +114,12 @@ fn sessions_are_bounded() {
     let (a, b) = (world.user(0, 0), world.user(0, 1));
     world.sign_in(a, 1);
     let refused = world.sign_in(b, 1);
+    assert_eq!(world.closed(refused), Some(CloseCode::TryLater), "one that waits counts");
+    world.settle();
+    let refused = world.sign_in(b, 1);
     assert_eq!(world.closed(refused), Some(CloseCode::TryLater));
     let same_device = world.sign_in(a, 1);
+    world.settle();
     assert_eq!(world.closed(same_device), None, "displacement needs no further room");
 }
 
@@ -123,12 +130,14 @@ fn sends_wait_while_a_device_is_being_added_and_keep_their_order() {
     let b = world.sign_in(bob, 1);
     world.settle();
     let a = world.sign_in(alice, 1);
+    world.settle();
+    let second = world.sign_in(alice, 2);
     for number in 1..=3 {
         world.send(a, number as u16, number, bob, b"early");
     }
-    world.step(Step::Answer(0, 0));
     assert_eq!(world.submitted(), 1, "the device, and no message yet");
     world.settle();
+    assert_eq!(world.messages(second).len(), 3, "a copy of each");
     let numbers: Vec<_> = world.messages(b).iter().map(|message| message.message_id).collect();
     assert_eq!(numbers, [1, 2, 3].map(crate::world::message_id));
     assert_eq!(world.receipts(a).iter().map(|sent| sent.3).collect::<Vec<_>>(), [1, 2, 3]);

@@ -33,8 +33,8 @@ fn a_window_of_bytes_lets_one_message_through_however_large() {
     let (alice, bob) = (world.user(0, 0), world.user(0, 1));
     let a = world.sign_in(alice, 1);
     let b = world.sign_in_as(bob, 1, |sign_in| sign_in.window_bytes = 1);
-    assert_eq!(world.connections[&b].window.1, 1024);
     world.settle();
+    assert_eq!(world.connections[&b].window.1, 1024);
     for number in 1..=2 {
         world.send(a, 0, number, bob, &[0; 5000]);
     }

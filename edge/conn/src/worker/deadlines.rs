@@ -75,9 +75,14 @@ impl Worker {
                 }
                 self.close(slot, CloseCode::HandshakeTimeout, now);
             }
-            Phase::SignIn | Phase::Checking(_) | Phase::Departing(..) | Phase::Welcoming => {
+            Phase::SignIn | Phase::Checking(_) | Phase::Departing(..) => {
                 self.counters.sign_ins_late += 1;
                 self.close(slot, CloseCode::HandshakeTimeout, now);
+            }
+            // Its user could not be loaded, or its device not written: no fault of the client.
+            Phase::Welcoming => {
+                self.counters.sign_ins_late += 1;
+                self.close(slot, CloseCode::TryLater, now);
             }
             Phase::SignedIn => self.session_deadline(slot, now),
             Phase::Closing { .. } | Phase::HandingOver(_) => {

@@ -83,7 +83,7 @@ impl Worker {
             | Effect::LookUpAccepted { .. }
             | Effect::ReadMessages { .. }
             | Effect::FindReceived { .. }
-            | Effect::UserCreated { .. }) => self.outputs.push(Output::Tier(tier)),
+            | Effect::RequestDone { .. }) => self.outputs.push(Output::Tier(tier)),
         }
     }
 

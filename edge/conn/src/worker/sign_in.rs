@@ -100,6 +100,7 @@ impl Worker {
                 self.schedule(slot);
                 let granted = (session.window_pushes, session.window_bytes);
                 self.welcome(slot, tag, &new, granted, now);
+                self.shard_event(Event::Renewed { connection: key(slot) }, now);
             }
             (Err(CredentialRefused::Busy), _) => self.refuse(slot, tag, ErrorCode::Overloaded),
             _ => {
@@ -121,6 +122,7 @@ impl Worker {
             device: identity.device,
             accepted_at: connection.accepted_at,
             issued_at_ms: identity.issued_at_ms,
+            proof: identity.proof,
             window_pushes: hello.window_pushes,
             window_bytes: hello.window_bytes,
             intents: hello.intents,

@@ -158,7 +158,7 @@ impl Neighbours for Desk<'_> {
         Ok(())
     }
 
-    fn user_created(&mut self, ticket: u64, _created: bool) {
+    fn request_done(&mut self, ticket: u64, _done: bool) {
         unreachable!("nobody registers here, but {ticket} is answered");
     }
 

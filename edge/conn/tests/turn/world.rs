@@ -11,7 +11,7 @@ use ringpost_conn::letter::{CredentialRefused, Identity};
 use ringpost_conn::{Addresses, ConnectionConfig, Letter, Ticket, Tickets, Worker};
 use ringpost_ring::Rings;
 use ringpost_ring::fake::{Chance, FakeHandle, FakeSizes, FakeWorld, Faults};
-use ringpost_shard::event::{Now, WorkerId};
+use ringpost_shard::event::{Now, Proof, WorkerId};
 use ringpost_shard::{Homes, Provision, Shard, ShardConfig, ShardLimits};
 use ringpost_wire::command::Credential;
 use ringpost_wire::{Command, DeviceId, Event, ServerId, UserId};
@@ -155,6 +155,7 @@ impl World {
             device: DeviceId::new(device).expect("1 to 127"),
             issued_at_ms: self.now.wall_ms,
             expires_at_ms: self.now.wall_ms + ttl_ms,
+            proof: Proof::Token,
         };
         self.tokens.insert(token.clone(), identity);
         token
@@ -301,6 +302,7 @@ impl Tickets for OpenTickets {
             device: DeviceId::new(part(16, 17)?[0]).ok_or(CredentialRefused::Invalid)?,
             issued_at_ms: number(17)?,
             expires_at_ms: number(25)?,
+            proof: Proof::Ticket,
         };
         if identity.expires_at_ms <= now_ms {
             return Err(CredentialRefused::Expired);

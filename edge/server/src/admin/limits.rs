@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 32] = [
+const LIMITS: [Limit; 33] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -233,6 +233,12 @@ const LIMITS: [Limit; 32] = [
         "devices",
         |it| it.limits.devices_per_user_max.into(),
         &[Counted(SIGN_INS, &["devices"])],
+    ),
+    limit(
+        "limits.device_absence_max",
+        "ms",
+        |it| ms(it.limits.device_absence_max),
+        &[Counted("ringpost_shard_devices_removed", &["absent"])],
     ),
 ];
 

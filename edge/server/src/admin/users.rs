@@ -62,6 +62,9 @@ struct Device {
     in_flight: usize,
     waiting: usize,
     acks_waiting: usize,
+    /// It is on its way out.
+    leaving: bool,
+    seen_ms: u64,
 }
 
 /// A device and its queue, as the store has them.
@@ -73,6 +76,8 @@ struct Stored {
     receipts: usize,
     gap: bool,
     highest_message_id: Uuid,
+    /// When it was last seen, to a day.
+    seen_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_id: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +147,7 @@ fn stored_device(image: &DeviceImage) -> Stored {
         receipts: image.receipts.len(),
         gap: image.gap,
         highest_message_id: image.highest_accepted.uuid(),
+        seen_ms: image.seen_ms,
         oldest_id: oldest.map(|entry| entry.id.uuid()),
         oldest_at_ms: oldest.map(|entry| entry.accepted_ms),
     }
@@ -180,5 +186,7 @@ fn device(view: &DeviceView) -> Device {
         in_flight: view.in_flight,
         waiting: view.waiting,
         acks_waiting: view.acks_waiting,
+        leaving: view.leaving,
+        seen_ms: view.seen_ms,
     }
 }

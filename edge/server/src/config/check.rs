@@ -196,6 +196,10 @@ impl Checker<'_> {
         self.size("limits.queue_bytes_max", limits.queue_bytes_max, queue);
         self.duration("limits.queue_ttl", limits.queue_ttl, hour, 365 * 24 * hour);
         self.number("limits.devices_per_user_max", limits.devices_per_user_max.into(), 1..=127);
+        // A ticket lives a day, and when its device was seen is known to a day: one that has a ticket
+        // is never taken for absent.
+        let absence = limits.device_absence_max;
+        self.duration("limits.device_absence_max", absence, 7 * 24 * hour, 3_650 * 24 * hour);
         let bad = limits.origins.iter().find(|origin| !is_origin(origin)).cloned();
         if let Some(origin) = bad {
             let allowed = "scheme and host as browsers send them, such as \

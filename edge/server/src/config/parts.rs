@@ -51,6 +51,7 @@ pub(super) fn shard(config: &Config, workers: u16, sessions_max: u32) -> ShardLi
         message_bytes_max: keys.message_bytes_max.try_into().unwrap_or(u32::MAX),
         sessions_max,
         devices_per_user_max: keys.devices_per_user_max,
+        device_absence_max: keys.device_absence_max,
         resident_bytes_max: share(keys.resident_bytes_max, workers),
         // Half for what is on the way, a quarter for what waits for the store, a quarter for
         // what was lately durable and is pushed without a look into the store.

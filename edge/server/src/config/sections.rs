@@ -317,6 +317,9 @@ pub struct LimitKeys {
     pub queue_ttl: Duration,
     /// Devices of one user.
     pub devices_per_user_max: u8,
+    /// How long a device may be absent before it is removed.
+    #[serde(with = "duration")]
+    pub device_absence_max: Duration,
     /// Origins from which browsers may connect; empty = only clients that send no `Origin`.
     pub origins: Vec<String>,
 }
@@ -341,6 +344,7 @@ impl Default for LimitKeys {
             queue_bytes_max: 64 << 20,
             queue_ttl: Duration::from_secs(30 * 86_400),
             devices_per_user_max: 16,
+            device_absence_max: Duration::from_secs(90 * 86_400),
             origins: Vec::new(),
         }
     }

@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 use super::mailbox::Mailbox;
 use crate::control::{Control, Inspect};
 
-/// Registrations that may be under way. REST answers `overloaded` above it.
-const REGISTRATIONS_MAX: usize = 4_096;
+/// Registrations and sign-outs that may be under way. REST answers `overloaded` above it.
+const REQUESTS_MAX: usize = 4_096;
 
-/// Registrations that wait for their record to be durable.
+/// Registrations and sign-outs that wait for their record to be durable.
 #[derive(Default)]
-pub(super) struct Registrations {
+pub(super) struct Requests {
     waiting: Mutex<Waiting>,
 }
 
@@ -28,10 +28,10 @@ struct Waiting {
     by_ticket: HashMap<u64, oneshot::Sender<bool>>,
 }
 
-impl Registrations {
+impl Requests {
     fn add(&self, sender: oneshot::Sender<bool>) -> Option<u64> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.by_ticket.len() >= REGISTRATIONS_MAX {
+        if waiting.by_ticket.len() >= REQUESTS_MAX {
             return None;
         }
         waiting.next += 1;
@@ -41,11 +41,11 @@ impl Registrations {
     }
 
     /// The home of the user has decided.
-    pub(super) fn answer(&self, ticket: u64, created: bool) {
+    pub(super) fn answer(&self, ticket: u64, done: bool) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = waiting.by_ticket.remove(&ticket) {
             // REST may have given up waiting.
-            let _ = sender.send(created);
+            let _ = sender.send(done);
         }
     }
 }
@@ -55,7 +55,7 @@ impl Registrations {
 pub(super) struct Workers {
     pub(super) mailboxes: Vec<Arc<Mailbox>>,
     pub(super) homes: Homes,
-    pub(super) registrations: Arc<Registrations>,
+    pub(super) requests: Arc<Requests>,
 }
 
 impl Workers {
@@ -69,9 +69,23 @@ impl Control for Workers {
         self.home(user).post(Letter::Event(Event::Revoke { user, device, before_ms }));
     }
 
+    fn remove_device(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        before_ms: u64,
+    ) -> oneshot::Receiver<bool> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(ticket) = self.requests.add(sender) {
+            let event = Event::RemoveDevice { user, device, before_ms, ticket };
+            self.home(user).post(Letter::Event(event));
+        }
+        receiver
+    }
+
     fn create_user(&self, user: UserId) -> oneshot::Receiver<bool> {
         let (sender, receiver) = oneshot::channel();
-        if let Some(ticket) = self.registrations.add(sender) {
+        if let Some(ticket) = self.requests.add(sender) {
             self.home(user).post(Letter::Event(Event::CreateUser { user, ticket }));
         }
         receiver

@@ -2,17 +2,22 @@
 
 use ringpost_conn::letter::{CredentialRefused, Identity};
 use ringpost_conn::{Ticket, Tickets};
+use ringpost_shard::event::Proof;
 
 use crate::auth::{AuthError, TicketKey, Verified};
 
-/// The outcome of a check.
-pub(super) fn checked(answer: Result<Verified, AuthError>) -> Result<Identity, CredentialRefused> {
+/// The outcome of the check of a credential that proves this.
+pub(super) fn checked(
+    answer: Result<Verified, AuthError>,
+    proof: Proof,
+) -> Result<Identity, CredentialRefused> {
     answer
         .map(|Verified { user, device, issued_at_ms, expires_at_ms }| Identity {
             user,
             device,
             issued_at_ms,
             expires_at_ms,
+            proof,
         })
         .map_err(|error| match error {
             AuthError::Expired => CredentialRefused::Expired,
@@ -23,12 +28,12 @@ pub(super) fn checked(answer: Result<Verified, AuthError>) -> Result<Identity, C
 
 impl Tickets for TicketKey {
     fn issue(&self, identity: &Identity, now_ms: u64) -> Ticket {
-        let Identity { user, device, issued_at_ms, expires_at_ms } = *identity;
+        let Identity { user, device, issued_at_ms, expires_at_ms, .. } = *identity;
         self.issue(&Verified { user, device, issued_at_ms, expires_at_ms }, now_ms)
     }
 
     fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused> {
-        checked(self.open(ticket, now_ms))
+        checked(self.open(ticket, now_ms), Proof::Ticket)
     }
 }
 
@@ -54,6 +59,7 @@ mod tests {
                 device: DeviceId::new(3).unwrap(),
                 issued_at_ms: NOW - 5_000,
                 expires_at_ms: NOW + token_ms,
+                proof: Proof::Token,
             };
             let ticket = tickets.issue(&identity, NOW);
             assert_eq!(ticket.ttl_ms, left_ms);
@@ -61,7 +67,10 @@ mod tests {
             assert_eq!(tickets.open(&ticket.bytes, end), Err(CredentialRefused::Expired));
             if left_ms > 0 {
                 let opened = tickets.open(&ticket.bytes, end - 1);
-                assert_eq!(opened, Ok(Identity { expires_at_ms: end, ..identity }));
+                assert_eq!(
+                    opened,
+                    Ok(Identity { expires_at_ms: end, proof: Proof::Ticket, ..identity })
+                );
             }
         }
     }

@@ -18,7 +18,7 @@ use ringpost_shard::image::StoreUnavailable;
 use ringpost_shard::{Effect, Event};
 use ringpost_store::thread::{ReadRequest, StoreHandle};
 
-use super::control::Registrations;
+use super::control::Requests;
 use super::mailbox::Mailbox;
 use super::sources::WorkerCells;
 use crate::auth::{self, TokenService, VerifyRequest};
@@ -72,7 +72,7 @@ pub(super) struct Others {
     pub(super) store: StoreHandle,
     pub(super) tokens: Arc<TokenService<(WorkerId, ConnectionKey)>>,
     pub(super) rest: Arc<RestService>,
-    pub(super) registrations: Arc<Registrations>,
+    pub(super) requests: Arc<Requests>,
 }
 
 impl Neighbours for Threads {
@@ -127,8 +127,8 @@ impl Neighbours for Threads {
         })
     }
 
-    fn user_created(&mut self, ticket: u64, created: bool) {
-        self.others.registrations.answer(ticket, created);
+    fn request_done(&mut self, ticket: u64, done: bool) {
+        self.others.requests.answer(ticket, done);
     }
 
     fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>) {

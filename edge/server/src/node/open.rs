@@ -11,10 +11,10 @@ use ringpost_conn::http::Origins;
 use ringpost_conn::{Addresses, ConnectionConfig, Driver, Letter, Worker};
 use ringpost_journal::JournalHandle;
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingPlan, RingSet, Rings};
-use ringpost_shard::event::{ConnectionKey, WorkerId};
+use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
 use ringpost_shard::{Event, Homes, Shard, ShardConfig};
 
-use super::control::{Registrations, Workers};
+use super::control::{Requests, Workers};
 use super::driver::{Clock, Command, Others, Published, Threads, WorkerLoop};
 use super::mailbox::{Inbox, Mailbox};
 use super::sources::{StorageSource, WorkerCells, WorkerSource};
@@ -76,11 +76,11 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let journal = storage.start_journal(&mailboxes, &readiness)?;
 
     let hash_seed = random_seed();
-    let registrations = Arc::new(Registrations::default());
+    let requests = Arc::new(Requests::default());
     let control = Workers {
         mailboxes: mailboxes.clone(),
         homes: Homes::new(hash_seed, limits.workers),
-        registrations: Arc::clone(&registrations),
+        requests: Arc::clone(&requests),
     };
     let verifier = Arc::new(verifier(&config, &keys.signer)?);
     let ticket_secrets = keys.ticket_secrets.clone();
@@ -102,7 +102,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         storage: &storage,
         journal: journal.handle(),
         rest: &rest,
-        registrations: &registrations,
+        requests: &requests,
         ticket_secrets: &ticket_secrets,
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
@@ -247,7 +247,7 @@ struct Common<'a> {
     storage: &'a Storage,
     journal: JournalHandle,
     rest: &'a Arc<RestService>,
-    registrations: &'a Arc<Registrations>,
+    requests: &'a Arc<Requests>,
     ticket_secrets: &'a TicketSecrets,
 }
 
@@ -271,7 +271,7 @@ impl Common<'_> {
                 store: self.storage.threads.handle(),
                 tokens: Arc::clone(&self.tokens),
                 rest: Arc::clone(self.rest),
-                registrations: Arc::clone(self.registrations),
+                requests: Arc::clone(self.requests),
             };
             let worker = self.worker(WorkerId(number), waits.slots);
             let (handles, clock) = (handles.clone(), self.clock);
@@ -359,7 +359,7 @@ fn token_service(
 ) -> Result<Tokens, Failure> {
     let mailboxes = mailboxes.to_vec();
     let answer = move |(worker, connection): (WorkerId, ConnectionKey), answer| {
-        let answer = credentials::checked(answer);
+        let answer = credentials::checked(answer, Proof::Token);
         mailboxes[usize::from(worker.0)].post(Letter::Verified { connection, answer });
     };
     let verifier = Arc::clone(verifier);

@@ -12,7 +12,7 @@
 //!   can neither replace nor use up the code that its owner waits for.
 //! - Each refresh token is good once. A second time means that two have it: the device's
 //!   credentials are void, its connection is closed, and only a new code helps.
-//! - A revocation is durable before anybody is told of it.
+//! - A revocation is durable before anybody is told of it, and so is that a device signed out.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -39,6 +39,7 @@ use super::code_sender::OneTimeCode;
 use super::counters::Hit;
 use super::problem::Problem;
 use super::request::{Bearer, JsonBody, Peer};
+use crate::auth::Verified;
 use crate::clock;
 
 /// Digits of a one-time code.
@@ -50,8 +51,9 @@ const REFRESH_PREFIX: &str = "rpr1_";
 /// Random bytes in a refresh token, and in the name of a request.
 const SECRET_BYTES: usize = 32;
 const REQUEST_BYTES: usize = 16;
-/// How long the creation of a user may take: one journal commit, or a store that is behind.
-const CREATE_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a home may take to create a user or to remove a device: one journal commit, or a store
+/// that is behind.
+const HOME_DEADLINE: Duration = Duration::from_secs(3);
 
 #[derive(Deserialize)]
 pub(super) struct CodeRequest {
@@ -168,7 +170,7 @@ pub(super) async fn verify(
         })
         .await?;
     // Asked for again at each sign-in: a crash may have come between the phone and the user.
-    let created = tokio::time::timeout(CREATE_DEADLINE, state.control.create_user(user)).await;
+    let created = tokio::time::timeout(HOME_DEADLINE, state.control.create_user(user)).await;
     if !matches!(created, Ok(Ok(true))) {
         return Err(Problem::Overloaded);
     }
@@ -227,10 +229,24 @@ pub(super) async fn logout(
     State(state): State<Arc<RestState>>,
     Bearer(bearer): Bearer,
 ) -> Result<Response, Problem> {
-    state
-        .blocking(move |state| state.revoke(bearer.user, bearer.device, bearer.issued_at_ms))
-        .await?;
+    // A task of its own: a client that hangs up in between does not stop it half way.
+    let signed_out = tokio::spawn(sign_out(state, bearer)).await;
+    signed_out.map_err(|_| Problem::Unavailable)??;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The device's credentials are void, durably and at its home; then it is removed; then REST refuses
+/// them too. In this order a repeat of what failed in between is still let in.
+async fn sign_out(state: Arc<RestState>, bearer: Verified) -> Result<(), Problem> {
+    let Verified { user, device, issued_at_ms, .. } = bearer;
+    let revocation =
+        state.blocking(move |state| state.put_revocation(user, device, issued_at_ms)).await?;
+    let removed = state.control.remove_device(user, device, revocation.before_ms);
+    if !matches!(tokio::time::timeout(HOME_DEADLINE, removed).await, Ok(Ok(true))) {
+        return Err(Problem::Overloaded);
+    }
+    state.revoked.insert(revocation);
+    Ok(())
 }
 
 impl RestState {
@@ -258,6 +274,19 @@ impl RestState {
     /// Voids all that was issued to the device until now, at least what was issued at
     /// `presented_ms`: durable first, then here, then at its home, which closes the connection.
     fn revoke(&self, user: UserId, device: DeviceId, presented_ms: u64) -> Result<(), Problem> {
+        let revocation = self.put_revocation(user, device, presented_ms)?;
+        self.revoked.insert(revocation);
+        self.control.revoke(user, device, revocation.before_ms);
+        Ok(())
+    }
+
+    /// The durable part of a revocation.
+    fn put_revocation(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        presented_ms: u64,
+    ) -> Result<Revocation, Problem> {
         // Not below any stamp given out, even if the clock has stepped back since; and every
         // stamp from here on is above.
         let now_ms = self.stamp_ms();
@@ -265,9 +294,7 @@ impl RestState {
         let before_ms = now_ms.max(presented_ms);
         let revocation = Revocation { user, device, before_ms };
         self.accounts.revoke(revocation)?;
-        self.revoked.insert(revocation);
-        self.control.revoke(user, device, before_ms);
-        Ok(())
+        Ok(revocation)
     }
 
     /// A time of issue: now, or a little later where a revocation has just been at work.

@@ -31,6 +31,7 @@ pub(crate) const PHONE: &str = "+491701234567";
 #[derive(Default)]
 pub(crate) struct Homes {
     pub(crate) revoked: Mutex<Vec<(UserId, DeviceId, u64)>>,
+    pub(crate) removed: Mutex<Vec<(UserId, DeviceId)>>,
     pub(crate) created: Mutex<Vec<UserId>>,
     pub(crate) refuses: AtomicBool,
 }
@@ -38,6 +39,22 @@ pub(crate) struct Homes {
 impl Control for Homes {
     fn revoke(&self, user: UserId, device: DeviceId, before_ms: u64) {
         self.revoked.lock().unwrap().push((user, device, before_ms));
+    }
+
+    fn remove_device(
+        &self,
+        user: UserId,
+        device: DeviceId,
+        before_ms: u64,
+    ) -> oneshot::Receiver<bool> {
+        self.revoke(user, device, before_ms);
+        let (answer, answered) = oneshot::channel();
+        let removes = !self.refuses.load(SeqCst);
+        if removes {
+            self.removed.lock().unwrap().push((user, device));
+        }
+        answer.send(removes).unwrap();
+        answered
     }
 
     fn create_user(&self, user: UserId) -> oneshot::Receiver<bool> {

@@ -18,7 +18,8 @@ pub struct Model {
     applied: Position,
     stamp: ServerId,
     users: BTreeSet<UserId>,
-    devices: BTreeSet<(UserId, DeviceId)>,
+    /// When each was seen last.
+    devices: BTreeMap<(UserId, DeviceId), u64>,
     messages: BTreeMap<ServerId, MessageRow>,
     accepted: BTreeMap<(UserId, DeviceId, MessageId), Accepted>,
     highest: Queue<MessageId>,
@@ -55,9 +56,16 @@ impl Model {
             Change::AddUser { user, .. } => {
                 self.users.insert(user);
             }
-            Change::AddDevice { user, device, .. } => {
-                self.devices.insert((user, device));
+            Change::AddDevice { user, device, at_ms } => {
+                self.clear((user, device));
+                self.devices.insert((user, device), at_ms);
             }
+            Change::SeeDevice { user, device, at_ms } => {
+                if let Some(seen_ms) = self.devices.get_mut(&(user, device)) {
+                    *seen_ms = at_ms.max(*seen_ms);
+                }
+            }
+            Change::RemoveDevice { user, device } => self.clear((user, device)),
             Change::PutMessage { position, head, body } => {
                 self.stamp = self.stamp.max(head.id);
                 let row = MessageRow { position, head: head.clone(), body: body.clone() };
@@ -101,13 +109,24 @@ impl Model {
         }
     }
 
+    /// Lets everything go that stands under a device's number, but what was accepted.
+    fn clear(&mut self, device: (UserId, DeviceId)) {
+        self.devices.remove(&device);
+        self.gaps.remove(&device);
+        self.entries.remove(&device);
+        self.receipts.remove(&device);
+    }
+
     /// What `Store::user` answers.
     pub fn user(&self, user: UserId) -> Option<UserImage> {
         if !self.users.contains(&user) {
             return None;
         }
-        let own = self.devices.iter().filter(|(owner, _)| *owner == user);
-        let devices: Vec<_> = own.map(|&key| self.device(key)).collect();
+        let own = self.devices.iter().filter(|((owner, _), _)| *owner == user);
+        let devices: Vec<_> = own.map(|(&key, &seen_ms)| self.device(key, seen_ms)).collect();
+        let ids = self.highest.iter().filter(|(key, _)| key.0 == user);
+        let former = ids.filter(|(key, _)| !self.devices.contains_key(key));
+        let former = former.map(|(&(_, device), &id)| (device, id)).collect();
         let entries = || devices.iter().flat_map(|device| &device.entries);
         let is_queued =
             |sender| entries().any(|(_, it)| it.kind == EntryKind::Incoming && it.peer == sender);
@@ -116,7 +135,7 @@ impl Model {
             .iter()
             .filter(|((reader, sender, _), _)| *reader == user && is_queued(*sender));
         let cursors = cursors.map(|(&(_, sender, status), &id)| (sender, status, id)).collect();
-        Some(UserImage { applied: self.applied, devices, cursors })
+        Some(UserImage { applied: self.applied, devices, former, cursors })
     }
 
     /// What `Store::received` answers.
@@ -126,7 +145,7 @@ impl Model {
         Some(Received { head, read_to })
     }
 
-    fn device(&self, key: (UserId, DeviceId)) -> DeviceImage {
+    fn device(&self, key: (UserId, DeviceId), seen_ms: u64) -> DeviceImage {
         let entries = self.entries.get(&key).into_iter().flatten();
         let receipts = self.receipts.get(&key).into_iter().flatten();
         let mut receipts: Vec<_> =
@@ -135,6 +154,7 @@ impl Model {
         DeviceImage {
             device: key.1,
             highest_accepted: self.highest.get(&key).copied().unwrap_or_default(),
+            seen_ms,
             gap: self.gaps.contains(&key),
             entries: entries.map(|(&position, &entry)| (position, entry)).collect(),
             receipts,

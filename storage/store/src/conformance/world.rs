@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringpost_shard::record::{
-    AckHead, Advance, DeviceAddedHead, EntryKind, GapNoticeHead, Head, MessageHead, QueueEntry,
-    ReadHead, Record, Settled, SharedRecord,
+    AckHead, Advance, DeviceAddedHead, DeviceRemovedHead, DeviceSeenHead, EntryKind, GapNoticeHead,
+    Head, MessageHead, QueueEntry, ReadHead, Record, Settled, SharedRecord,
 };
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, DeviceSet, MessageId, ServerId, UserId};
@@ -52,7 +52,7 @@ impl World {
     pub fn record(&mut self) -> SharedRecord {
         self.records += 1;
         let is_young = self.records <= USERS * DEVICES;
-        let head = match self.below(if self.sent.is_empty() { 10 } else { 20 }) {
+        let head = match self.below(if self.sent.is_empty() { 10 } else { 22 }) {
             // Most users and devices are there early, so that most records are seen in an image.
             0 => self.device_added(),
             1..=5 if is_young => self.device_added(),
@@ -62,6 +62,14 @@ impl World {
             }
             2..=9 => self.message(),
             10..=16 => self.ack(),
+            20 => {
+                let (user, device, at_ms) = (self.user(), self.device(), self.below(1 << 40));
+                Head::DeviceSeen(DeviceSeenHead { user, device, at_ms })
+            }
+            21 if self.below(3) == 0 => {
+                let (user, device, at_ms) = (self.user(), self.device(), self.records);
+                Head::DeviceRemoved(DeviceRemovedHead { user, device, at_ms })
+            }
             _ => self.read(),
         };
         let body = match head {

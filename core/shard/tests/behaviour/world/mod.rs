@@ -10,7 +10,7 @@ pub(crate) mod store;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use ringpost_shard::event::{ConnectionKey, SignIn, WorkerId};
+use ringpost_shard::event::{ConnectionKey, Proof, SignIn, WorkerId};
 use ringpost_shard::image::StoreUnavailable;
 use ringpost_shard::mail::Mail;
 use ringpost_shard::record::{SharedRecord, status_number};
@@ -65,7 +65,10 @@ pub(crate) struct World {
     pub(crate) truth: Store,
     pub(crate) now: Now,
     pub(crate) connections: BTreeMap<ConnectionKey, Connection>,
-    pub(crate) user_created: Vec<(u64, bool)>,
+    pub(crate) requests_done: Vec<(u64, bool)>,
+    next_request: u64,
+    /// Durable as accounts are, and told to the homes at boot.
+    revoked: BTreeMap<(UserId, DeviceId), u64>,
     /// Reads fail while this is set.
     pub(crate) store_down: bool,
     /// Outboxes of these connections stay full until the test drains them.
@@ -114,7 +117,9 @@ impl World {
             truth: Store::default(),
             now: Now { mono: Duration::from_secs(1), wall_ms: WALL_MS },
             connections: BTreeMap::new(),
-            user_created: Vec::new(),
+            requests_done: Vec::new(),
+            next_request: 1 << 32,
+            revoked: BTreeMap::new(),
             store_down: false,
             slow: BTreeSet::new(),
             room_bytes: 1 << 20,
@@ -149,6 +154,9 @@ impl World {
             .collect();
         self.offered = vec![self.durable.len(); workers.into()];
         self.reads = (0..workers).map(|_| Vec::new()).collect();
+        for ((user, device), before_ms) in self.revoked.clone() {
+            self.handle(self.home(user), Event::Revoke { user, device, before_ms });
+        }
     }
 
     /// Loses everything but the disk: of what was not durable the first `kept` records are found
@@ -189,6 +197,11 @@ impl World {
         self.sign_in_as(user, device, |_| {})
     }
 
+    /// Signs in by ticket, as a device may that was `welcome` before.
+    pub(crate) fn resume(&mut self, user: UserId, device: u8) -> ConnectionKey {
+        self.sign_in_as(user, device, |sign_in| sign_in.proof = Proof::Ticket)
+    }
+
     pub(crate) fn sign_in_as(
         &mut self,
         user: UserId,
@@ -199,13 +212,16 @@ impl World {
         self.next_connection += 1;
         let worker = self.home(user);
         self.connections.insert(connection, Connection { worker, ..Connection::default() });
+        let id = DeviceId::new(device).expect("1 to 127");
+        let revoked_ms = self.revoked.get(&(user, id)).copied().unwrap_or_default();
         let mut sign_in = SignIn {
             connection,
             tag: 1,
             user,
-            device: DeviceId::new(device).expect("1 to 127"),
+            device: id,
             accepted_at: Duration::from_millis(connection.0),
-            issued_at_ms: self.now.wall_ms,
+            issued_at_ms: self.now.wall_ms.max(revoked_ms + 1),
+            proof: Proof::Token,
             window_pushes: 0,
             window_bytes: 0,
             intents: 0,
@@ -252,6 +268,19 @@ impl World {
         if let Some(gone) = self.connections.remove(&connection) {
             self.handle(gone.worker, Event::Closed { connection });
         }
+    }
+
+    /// Signs a device out; answered in `requests_done` under the number that is returned.
+    pub(crate) fn sign_out(&mut self, user: UserId, device: u8) -> u64 {
+        let device = DeviceId::new(device).expect("1 to 127");
+        let revoked_ms = self.revoked.entry((user, device)).or_default();
+        *revoked_ms = self.now.wall_ms.max(*revoked_ms + 1);
+        let before_ms = *revoked_ms;
+        self.next_request += 1;
+        let ticket = self.next_request;
+        let worker = self.home(user);
+        self.handle(worker, Event::RemoveDevice { user, device, before_ms, ticket });
+        ticket
     }
 
     // What clients saw.
@@ -429,9 +458,10 @@ impl World {
             }
             for user in shard.residents() {
                 let held = shard.image(user).unwrap_or_default();
-                let stored = self.truth.image(user).unwrap_or_default().devices;
+                let stored = self.truth.image(user).unwrap_or_default();
                 let about = format!("{user} on worker {worker}");
-                assert_eq!(held.devices, stored, "{about} is held as the store has it");
+                assert_eq!(held.devices, stored.devices, "{about} is held as the store has it");
+                assert_eq!(held.former, stored.former, "{about}: what was accepted before");
                 for (sender, status, id) in held.cursors {
                     let stored = self.truth.cursors.get(&(user, sender, status_number(status)));
                     assert_eq!(stored, Some(&id), "{status:?} of {sender} by {about}");
@@ -455,7 +485,9 @@ impl World {
 
     fn carry_out(&mut self, worker: usize, effect: Effect) {
         match effect {
-            Effect::SignedIn { connection, window_pushes, window_bytes, .. } => {
+            Effect::SignedIn { connection, user, device, window_pushes, window_bytes, .. } => {
+                let is_device = self.truth.device(user, device).is_some();
+                assert!(is_device, "who is told `welcome` is a device, durably");
                 let connection = self.end(connection);
                 connection.signed_in = true;
                 connection.window = (window_pushes, window_bytes);
@@ -467,7 +499,8 @@ impl World {
             }
             Effect::WantWritable { connection } => self.end(connection).wants_writable = true,
             Effect::Close { connection, code } => {
-                let connection = self.end(connection);
+                // One that has left is told nothing.
+                let Some(connection) = self.connections.get_mut(&connection) else { return };
                 connection.closed = Some(code);
                 connection.wants_writable = false;
             }
@@ -480,7 +513,7 @@ impl World {
             | Effect::LookUpAccepted { .. }
             | Effect::ReadMessages { .. }
             | Effect::FindReceived { .. }) => self.reads[worker].push(read),
-            Effect::UserCreated { ticket, created } => self.user_created.push((ticket, created)),
+            Effect::RequestDone { ticket, done } => self.requests_done.push((ticket, done)),
         }
     }
 

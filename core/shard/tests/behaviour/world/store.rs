@@ -10,7 +10,7 @@ use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
 #[derive(Default)]
 struct Device {
-    highest: MessageId,
+    seen_ms: u64,
     gap: bool,
     entries: BTreeMap<Position, QueueEntry>,
     receipts: BTreeMap<(UserId, u8), ReceiptEntry>,
@@ -20,6 +20,8 @@ struct Device {
 pub(crate) struct Store {
     pub(crate) applied: Position,
     users: BTreeMap<UserId, BTreeMap<DeviceId, Device>>,
+    /// The highest accepted ids, of devices that have left too.
+    highest: BTreeMap<(UserId, DeviceId), MessageId>,
     pub(crate) messages: BTreeMap<ServerId, MessageRow>,
     pub(crate) accepted: BTreeMap<(UserId, DeviceId, MessageId), Accepted>,
     /// By reader, sender and status.
@@ -33,9 +35,15 @@ impl Store {
         self.applied = position;
     }
 
-    fn device(&mut self, user: UserId, device: DeviceId) -> &mut Device {
+    /// The device, if it has not been removed.
+    fn device_mut(&mut self, user: UserId, device: DeviceId) -> Option<&mut Device> {
         let devices = self.users.get_mut(&user).expect("a user is added before it is written to");
-        devices.get_mut(&device).expect("a device is added before it is written to")
+        devices.get_mut(&device)
+    }
+
+    /// When the device was seen last, if it is one.
+    pub(crate) fn device(&self, user: UserId, device: DeviceId) -> Option<u64> {
+        Some(self.users.get(&user)?.get(&device)?.seen_ms)
     }
 
     fn change(&mut self, change: Change<'_>) {
@@ -43,8 +51,20 @@ impl Store {
             Change::AddUser { user, .. } => {
                 self.users.entry(user).or_default();
             }
-            Change::AddDevice { user, device, .. } => {
-                self.users.entry(user).or_default().entry(device).or_default();
+            Change::AddDevice { user, device, at_ms } => {
+                let devices = self.users.entry(user).or_default();
+                let new = Device { seen_ms: at_ms, ..Device::default() };
+                assert!(devices.insert(device, new).is_none(), "a device is added once");
+            }
+            Change::SeeDevice { user, device, at_ms } => {
+                let device =
+                    self.device_mut(user, device).expect("no device is seen after it left");
+                assert!(device.seen_ms < at_ms, "what is known is not said again");
+                device.seen_ms = at_ms;
+            }
+            Change::RemoveDevice { user, device } => {
+                let devices = self.users.get_mut(&user).expect("a user stays");
+                assert!(devices.remove(&device).is_some(), "a device is removed once");
             }
             Change::PutMessage { position, head, body } => {
                 let row = MessageRow { position, head: head.clone(), body: body.clone() };
@@ -55,25 +75,34 @@ impl Store {
                 let accepted = Accepted { id, accepted_ms, digest };
                 let before = self.accepted.insert((user, device, message_id), accepted);
                 assert!(before.is_none(), "{message_id} of {user} was accepted twice");
-                let device = self.device(user, device);
-                device.highest = device.highest.max(message_id);
+                let highest = self.highest.entry((user, device)).or_default();
+                *highest = message_id.max(*highest);
             }
             Change::PutEntry { user, device, position, entry } => {
-                self.device(user, device).entries.insert(position, entry);
+                let device = self.device_mut(user, device);
+                device.expect("nothing is queued for who has left").entries.insert(position, entry);
             }
             Change::DeleteEntry { user, device, position } => {
-                self.device(user, device).entries.remove(&position);
+                let device = self.device_mut(user, device);
+                device.expect("nobody acks who has left").entries.remove(&position);
             }
-            Change::SetGap { user, device, gap } => self.device(user, device).gap = gap,
+            Change::SetGap { user, device, gap } => {
+                if let Some(device) = self.device_mut(user, device) {
+                    device.gap = gap;
+                }
+            }
             Change::RaiseReceipt { user, device, peer, status, receipt } => {
-                let receipts = &mut self.device(user, device).receipts;
+                // The sender may have signed out since.
+                let Some(device) = self.device_mut(user, device) else { return };
+                let receipts = &mut device.receipts;
                 let key = (peer, status_number(status));
                 if receipts.get(&key).is_none_or(|standing| standing.id < receipt.id) {
                     receipts.insert(key, receipt);
                 }
             }
             Change::SettleReceipt { user, device, peer, status, through } => {
-                let receipts = &mut self.device(user, device).receipts;
+                let device = self.device_mut(user, device);
+                let receipts = &mut device.expect("nobody acks who has left").receipts;
                 let key = (peer, status_number(status));
                 if receipts.get(&key).is_some_and(|standing| standing.position <= through.0) {
                     receipts.remove(&key);
@@ -102,7 +131,8 @@ impl Store {
             receipts.sort_by_key(|(_, _, receipt)| receipt.position);
             DeviceImage {
                 device,
-                highest_accepted: state.highest,
+                highest_accepted: self.highest.get(&(user, device)).copied().unwrap_or_default(),
+                seen_ms: state.seen_ms,
                 gap: state.gap,
                 entries: state.entries.iter().map(|(&at, &entry)| (at, entry)).collect(),
                 receipts,
@@ -115,7 +145,11 @@ impl Store {
                 Some((sender, status, *id))
             })
         });
-        Some(UserImage { applied: self.applied, cursors: cursors.collect(), devices })
+        let ids = self.highest.iter().filter(|((owner, _), _)| *owner == user);
+        let former = ids.filter(|((_, device), _)| !self.users[&user].contains_key(device));
+        let former = former.map(|(&(_, device), &id)| (device, id)).collect();
+        let cursors = cursors.collect();
+        Some(UserImage { applied: self.applied, former, cursors, devices })
     }
 
     pub(crate) fn received(&self, id: ServerId) -> Option<Received> {

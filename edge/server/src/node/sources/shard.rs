@@ -21,10 +21,18 @@ pub(super) fn collect(counters: &Counters, held: &Gauges, out: &mut Samples) {
         ("unprovisioned", counters.unprovisioned_sign_ins),
         ("devices", counters.devices_refused),
         ("unkept", counters.unkept_sign_ins),
+        ("crowded", counters.sign_ins_crowded),
+        ("unfounded", counters.tickets_unfounded),
         ("full", counters.sessions_refused),
     ] {
         let help = "Sign-ins that the shard refused, by reason.";
         out.counter("ringpost_shard_sign_ins_refused", help, &[("reason", reason)], count);
+    }
+    for (reason, count) in
+        [("signed_out", counters.devices_signed_out), ("absent", counters.devices_absent)]
+    {
+        let help = "Devices that are none any more, by reason.";
+        out.counter("ringpost_shard_devices_removed", help, &[("reason", reason)], count);
     }
 }
 
@@ -43,6 +51,7 @@ shows! {
         pushes => "ringpost_shard_pushes", "Stored pushes handed to connections.";
         entries_acked => "ringpost_shard_acked", "Queue entries acked by devices.";
         commits => "ringpost_shard_commits", "Records committed.";
+        devices_added => "ringpost_shard_devices_added", "Devices added.";
         displacements => "ringpost_shard_displacements", "Connections displaced.";
         revocations_forgotten => "ringpost_shard_revocations_forgotten",
             "Revocations forgotten because newer ones needed the room.";
@@ -68,13 +77,16 @@ shows! {
     }
     elsewhere {
         refused, hits, revoked_sign_ins, unprovisioned_sign_ins, devices_refused, unkept_sign_ins,
-        sessions_refused, route, enqueue, device_ack, copied_bytes
+        sign_ins_crowded, tickets_unfounded, devices_signed_out, devices_absent, sessions_refused,
+        route, enqueue, device_ack, copied_bytes
     }
 }
 
 shows! {
     gauges: gauge of Gauges {
         sessions => "ringpost_shard_sessions", "Signed-in connections.";
+        entering => "ringpost_shard_entering",
+            "Sign-ins that wait for their user or their device.";
         users => "ringpost_shard_users", "Users resident or loading.";
         resident_bytes => "ringpost_shard_resident_bytes", "Memory of users.";
         loading => "ringpost_shard_loading", "Users being read from the store.";
