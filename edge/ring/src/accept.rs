@@ -155,13 +155,15 @@ impl Acceptor {
         }
     }
 
-    /// A cancel has found nothing to cancel: the accept was between two states.
-    pub(crate) fn on_cancel_failed(&mut self, key: usize, bank: &mut Bank) {
-        if self.listeners[key].phase == Phase::Ending {
-            let kernel = bank.ring(self.listeners[key].ring);
-            kernel.stats.cancel_retries += 1;
-            kernel.cancel_accept(key);
-        }
+    /// The ring of an accept that is still to end; `None` if it has.
+    pub(crate) fn ring_of_ending(&self, key: usize) -> Option<usize> {
+        let listener = &self.listeners[key];
+        (listener.phase == Phase::Ending).then_some(listener.ring)
+    }
+
+    /// Cancels an accept that is still to end.
+    pub(crate) fn cancel_again(&mut self, key: usize, bank: &mut Bank) {
+        bank.ring(self.listeners[key].ring).cancel_accept(key);
     }
 
     fn arm_where(&mut self, phase: Phase, bank: &mut Bank) {

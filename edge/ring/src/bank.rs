@@ -112,7 +112,12 @@ impl Bank {
 
     /// The ring that the slot is on, about to be used.
     pub(crate) fn of(&mut self, slot: Slot) -> &mut Kernel {
-        self.ring((slot.index() / self.stride) as usize)
+        self.ring(self.position_of(slot))
+    }
+
+    /// Position of the ring that the slot is on.
+    pub(crate) fn position_of(&self, slot: Slot) -> usize {
+        (slot.index() / self.stride) as usize
     }
 
     /// Index of the slot that a ring calls `local`.
@@ -157,7 +162,7 @@ impl Bank {
 
     /// The slot is free again.
     pub(crate) fn released(&self, slot: Slot) {
-        self.door((slot.index() / self.stride) as usize).leave();
+        self.door(self.position_of(slot)).leave();
     }
 
     fn door(&self, ring: usize) -> &Door {
@@ -194,9 +199,14 @@ impl Bank {
         due
     }
 
+    /// Completions of a ring that can be taken now.
+    pub(crate) fn ready(&mut self, ring: usize) -> usize {
+        self.kernels[ring].ready()
+    }
+
     /// Takes completions of a ring.
-    pub(crate) fn take(&mut self, ring: usize, batch: &mut SmallVec<[Done; BATCH]>) {
-        self.kernels[ring].take(batch);
+    pub(crate) fn take(&mut self, ring: usize, most: usize, batch: &mut SmallVec<[Done; BATCH]>) {
+        self.kernels[ring].take(most, batch);
     }
 
     /// Counts a completion queue that has overflown.

@@ -14,6 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use smallvec::SmallVec;
 
+use crate::cancels::Cancel;
 use crate::kernel::{ADDRESS_BYTES, BATCH, Done, Kernel};
 use crate::ring_set::RingSet;
 use crate::rings::{Completion, Operation, Slot};
@@ -24,6 +25,7 @@ use crate::token::Kind;
 impl RingSet {
     /// Answers the stops that had nothing to cancel.
     pub(crate) fn report_stopped(&mut self, on: &mut impl FnMut(Completion<'_>)) {
+        // Nothing joins them meanwhile: stops are asked for between turns. One for each slot.
         while let Some(slot) = self.stopped.pop_front() {
             // Closing the slot answers it too.
             if self.slots.lookup(slot).is_some_and(|state| state.clear(Flag::Stopping)) {
@@ -32,41 +34,42 @@ impl RingSet {
         }
     }
 
-    /// Drains the completion queue of a ring. What has overflown stays with the kernel, in order,
-    /// and is collected by the next enter. Says how many entries there were.
+    /// Takes what stands in the completion queue of a ring now, and says how many entries that
+    /// were. What has overflown stays with the kernel, in order, and is collected by the next enter.
+    ///
+    /// An answer may queue operations, and where the submission queue is full they go to the kernel
+    /// at once, which may answer them at once. Those answers are for the next turn: a turn takes at
+    /// most as many entries as the queue has.
     pub(crate) fn report_completions(
         &mut self,
         ring: usize,
         on: &mut impl FnMut(Completion<'_>),
     ) -> u64 {
-        let mut entries = 0;
         let mut batch: SmallVec<[Done; BATCH]> = SmallVec::new();
         self.bank.count_overflow(ring);
-        loop {
-            self.bank.take(ring, &mut batch);
-            if batch.is_empty() {
-                return entries;
-            }
-            entries += batch.len() as u64;
+        let entries = self.bank.ready(ring);
+        let mut left = entries;
+        while left > 0 {
+            self.bank.take(ring, left, &mut batch);
+            left -= batch.len();
             for done in &batch {
                 self.report(ring, done, on);
             }
         }
+        entries as u64
     }
 
     fn report(&mut self, ring: usize, done: &Done, on: &mut impl FnMut(Completion<'_>)) {
         let slot = done.token.slot();
         match done.token.kind() {
             Kind::Accept => self.on_accept(ring, done, on),
-            Kind::CancelAccept => {
-                self.acceptor.on_cancel_failed(done.token.key(), &mut self.bank);
-            }
+            Kind::CancelAccept => self.cancels.add(Cancel::Accept(done.token.key())),
             Kind::PollReadable => self.on_readable(slot, done, on),
             Kind::Receive => self.on_receive(slot, done, on),
-            Kind::CancelInput => self.on_cancel_input_failed(slot),
+            Kind::CancelInput => self.cancels.add(Cancel::Input(slot)),
             Kind::Send => self.on_send(ring, done, on),
             Kind::PollWritable => self.on_writable(slot, done, on),
-            Kind::CancelOutput => self.on_cancel_output_failed(slot),
+            Kind::CancelOutput => self.cancels.add(Cancel::Output(slot)),
             Kind::ShutdownWrite => self.on_write_shut(slot, done, on),
             Kind::PeerName => self.on_peer_name(ring, done, on),
             Kind::PeerInstall => self.on_peer_install(slot, done, on),
@@ -221,24 +224,6 @@ impl RingSet {
             stats.discarded_bytes += bytes.len() as u64;
         }
         buffers.give_back(id);
-    }
-
-    fn on_cancel_input_failed(&mut self, slot: Slot) {
-        let Some(state) = self.slots.lookup(slot) else { return };
-        let wanted = state.has(Flag::Stopping) || state.phase() == Phase::Closing;
-        if wanted && state.input_in_flight() {
-            let input = state.input();
-            self.bank.main().stats.cancel_retries += 1;
-            self.cancel_input(slot, input);
-        }
-    }
-
-    fn on_cancel_output_failed(&mut self, slot: Slot) {
-        let Some(state) = self.slots.lookup(slot) else { return };
-        if state.phase() == Phase::Closing && state.has(Flag::PollingWrite) {
-            self.bank.main().stats.cancel_retries += 1;
-            self.bank.of(slot).cancel_poll_writable(slot);
-        }
     }
 
     fn on_send(&mut self, ring: usize, done: &Done, on: &mut impl FnMut(Completion<'_>)) {

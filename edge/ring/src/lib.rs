@@ -31,6 +31,7 @@ mod accept;
 mod bank;
 #[expect(unsafe_code, reason = "the buffer ring is memory shared with the kernel")]
 mod buffers;
+mod cancels;
 mod completions;
 mod config;
 mod connect;

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 
 use crate::accept::Acceptor;
 use crate::bank::{Bank, MAIN};
+use crate::cancels::Cancels;
 use crate::config::{OpenError, RingConfig};
 use crate::handle::{EventWaker, RingHandle};
 use crate::rings::{Completion, MoveToken, ReceiveMode, Rings, Slot, Wait};
@@ -41,6 +42,8 @@ pub struct RingSet {
     pub(crate) re_arm: Vec<Slot>,
     /// Slots whose `stop_receive` found nothing to cancel and is yet to be answered.
     pub(crate) stopped: VecDeque<Slot>,
+    /// Cancels that have failed.
+    pub(crate) cancels: Cancels,
     /// The kernel cannot tell a peer's address without a descriptor.
     pub(crate) peer_by_install: bool,
     /// Next index to look at for unannounced slots.
@@ -61,6 +64,7 @@ impl RingSet {
             acceptor: Acceptor::new(),
             re_arm: Vec::new(),
             stopped: VecDeque::new(),
+            cancels: Cancels::default(),
             peer_by_install: false,
             reclaim_from: None,
         })
@@ -265,7 +269,8 @@ impl Rings for RingSet {
 
     fn submit_and_wait(&mut self, wait: Wait, mut on_completion: impl FnMut(Completion<'_>)) {
         self.reclaim_step();
-        let wait = if self.stopped.is_empty() { wait } else { Wait::POLL };
+        let is_idle = self.stopped.is_empty() && self.cancels.is_empty();
+        let wait = if is_idle { wait } else { Wait::POLL };
         let waits = self.bank.main().stats.waits;
         self.bank.submit_and_wait(wait);
         self.report_stopped(&mut on_completion);
@@ -283,6 +288,7 @@ impl Rings for RingSet {
         // All buffers are back by now, so what starved for one finds one.
         self.bank.publish_buffers(parking);
         self.arm_again();
+        self.cancel_again();
     }
 
     fn stats(&self) -> RingStats {

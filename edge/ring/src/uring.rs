@@ -54,6 +54,8 @@ pub(crate) struct Uring {
     /// Entries for which the submission queue had no room and the kernel took none. Bounded by
     /// the operations that a slot can have at a time.
     backlog: VecDeque<squeue::Entry>,
+    /// The last enter for completions has left deferred work to the next.
+    left_work: bool,
     /// SINGLE_ISSUER binds the ring to its thread.
     not_send: PhantomData<*mut ()>,
 }
@@ -80,6 +82,7 @@ impl Uring {
             enter_flags,
             has_min_wait,
             backlog: VecDeque::new(),
+            left_work: false,
             not_send: PhantomData,
         };
         uring.register_ring_fd();
@@ -151,11 +154,24 @@ impl Uring {
             return;
         }
         stats.submission_queue_full += 1;
-        // A refusal is counted in there; the entry then waits for the next turn.
+        // One enter, which runs no deferred work: what is answered to it is for the next turn, whose
+        // enter does. A refusal is counted in there; the entry then waits for that turn too.
         let _ = self.enter(0, None, stats);
         // SAFETY: the caller vouches for the entry.
         if unsafe { self.ring.submission().push(&entry) }.is_err() {
             self.backlog.push_back(entry);
+        }
+    }
+
+    /// Makes room in the submission queue for the backlog, as far as the kernel takes entries. Ends:
+    /// each round but the last takes some, and nothing is added meanwhile.
+    fn submit_backlog(&mut self, stats: &mut RingStats) {
+        while !self.backlog.is_empty() {
+            self.refill();
+            let is_done = self.backlog.is_empty();
+            if is_done || self.enter(0, None, stats).is_none_or(|taken| taken == 0) {
+                return;
+            }
         }
     }
 
@@ -174,12 +190,7 @@ impl Uring {
     /// within the call. Skips the system call when there is nothing to submit, nothing to wait for
     /// and nothing to collect.
     pub(crate) fn submit_and_wait(&mut self, wait: Wait, sends: u32, stats: &mut RingStats) {
-        while !self.backlog.is_empty() {
-            self.refill();
-            if !self.backlog.is_empty() && self.enter(0, None, stats).is_err() {
-                break;
-            }
-        }
+        self.submit_backlog(stats);
         let timeout;
         let mut args = SubmitArgs::new();
         if let Sleep::AtMost(duration) = wait.sleep {
@@ -192,10 +203,22 @@ impl Uring {
         }
         let queue = self.ring.submission();
         if want > 0 || !queue.is_empty() || queue.taskrun() || queue.cq_overflow() {
+            let queued = queue.len() as u32;
             drop(queue);
             // ETIME and EINTR end a sleep as completions do; refusals are counted in there.
-            let _ = self.enter(want, Some(&args), stats);
+            let taken = self.enter(want, Some(&args), stats);
+            if taken.is_none_or(|taken| taken < queued) {
+                // The kernel returns at the first entry that it does not take, without a look at
+                // what is ready. That may be what it needs to go on.
+                self.collect(stats);
+            }
+            self.left_work = self.ring.submission().taskrun();
         }
+    }
+
+    /// Runs deferred work, and takes over what has overflown, without submitting anything.
+    fn collect(&mut self, stats: &mut RingStats) {
+        let _ = self.enter_with(0, 0, Some(&SubmitArgs::new()), stats);
     }
 
     /// Has an eventfd written when work comes to this ring while it has none.
@@ -222,6 +245,16 @@ impl Uring {
         }
         let (_, queue, completions) = self.ring.split();
         queue.taskrun() || !completions.is_empty()
+    }
+
+    /// The last enter for completions has left deferred work.
+    pub(crate) fn left_work(&self) -> bool {
+        self.left_work
+    }
+
+    /// Completions that can be taken now.
+    pub(crate) fn ready(&mut self) -> usize {
+        self.ring.completion().len()
     }
 
     /// The completion queue has overflown: the kernel keeps the rest in order and hands it over
@@ -252,13 +285,24 @@ impl Uring {
         self.ring.completion().fill(batch)
     }
 
+    /// Submits everything; how many entries were taken, `None` if the kernel refuses.
     fn enter(
         &mut self,
         want: u32,
         args: Option<&SubmitArgs<'_, '_>>,
         stats: &mut RingStats,
-    ) -> Result<(), Errno> {
+    ) -> Option<u32> {
         let to_submit = self.ring.submission().len() as u32;
+        self.enter_with(to_submit, want, args, stats)
+    }
+
+    fn enter_with(
+        &mut self,
+        to_submit: u32,
+        want: u32,
+        args: Option<&SubmitArgs<'_, '_>>,
+        stats: &mut RingStats,
+    ) -> Option<u32> {
         let mut flags = self.enter_flags;
         let (pointer, bytes) = match args {
             Some(args) => {
@@ -285,19 +329,19 @@ impl Uring {
         };
         if taken >= 0 {
             stats.submissions.observe(taken as u64);
-            return Ok(());
+            return Some(taken as u32);
         }
         let errno = Errno::last();
         match errno {
             // Nothing was to submit, and the sleep ended early.
             Errno::ETIME | Errno::EINTR => {
                 stats.submissions.observe(0);
-                Ok(())
+                Some(0)
             }
             // Out of memory for requests, or the completion queue must be drained first.
             Errno::EAGAIN | Errno::EBUSY | Errno::ENOMEM => {
                 stats.enters_refused += 1;
-                Err(errno)
+                None
             }
             _ => panic!("io_uring_enter with valid arguments does not fail with {errno}"),
         }

@@ -144,6 +144,42 @@ fn more_operations_than_the_submission_queue_holds_all_happen() {
     ends.into_iter().for_each(|(slot, _far)| close(&mut rings, slot));
 }
 
+/// Setup: many more connections than the submission queue has entries; the far ends are gone, or
+/// have written and stay. Action: each is armed and asked for its address, and closed at the answer:
+/// its cancel finds the receive in the ring's deferred work, which it cannot cancel. Expectation: all
+/// end within few turns, and none is cancelled more than twice.
+#[test]
+fn a_crowd_beyond_the_submission_queue_is_cancelled_twice_at_most() {
+    const CROWD: usize = 200;
+    for (mode, stays) in [(MULTISHOT, false), (ONE_SHOT, false), (MULTISHOT, true)] {
+        let config = RingConfig { submission_entries: 8, buffers: 512, ..small() };
+        let (mut rings, address) = listening(&config);
+        let mut ends: Vec<_> = (0..CROWD).map(|_| connect(&mut rings, address)).collect();
+        for (slot, far) in &mut ends {
+            rings.peer_address(*slot);
+            rings.receive(*slot, mode);
+            far.write_all(b"hello").unwrap();
+        }
+        if !stays {
+            ends.clear();
+        }
+        let mut turns = 0;
+        while rings.slots_in_use() > 0 {
+            for seen in turn(&mut rings, PATIENCE) {
+                if let Seen::PeerAddress(slot, _) = seen {
+                    rings.close(slot);
+                }
+            }
+            turns += 1;
+            assert!(turns < CROWD, "{mode:?}: {:?}", rings.stats());
+        }
+        let stats = rings.stats();
+        println!("{mode:?}: {turns} turns, {} retries", stats.cancel_retries);
+        assert!(stats.submission_queue_full > 0, "{mode:?}: {stats:?}");
+        assert!(stats.cancel_retries <= CROWD as u64, "{mode:?}: {stats:?}");
+    }
+}
+
 #[test]
 fn a_full_table_refuses_and_accepts_again_when_a_slot_is_free() {
     let config = RingConfig { slots_max: 4, ..small() };

@@ -225,11 +225,21 @@ impl Kernel {
         self.uring.has_overflown()
     }
 
-    /// Takes up to [`BATCH`] completions out of the queue.
-    pub(crate) fn take(&mut self, batch: &mut SmallVec<[Done; BATCH]>) {
+    /// The last enter has left operations that are ready to the next one.
+    pub(crate) fn has_deferred_work(&self) -> bool {
+        self.uring.left_work()
+    }
+
+    /// Completions that can be taken now.
+    pub(crate) fn ready(&mut self) -> usize {
+        self.uring.ready()
+    }
+
+    /// Takes up to `most` completions out of the queue, at most [`BATCH`].
+    pub(crate) fn take(&mut self, most: usize, batch: &mut SmallVec<[Done; BATCH]>) {
         let mut entries = [const { MaybeUninit::<cqueue::Entry>::uninit() }; BATCH];
         batch.clear();
-        for entry in self.uring.fill(&mut entries) {
+        for entry in self.uring.fill(&mut entries[..most.min(BATCH)]) {
             let done = Done::of(entry);
             self.stats.completions += 1;
             if !done.more && is_counted(done.token.kind()) {
@@ -285,11 +295,14 @@ impl Kernel {
             let wait =
                 if self.stats.in_flight > 0 { Wait::at_most(DROP_ROUND) } else { Wait::POLL };
             self.submit_and_wait(wait);
-            self.take(&mut batch);
-            for done in &batch {
-                self.discard(done);
+            let ready = self.ready();
+            for _ in 0..ready.div_ceil(BATCH) {
+                self.take(BATCH, &mut batch);
+                for done in &batch {
+                    self.discard(done);
+                }
             }
-            if batch.is_empty() && self.stats.in_flight == 0 {
+            if ready == 0 && self.stats.in_flight == 0 {
                 return true;
             }
         }

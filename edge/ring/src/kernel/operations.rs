@@ -12,7 +12,9 @@ use io_uring::{opcode, squeue};
 use nix::errno::Errno;
 use smallvec::SmallVec;
 
-use super::{ADDRESS_BYTES, Kernel, Lent, MoveInFlight, PeerQuestion, SendInFlight, is_counted};
+use super::{
+    ADDRESS_BYTES, BATCH, Kernel, Lent, MoveInFlight, PeerQuestion, SendInFlight, is_counted,
+};
 use crate::buffers::BUFFER_GROUP;
 use crate::handle::RingHandle;
 use crate::rings::{MoveToken, ReceiveMode, Slot, Wait};
@@ -238,7 +240,7 @@ impl Kernel {
         let mut batch = SmallVec::new();
         for _ in 0..PROBE_ENTERS_MAX {
             self.submit_and_wait(Wait::FOREVER);
-            self.take(&mut batch);
+            self.take(BATCH, &mut batch);
             if !batch.is_empty() {
                 break;
             }

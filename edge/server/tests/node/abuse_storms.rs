@@ -23,6 +23,9 @@ use crate::siege::{NEIGHBOURS, Siege};
 /// More than two workers take in a turn each, however chance shares them out.
 pub(crate) const CROWD: usize = 1_000;
 
+/// More than the submission queues of both workers hold (2,048 each), however chance shares them out.
+const WAVE: usize = 6_000;
+
 /// Connections that one address may have before they sign in: as many as both workers take in a
 /// turn.
 const PER_ADDRESS: u64 = 512;
@@ -68,18 +71,18 @@ fn abuse_row_33_who_connects_and_leaves_by_the_thousand_takes_no_turn_of_others(
     let only_neighbours = || node.metric(CONNECTIONS) == NEIGHBOURS;
     let one = || TcpStream::connect(node.address).unwrap();
     for wave in 1..=WAVES {
-        let crowd: Vec<TcpStream> = at_once(node, || (0..CROWD).map(|_| one()).collect());
-        siege.counted(ACCEPTED, NEIGHBOURS + wave * CROWD as u64);
-        siege.counted(REFUSED_ADDRESS, wave * (CROWD as u64 - PER_ADDRESS));
+        let crowd: Vec<TcpStream> = at_once(node, || (0..WAVE).map(|_| one()).collect());
+        siege.counted(ACCEPTED, NEIGHBOURS + wave * WAVE as u64);
+        siege.counted(REFUSED_ADDRESS, wave * (WAVE as u64 - PER_ADDRESS));
         drop(crowd);
         eventually("all are gone", only_neighbours);
     }
     // Those who do not even stay until they are taken.
-    at_once(node, || (0..CROWD).for_each(|_| drop(one())));
+    at_once(node, || (0..WAVE).for_each(|_| drop(one())));
     eventually("all are gone", only_neighbours);
     siege.counted(RESTS, WAVES);
     Peer::sign_in_live(node, Encoding::Tcp, Uuid::new_v4(), 1).ping();
-    siege.end(&[(REFUSED_ADDRESS, WAVES * (CROWD as u64 - PER_ADDRESS))]);
+    siege.end(&[(REFUSED_ADDRESS, WAVES * (WAVE as u64 - PER_ADDRESS))]);
 }
 
 /// The `hello` of a token for each of a crowd, signed with the server's own key.
