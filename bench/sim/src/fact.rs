@@ -165,6 +165,17 @@ pub(crate) enum Fact {
         /// The limit.
         max: u64,
     },
+    /// A worker looked into its ring for a turn.
+    Turned {
+        /// How often it entered the ring for it.
+        enters: u64,
+        /// Operations that it had queued.
+        operations: u64,
+        /// Completions that it was told.
+        completions: u64,
+        /// As many connections as it can have.
+        slots: u64,
+    },
     /// The server died.
     Died {
         /// The power went too.

@@ -81,6 +81,8 @@ impl Options {
             sizes: FakeSizes {
                 socket_bytes: dice.pick(&[400, 3_000, 16_384]),
                 buffer_bytes: dice.pick(&[64, 1_024]),
+                // Few, so that cancels find nothing often.
+                inputs_per_turn: 2,
             },
             delay_max: Duration::from_micros(dice.pick(&[0, 500, 20_000])),
             latency_max: Duration::from_micros(dice.pick(&[50, 2_000, 30_000])),

@@ -47,6 +47,8 @@ pub enum Plant {
     LosePush,
     /// A letter of one worker to another is lost.
     LoseLetter,
+    /// A cancel that has failed is tried again at once, until it does not fail.
+    RetryAtOnce,
 }
 
 impl Plant {
@@ -75,5 +77,6 @@ impl Plant {
         (Self::HastyQueueEmpty, "ahead"),
         (Self::LosePush, "numbering"),
         (Self::LoseLetter, "liveness"),
+        (Self::RetryAtOnce, "turns"),
     ];
 }

@@ -96,7 +96,7 @@ impl Process {
             let position = storage.store().applied();
             worker.letter(Letter::Event(Event::Applied { position }), now);
             let sleep = mailboxes.add(ring.handle());
-            let rings = SimRings::new(ring, fuse.clone(), options.plant);
+            let rings = SimRings::new(ring, fuse.clone(), options.plant, trace.clone());
             let driver = Driver::new(worker, rings, handles.clone(), sleep);
             seats.push(Seat { driver, sleeps_until: None });
         }

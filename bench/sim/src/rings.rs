@@ -3,20 +3,35 @@
 use ringpost_ring::fake::{FakeHandle, FakeRing};
 use ringpost_ring::{Completion, MoveToken, ReceiveMode, RingStats, Rings, SendBuffer, Slot, Wait};
 
+use crate::fact::Fact;
 use crate::fuse::Fuse;
 use crate::plant::Plant;
+use crate::trace::Trace;
 
-/// A [`FakeRing`] that burns the process's fuse.
+/// Rounds after which the planted fault of a turn that goes round gives up: the real one would not.
+const ROUNDS_MAX: u64 = 1_000;
+
+/// A [`FakeRing`] that burns the process's fuse and tells of each turn.
 pub(crate) struct SimRings {
     inner: FakeRing,
     fuse: Fuse,
     plant: Option<Plant>,
+    trace: Trace,
+    /// Queued since the last turn.
+    operations: u64,
 }
 
 impl SimRings {
     /// Rings of a process.
-    pub(crate) fn new(inner: FakeRing, fuse: Fuse, plant: Option<Plant>) -> Self {
-        Self { inner, fuse, plant }
+    pub(crate) fn new(inner: FakeRing, fuse: Fuse, plant: Option<Plant>, trace: Trace) -> Self {
+        Self { inner, fuse, plant, trace, operations: 0 }
+    }
+
+    /// One look into the ring; whether a cancel has failed in it.
+    fn enter(&mut self, wait: Wait, on_completion: impl FnMut(Completion<'_>)) -> bool {
+        let before = self.inner.stats().cancel_retries;
+        self.inner.submit_and_wait(wait, on_completion);
+        self.inner.stats().cancel_retries > before
     }
 }
 
@@ -25,6 +40,7 @@ macro_rules! pass_on {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {
         $(fn $name(&mut self, $($argument: $type),*) {
             if self.fuse.burn() {
+                self.operations += 1;
                 self.inner.$name($($argument),*);
             }
         })*
@@ -69,10 +85,24 @@ impl Rings for SimRings {
         }
     }
 
-    fn submit_and_wait(&mut self, wait: Wait, on_completion: impl FnMut(Completion<'_>)) {
-        if self.fuse.burn() {
-            self.inner.submit_and_wait(wait, on_completion);
+    fn submit_and_wait(&mut self, wait: Wait, mut on_completion: impl FnMut(Completion<'_>)) {
+        if !self.fuse.burn() {
+            return;
         }
+        let (mut enters, mut completions) = (0, 0);
+        for _ in 0..ROUNDS_MAX {
+            enters += 1;
+            let has_failed = self.enter(wait, |completion| {
+                completions += 1;
+                on_completion(completion);
+            });
+            if self.plant != Some(Plant::RetryAtOnce) || !has_failed {
+                break;
+            }
+        }
+        let operations = std::mem::take(&mut self.operations);
+        let slots = u64::from(self.inner.slots());
+        self.trace.fact(Fact::Turned { enters, operations, completions, slots });
     }
 
     fn stats(&self) -> RingStats {

@@ -113,7 +113,8 @@ impl Outgoing {
 
     /// Remembers what was accepted, the last `max`.
     pub(crate) fn remember(&mut self, message_id: MessageId, accepted: Accepted, max: u32) {
-        while self.accepted.len() >= max as usize {
+        // Ends: each round lets the oldest go, one as a rule.
+        while self.accepted.len() >= max as usize && !self.accepted.is_empty() {
             self.accepted.pop_front();
         }
         self.accepted.push_back((message_id, accepted));

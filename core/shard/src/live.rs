@@ -161,6 +161,7 @@ impl Live {
             self.leave_window(pushed, named_max);
         }
         // Numbers at the front that nobody waits for need no place.
+        // Ends: each round takes a number out of the window.
         while self.pushed.front().is_some_and(|pushed| pushed.done) {
             self.pushed.pop_front();
         }

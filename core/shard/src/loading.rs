@@ -117,6 +117,7 @@ impl Shard {
 
     /// Starts loads that waited, as many as there is room for.
     pub(crate) fn start_waiting_loads(&mut self, turn: &mut Turn<'_>) {
+        // Ends: each round takes a load out of those that wait, or is the last.
         while let Some(&user) = self.waiting_loads.front() {
             let Found::Loading(slot) = self.users.find(user) else {
                 self.waiting_loads.pop_front();
@@ -286,6 +287,7 @@ impl Shard {
     }
 
     pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
+        // Ends: what a retry puts off again is due later than now.
         while let Some(retry) = self.retries.pop_due(turn.now.mono) {
             match retry {
                 Retry::Load(user) => {

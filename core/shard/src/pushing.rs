@@ -61,6 +61,7 @@ impl Shard {
         at_hand: AtHand<'_>,
         turn: &mut Turn<'_>,
     ) {
+        // Ends: each round puts the cursor behind one more of the queue, or is the last.
         loop {
             // One that was removed may be looked for again after a pause.
             let Some(device) = self.users.resident_mut(at).find_device(id) else { return };

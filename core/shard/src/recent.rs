@@ -43,6 +43,7 @@ impl Recent {
         assert!(last < Some(position), "records are kept in the journal's order");
         self.bytes += cost(&record);
         self.records.push_back(Kept { position, since, record });
+        // Ends: each round lets the oldest go; with none left there are no bytes.
         while self.bytes > self.bytes_max {
             let oldest = self.records.pop_front().expect("bytes are of records kept");
             self.bytes -= cost(&oldest.record);

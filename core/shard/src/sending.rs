@@ -139,6 +139,7 @@ impl Shard {
 
     /// Lets the sends that wait go, up to the next that needs a look-up.
     pub(crate) fn run_line(&mut self, at: UserSlot, device: DeviceId, turn: &mut Turn<'_>) {
+        // Ends: each round takes a send out of the line, or is the last.
         loop {
             let resident = self.users.resident_mut(at);
             if resident.adding > 0 {

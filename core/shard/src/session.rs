@@ -217,6 +217,7 @@ impl Sessions {
             }
         } else {
             let mut at = *head.get();
+            // Ends: the session is in the chain of its user, which has one for each device.
             while places[at].next_of_user != slot.0 {
                 at = places[at].next_of_user;
             }

@@ -34,6 +34,7 @@ impl UnknownUsers {
 
     pub(crate) fn remember(&mut self, user: UserId, now: Duration) {
         self.forget(user);
+        // Ends: each round forgets one, and there is room or nobody is left.
         while self.order.len() >= self.max
             || self.order.front().is_some_and(|&(_, until)| until <= now)
         {

@@ -28,6 +28,8 @@ pub struct ConnectionCounters {
     pub gathered_bytes: u64,
     /// Times that accepting rested because a turn had taken its fill.
     pub accept_rests: u64,
+    /// Times that a turn left connections to flush to the next.
+    pub turns_cut: u64,
     /// Refused at accept: the table or `connections_max` is full.
     pub refused_full: u64,
     /// Refused at accept: too many of the address have not signed in.

@@ -34,6 +34,10 @@ const LETTERS_PER_TURN_MAX: usize = 1_024;
 /// Records handed to the journal as one batch.
 const BATCH_RECORDS_MAX: usize = 4_096;
 
+/// Times that one turn goes round because a neighbour answered at once: what it leaves is for the next
+/// turn. Two are what happens: a question that the store does not take, and what follows from that.
+const ROUNDS_PER_TURN_MAX: usize = 16;
+
 /// A journal without room is asked again after this.
 const JOURNAL_RETRY: Duration = Duration::from_millis(2);
 
@@ -176,6 +180,9 @@ impl<R: Rings> Driver<R> {
 
     /// When the next turn is due although nothing happens; `None`: when something does.
     pub fn next_turn_within(&self, now: Now) -> Option<Duration> {
+        if self.worker.has_more() {
+            return Some(Duration::ZERO);
+        }
         let deadline = self.worker.next_deadline().map(|at| at.saturating_sub(now.mono));
         let retry = (!self.is_settled()).then_some(JOURNAL_RETRY);
         deadline.into_iter().chain(retry).min()
@@ -199,7 +206,7 @@ impl<R: Rings> Driver<R> {
     }
 
     fn carry_out(&mut self, now: Now, neighbours: &mut impl Neighbours) -> bool {
-        loop {
+        for _ in 0..ROUNDS_PER_TURN_MAX {
             let outputs: Vec<Output> = self.worker.outputs().collect();
             let is_last = outputs.is_empty();
             for output in outputs {
@@ -263,6 +270,7 @@ impl<R: Rings> Driver<R> {
     fn commit(&mut self, now: Now, neighbours: &mut impl Neighbours) -> bool {
         let had_failed = self.journal_failed;
         let mut most = BATCH_RECORDS_MAX;
+        // Ends: each round hands records over, halves the batch, or is the last.
         while !self.commits.is_empty() && !self.journal_failed {
             let count = self.commits.len().min(most);
             let batch = self.commits.iter().take(count);

@@ -50,6 +50,7 @@ impl Outgoing {
         for (number, line) in (0..).zip(&mut self.lines) {
             let peer = WorkerId(number);
             let mut must_wake = false;
+            // Ends: each round posts a letter that waited, or is the last.
             while let Some(letter) = line.pop_front() {
                 match try_post(peer, letter) {
                     Ok(asleep) => must_wake |= asleep,

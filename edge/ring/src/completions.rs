@@ -25,7 +25,7 @@ use crate::token::Kind;
 impl RingSet {
     /// Answers the stops that had nothing to cancel.
     pub(crate) fn report_stopped(&mut self, on: &mut impl FnMut(Completion<'_>)) {
-        // Nothing joins them meanwhile: stops are asked for between turns. One for each slot.
+        // Ends: nothing joins them meanwhile, for stops are asked for between turns.
         while let Some(slot) = self.stopped.pop_front() {
             // Closing the slot answers it too.
             if self.slots.lookup(slot).is_some_and(|state| state.clear(Flag::Stopping)) {
@@ -49,6 +49,7 @@ impl RingSet {
         self.bank.count_overflow(ring);
         let entries = self.bank.ready(ring);
         let mut left = entries;
+        // Ends: they are there, and each round takes some of them.
         while left > 0 {
             self.bank.take(ring, left, &mut batch);
             left -= batch.len();

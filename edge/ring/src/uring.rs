@@ -114,6 +114,7 @@ impl Uring {
     /// Registers an empty table of direct descriptors: as many as wanted and as the kernel takes.
     pub(crate) fn register_slots(&mut self, wanted: u32) -> Result<u32, OpenError> {
         let mut slots = wanted;
+        // Ends: each round halves the table, down to one slot.
         loop {
             match self.ring.submitter().register_files_sparse(slots) {
                 Ok(()) => return Ok(slots),
@@ -163,9 +164,9 @@ impl Uring {
         }
     }
 
-    /// Makes room in the submission queue for the backlog, as far as the kernel takes entries. Ends:
-    /// each round but the last takes some, and nothing is added meanwhile.
+    /// Makes room in the submission queue for the backlog, as far as the kernel takes entries.
     fn submit_backlog(&mut self, stats: &mut RingStats) {
+        // Ends: each round but the last takes some, and nothing is added meanwhile.
         while !self.backlog.is_empty() {
             self.refill();
             let is_done = self.backlog.is_empty();
@@ -177,6 +178,7 @@ impl Uring {
 
     fn refill(&mut self) {
         let mut queue = self.ring.submission();
+        // Ends: each round takes an entry out of the backlog, or is the last.
         while let Some(entry) = self.backlog.pop_front() {
             // SAFETY: whoever put the entry into the backlog through `push` vouched for it.
             if unsafe { queue.push(&entry) }.is_err() {

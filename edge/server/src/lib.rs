@@ -24,6 +24,8 @@ pub mod node;
 pub mod output;
 pub mod readiness;
 pub mod refusals;
+pub mod reload;
 pub mod rest;
 pub mod serve;
+pub mod signals;
 mod try_tour;

@@ -3,24 +3,22 @@
 //! Values are escaped by the formatter, so that no client can forge a line. No content, token or
 //! phone number is ever given to it.
 
-use tracing_subscriber::Layer;
+use std::sync::OnceLock;
+
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
+/// What is written of the process's log, once it has started.
+static WRITTEN: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
+
 /// Starts writing. A second call does nothing.
 pub fn start(settings: &Log) {
-    let level = match settings.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-    };
-    // Libraries log what they parse, at `debug` a peer's bytes among it: of them, warnings only.
-    let ours =
-        Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("ringpost", level);
+    let (ours, handle) = reload::Layer::new(targets(settings.level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -30,5 +28,26 @@ pub fn start(settings: &Log) {
         LogFormat::Json => lines.json().with_filter(ours).boxed(),
     };
     // Fails only where a log was started before: then that one goes on.
-    let _ = tracing_subscriber::registry().with(lines).try_init();
+    if tracing_subscriber::registry().with(lines).try_init().is_ok() {
+        let _ = WRITTEN.set(handle);
+    }
+}
+
+/// From here on writes lines of this level and worse. Does nothing where no log was started.
+pub fn set_level(level: LogLevel) {
+    if let Some(written) = WRITTEN.get() {
+        // Fails only where the log is gone, and it stays until the process ends.
+        let _ = written.reload(targets(level));
+    }
+}
+
+/// Libraries log what they parse, at `debug` a peer's bytes among it: of them, warnings only.
+fn targets(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("ringpost", level)
 }

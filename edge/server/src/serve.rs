@@ -6,6 +6,8 @@ use crate::config::{Limits, Loaded};
 use crate::data_dir::DataDir;
 use crate::exit::{Failure, Kind};
 use crate::host::{self, Host};
+use crate::reload::Loader;
+use crate::signals::{Signals, Told};
 use crate::{log, node, output};
 
 /// Checked settings, an owned data directory and its keys.
@@ -32,19 +34,29 @@ pub fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
     Ok(Prepared { loaded, limits, data_dir, keys })
 }
 
-/// Serves until SIGTERM or SIGINT, then leaves in order.
+/// Serves until SIGTERM or SIGINT, then leaves in order. `load` reads the settings again.
 ///
 /// # Errors
 /// The first step that fails, or what could not be made durable at the end.
-pub fn serve(loaded: Loaded) -> Result<(), Failure> {
+pub fn serve(loaded: Loaded, load: Loader) -> Result<(), Failure> {
     log::start(&loaded.config.log);
+    let signals = Signals::take().map_err(|error| Failure::new(Kind::Host, error))?;
     host::raise_file_limit();
     ringpost_ring::self_test().map_err(|error| Failure::new(Kind::Host, error))?;
     let (node, summary) = node::start(prepare(loaded)?)?;
     output::say(&summary);
-    let signal = node.wait_for_signal()?;
+    signals.server_stands(node.stop_max());
+    let mut reload = node.reload(load);
+    // Ends: by a signal to stop. A round is one signal.
+    let signal = loop {
+        match signals.next() {
+            Told::Reload => reload.run(),
+            Told::Stop(signal) => break signal,
+        }
+    };
+    drop(reload);
     tracing::info!(signal, "stopping: clients are told to leave");
-    node.stop()?;
+    node.stop(&signals.doing())?;
     tracing::info!("stopped; everything acknowledged is durable");
     Ok(())
 }

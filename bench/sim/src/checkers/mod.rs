@@ -14,6 +14,7 @@ mod numbering;
 mod order;
 mod privacy;
 mod receipts;
+mod turns;
 
 pub(crate) use liveness::Liveness;
 
@@ -52,6 +53,7 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(order::Order::default()),
         Box::new(receipts::Receipts::default()),
         Box::new(limits::Limits),
+        Box::new(turns::Turns),
         Box::new(ahead::Ahead::default()),
         Box::new(acknowledged::Acknowledged::default()),
     ]

@@ -13,6 +13,7 @@
 //! | [`names`] | names that say nothing |
 //! | [`output`] | prints outside the terminal's own modules |
 //! | [`unwraps`] | `unwrap()` outside tests |
+//! | [`bounds`] | a loop of a worker's turn that does not say what ends it |
 //! | [`prose`] | leftovers and paths of somebody's machine, in any text |
 //! | [`links`] | links of documents that lead nowhere |
 //! | [`settings`] | a configuration key without its comment |
@@ -26,6 +27,7 @@
 //! `deploy/config/default.toml` with the defaults of the code in `edge/server/src/config`.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod fault;
 mod head;
 mod length;

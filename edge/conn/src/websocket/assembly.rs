@@ -131,6 +131,7 @@ impl Assembly {
         limits: &Limits,
     ) -> Result<(), Violation> {
         let expected = self.expected(limits);
+        // Ends: a header asks for more bytes three times at most, and the last round has them.
         loop {
             match frame::parse(&self.scratch[..have], &expected)? {
                 Header::Complete { frame, .. } => {

@@ -212,6 +212,7 @@ impl Decoder {
         limits: &Limits,
         now: Duration,
     ) -> Result<Option<Found>, Violation> {
+        // Ends: each round takes a header out of the input, or is the last.
         loop {
             if let Some(assembly) = self.assembly.as_mut().filter(|assembly| assembly.mid_frame()) {
                 let found = assembly.absorb(input, limits)?;

@@ -68,6 +68,7 @@ impl PartialText {
 
     /// Feeds the cut character from the start of `piece`, and returns what it left.
     fn complete_cut<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], Violation> {
+        // Ends: as written, at a cut sequence of at most three bytes.
         while self.cut_bytes > 0 {
             let Some((&byte, rest)) = piece.split_first() else { break };
             piece = rest;

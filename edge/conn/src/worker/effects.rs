@@ -18,6 +18,7 @@ use crate::output::Output;
 impl Worker {
     /// Carries out all effects, also those that follow from them and from what waited for them.
     pub(super) fn carry_out_effects(&mut self, now: Now) {
+        // Ends: a connection enters once, and what it said before is at most what it may.
         loop {
             self.carry_out_queued(now);
             let Some(slot) = self.entered.pop_front() else { return };
@@ -47,6 +48,7 @@ impl Worker {
     }
 
     fn carry_out_queued(&mut self, now: Now) {
+        // Ends: effects follow from effects only where one closes a connection, once for each.
         while !self.effects.is_empty() {
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain(..) {

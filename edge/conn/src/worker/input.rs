@@ -255,6 +255,7 @@ impl Worker {
 
     fn feed_binary(&mut self, slot: Slot, decoder: &mut FrameDecoder, bytes: &[u8], now: Now) {
         let mut rest = bytes;
+        // Ends: each round takes a frame out of one buffer of the ring, or is the last.
         loop {
             let max = match self.signed_in(slot) {
                 true => PAYLOAD_BYTES_MAX,
@@ -286,6 +287,7 @@ impl Worker {
     ) {
         let arrived = bytes.as_ptr_range();
         let mut input = Received::new(bytes);
+        // Ends: each round takes an item out of one buffer of the ring, or is the last.
         loop {
             let Some(connection) = self.connections.find(slot) else { return };
             let limits = message_limits(connection.speech, self.signed_in(slot));
@@ -337,6 +339,7 @@ impl Worker {
     fn frames(&mut self, slot: Slot, message: &[u8], now: Now) {
         let mut decoder = FrameDecoder::default();
         let mut rest = message;
+        // Ends: each round takes a frame out of the message, or is the last.
         while self.connections.find(slot).is_some_and(|it| !it.is_ending()) {
             let (frame, consumed) = match decoder.decode(rest, PAYLOAD_BYTES_MAX) {
                 Ok(step) => (step.frame, step.consumed),

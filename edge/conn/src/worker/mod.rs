@@ -248,6 +248,11 @@ impl Worker {
         .min()
     }
 
+    /// Whether this turn has left something to the next because it went round too often.
+    pub fn has_more(&self) -> bool {
+        !self.outputs.is_empty() || !self.dirty.is_empty()
+    }
+
     /// The worker's number.
     pub fn id(&self) -> WorkerId {
         self.id

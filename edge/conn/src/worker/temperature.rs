@@ -70,6 +70,7 @@ impl Worker {
 
     /// Lays to rest whom this turn has left with nothing under way.
     pub(super) fn settle_down(&mut self, now: Now) {
+        // Ends: what is looked at here is not stirred again before the flush below.
         while let Some(slot) = self.connections.pop_stirred() {
             let Some((same, Seen::Awake(connection))) = self.connections.see(slot.index()) else {
                 continue;

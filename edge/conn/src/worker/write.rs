@@ -15,6 +15,11 @@ use crate::encode::{self, Said};
 use crate::outbox::{Outbox, Sent};
 use crate::output::Operation;
 
+/// Times that one turn goes round the connections that were written to. What it leaves is for the
+/// next turn. A round brings pushes for at least an eighth of an outbox ([`ROOM_TOLD_SHARE`]), so
+/// full ones end it long before.
+const FLUSH_ROUNDS_MAX: usize = 64;
+
 /// Share of the outbox that is handed over before the shard is told of its room again: telling
 /// it after every send would cost a look-up each, and its estimates may be several times too high.
 const ROOM_TOLD_SHARE: usize = 8;
@@ -96,7 +101,10 @@ impl Worker {
     /// Starts one send for every connection that was written to in this turn. Room in one outbox
     /// may bring pushes that write to it, or to others, again: until nobody is left.
     pub(super) fn flush(&mut self, now: Now) {
-        while !self.dirty.is_empty() {
+        for _ in 0..FLUSH_ROUNDS_MAX {
+            if self.dirty.is_empty() {
+                return;
+            }
             let mut dirty = std::mem::take(&mut self.dirty);
             for slot in dirty.drain(..) {
                 self.flush_one(slot, now);
@@ -106,6 +114,7 @@ impl Worker {
                 self.dirty = dirty;
             }
         }
+        self.counters.turns_cut += u64::from(!self.dirty.is_empty());
     }
 
     fn flush_one(&mut self, slot: Slot, now: Now) {

@@ -28,7 +28,7 @@ fn ledger(world: &World) -> [u64; 3] {
 }
 
 fn setup(workers: u16, buffer_bytes: usize) -> Setup {
-    let sizes = FakeSizes { socket_bytes: 1 << 17, buffer_bytes };
+    let sizes = FakeSizes { socket_bytes: 1 << 17, buffer_bytes, ..FakeSizes::default() };
     Setup { faults: Faults::none(), sizes, ..Setup::new(workers, 1) }
 }
 

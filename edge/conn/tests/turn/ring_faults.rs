@@ -109,7 +109,7 @@ fn an_address_holds_no_more_connections_without_a_session_than_the_limit() {
 fn short_and_refused_sends_lose_nothing() {
     for seed in 0..SEEDS {
         let faults = Faults { short_send: 128, refuse_send: 128, split: 200, ..Faults::gentle() };
-        let sizes = FakeSizes { socket_bytes: 300, buffer_bytes: 64 };
+        let sizes = FakeSizes { socket_bytes: 300, buffer_bytes: 64, ..FakeSizes::default() };
         let mut world = World::with(&Setup { faults, sizes, ..Setup::new(2, seed) });
         let (alice, bob) = (world.user_at(0, 0), world.user_at(1, 0));
         let (a, b) = (world.sign_in(1, alice, 1), world.sign_in(0, bob, 1));
@@ -143,7 +143,7 @@ fn length(event: Event) -> Option<usize> {
 fn a_receive_that_was_taken_back_loses_no_bytes() {
     for seed in 0..SEEDS {
         let config = ConnectionConfig { outbox_bytes_max: 512, ..ConnectionConfig::default() };
-        let sizes = FakeSizes { socket_bytes: 1024, buffer_bytes: 100 };
+        let sizes = FakeSizes { socket_bytes: 1024, buffer_bytes: 100, ..FakeSizes::default() };
         let mut world = World::with(&Setup { config, sizes, ..Setup::new(1, seed) });
         let user = world.user_at(0, 0);
         let client = world.sign_in(0, user, 1);
@@ -173,7 +173,7 @@ fn a_receive_that_was_taken_back_loses_no_bytes() {
 fn a_hello_behind_unread_answers_moves_once_all_is_quiet() {
     for seed in 0..4 * SEEDS {
         let config = ConnectionConfig { outbox_bytes_max: 64, ..ConnectionConfig::default() };
-        let sizes = FakeSizes { socket_bytes: 256, buffer_bytes: 100 };
+        let sizes = FakeSizes { socket_bytes: 256, buffer_bytes: 100, ..FakeSizes::default() };
         let mut world = World::with(&Setup { config, sizes, ..Setup::new(2, seed) });
         let user = world.user_at(1, 0);
         let client = world.connect(0);

@@ -79,7 +79,7 @@ fn rounds(world: &mut World) {
 #[test]
 fn no_byte_is_lost_while_connections_are_promoted_and_demoted() {
     for seed in 0..2 * SEEDS {
-        let sizes = FakeSizes { socket_bytes: 2_048, buffer_bytes: 50 };
+        let sizes = FakeSizes { socket_bytes: 2_048, buffer_bytes: 50, ..FakeSizes::default() };
         let mut world = World::with(&Setup { sizes, ..Setup::new(1, seed) });
         let client = at_rest(&mut world);
         let mut bytes: Vec<u8> = Vec::new();

@@ -33,6 +33,7 @@ fn setup(seed: u64) -> Setup {
     let sizes = FakeSizes {
         socket_bytes: [300, 2_000, 16_384][dice.below(3)],
         buffer_bytes: [64, 1_024][dice.below(2)],
+        inputs_per_turn: 3,
     };
     let faults = [Faults::none(), Faults::gentle(), Faults::harsh()][dice.below(3)];
     let workers = 2 + dice.below(2) as u16;

@@ -3,7 +3,8 @@
 //! It keeps the promises of [`Rings`] (the conformance suite runs over it too) and uses every
 //! freedom that they leave: completions are deferred for turns, received bytes are split
 //! anywhere, sends are short or refused, slots are served in any order, an armed receive still
-//! delivers while it is being stopped. With [`Faults::harsh`] operations also fail. The same
+//! delivers while it is being stopped, a cancel that does not find its operation is tried again in a
+//! later turn. With [`Faults::harsh`] operations also fail. The same
 //! seed and the same calls give the same run.
 //!
 //! ```text
@@ -47,11 +48,15 @@ pub struct FakeSizes {
     pub socket_bytes: usize,
     /// Bytes that one completion brings at most. Default 1,024.
     pub buffer_bytes: usize,
+    /// Inputs that are ready and whose turn comes in one turn, as a kernel runs only so much of a
+    /// ring's deferred work in one enter: the others wait, and a cancel does not find them. Default
+    /// 8.
+    pub inputs_per_turn: usize,
 }
 
 impl Default for FakeSizes {
     fn default() -> Self {
-        Self { socket_bytes: 16_384, buffer_bytes: 1_024 }
+        Self { socket_bytes: 16_384, buffer_bytes: 1_024, inputs_per_turn: 8 }
     }
 }
 
@@ -75,6 +80,8 @@ struct State {
     chance: Chance,
     faults: Faults,
     sizes: FakeSizes,
+    /// Ready inputs whose turn may still come in this turn.
+    inputs_left: usize,
     sockets: Slab<Socket>,
     rings: Vec<Ring>,
     connections: u64,
@@ -129,11 +136,14 @@ impl FakeWorld {
     /// If a size is zero.
     #[must_use]
     pub fn with(seed: u64, faults: Faults, sizes: FakeSizes) -> Self {
-        assert!(sizes.socket_bytes > 0 && sizes.buffer_bytes > 0, "sizes are not zero");
+        let FakeSizes { socket_bytes, buffer_bytes, inputs_per_turn } = sizes;
+        let smallest = socket_bytes.min(buffer_bytes).min(inputs_per_turn);
+        assert!(smallest > 0, "sizes are not zero");
         let state = State {
             chance: Chance::new(seed),
             faults,
             sizes,
+            inputs_left: 0,
             sockets: Slab::new(),
             rings: Vec::new(),
             connections: 0,

@@ -99,6 +99,7 @@ impl State {
         let mut tasks: Vec<Task> = in_use.map(|(index, _)| Task::Slot(index as u32)).collect();
         tasks.extend([Task::Accept, Task::Arrivals, Task::Wakes]);
         self.chance.shuffle(&mut tasks);
+        self.inputs_left = self.sizes.inputs_per_turn;
         let mut events = Vec::new();
         for task in tasks {
             match task {
@@ -187,6 +188,10 @@ impl State {
 
     fn serve_input(&mut self, of: FakeHandle, slot: Slot, events: &mut Vec<Event>) {
         let state = *self.rings[of.0].slots.open(slot);
+        if self.is_put_off(of, slot) {
+            self.rings[of.0].stats.cancel_retries += u64::from(state.has(Flag::Stopping));
+            return;
+        }
         // A receive that is being stopped may still complete first; a poll has nothing to lose.
         let completes =
             !state.has(Flag::Stopping) || (state.input() != Input::Poll && !self.defers());
@@ -209,6 +214,16 @@ impl State {
             state.set_input(Input::Idle);
             events.push(Event::ReceiveStopped(slot));
         }
+    }
+
+    /// The slot's input is armed and ready, and its turn does not come in this turn.
+    fn is_put_off(&mut self, of: FakeHandle, slot: Slot) -> bool {
+        let socket = self.socket_of(of, slot);
+        let state = self.rings[of.0].slots.lookup(slot).expect("a slot in use");
+        let is_ready = state.input() != Input::Idle && self.sockets[socket].is_readable();
+        let is_put_off = is_ready && self.inputs_left == 0;
+        self.inputs_left -= usize::from(is_ready && !is_put_off);
+        is_put_off
     }
 
     fn serve_poll_readable(&mut self, of: FakeHandle, slot: Slot, events: &mut Vec<Event>) {
@@ -336,6 +351,10 @@ impl State {
             return;
         }
         self.serve_send(of, slot, events);
+        if self.is_put_off(of, slot) {
+            self.rings[of.0].stats.cancel_retries += 1;
+            return;
+        }
         let ring = &mut self.rings[of.0];
         let state = ring.slots.lookup(slot).expect("a closing slot is in use");
         ring.stats.cancelled += u64::from(state.input() != Input::Idle);

@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -149,9 +150,10 @@ struct IssuerKey {
     issuer: String,
 }
 
-/// Verifies access tokens. Send, Sync, without interior state.
+/// Verifies access tokens. Its keys can be exchanged while it is in use.
 pub struct TokenVerifier {
-    keys: HashMap<String, IssuerKey>,
+    /// Held for one check by readers, for one assignment by who exchanges them.
+    keys: RwLock<HashMap<String, IssuerKey>>,
     rules: TokenRules,
     validation: Validation,
 }
@@ -164,11 +166,18 @@ impl TokenVerifier {
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        let mut verifier = Self { keys: HashMap::new(), rules, validation };
         let own_key =
             IssuerKey { key: DecodingKey::from_ed_der(&own.public), issuer: issuer.to_owned() };
-        verifier.keys.insert(own.key_id.clone(), own_key);
-        verifier
+        let keys = HashMap::from([(own.key_id.clone(), own_key)]);
+        Self { keys: RwLock::new(keys), rules, validation }
+    }
+
+    /// Takes the keys of another from here on, and lets go of its own; answers how many they are.
+    pub fn take_keys(&self, other: Self) -> usize {
+        let keys = other.keys.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let count = keys.len();
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        count
     }
 
     /// Adds the keys of an outside identity provider; they speak for `issuer` alone.
@@ -176,11 +185,12 @@ impl TokenVerifier {
     /// # Errors
     /// If the file cannot be used, or one of its keys has the id of another.
     pub fn add_jwks(&mut self, path: &Path, issuer: &str) -> Result<usize, JwksError> {
-        let keys = jwks::read(path)?;
-        let count = keys.len();
-        for (id, public) in keys {
+        let read = jwks::read(path)?;
+        let count = read.len();
+        let keys = self.keys.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (id, public) in read {
             let key = DecodingKey::from_ed_der(&public);
-            let taken = self.keys.insert(id.clone(), IssuerKey { key, issuer: issuer.to_owned() });
+            let taken = keys.insert(id.clone(), IssuerKey { key, issuer: issuer.to_owned() });
             if taken.is_some() {
                 return Err(JwksError::SameId(id));
             }
@@ -204,7 +214,8 @@ impl TokenVerifier {
             return Err(AuthError::Critical);
         }
         let id = header.kid.filter(|id| id.len() <= KEY_ID_BYTES_MAX);
-        let signed_by = id.and_then(|id| self.keys.get(&id)).ok_or(AuthError::UnknownKey)?;
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let signed_by = id.and_then(|id| keys.get(&id)).ok_or(AuthError::UnknownKey)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &signed_by.key, &self.validation)
             .map_err(|error| kind(&error))?
             .claims;

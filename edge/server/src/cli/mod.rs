@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Loaded, Sources};
 use crate::exit::{Failure, Kind};
+use crate::reload::Loader;
 use crate::{node, output, try_tour};
 
 const AFTER_HELP: &str = "\
@@ -125,8 +126,9 @@ struct Token {
     ttl: Option<u64>,
 }
 
-/// Reads the command line and does what it asks; `serve` is the server.
-pub fn main(serve: impl FnOnce(Loaded) -> Result<(), Failure>) -> ExitCode {
+/// Reads the command line and does what it asks; `serve` is the server, which is given what reads
+/// the same settings again.
+pub fn main(serve: impl FnOnce(Loaded, Loader) -> Result<(), Failure>) -> ExitCode {
     let line = CommandLine::parse();
     match run(line, serve) {
         Ok(()) => ExitCode::SUCCESS,
@@ -139,14 +141,18 @@ pub fn main(serve: impl FnOnce(Loaded) -> Result<(), Failure>) -> ExitCode {
 
 fn run(
     line: CommandLine,
-    serve: impl FnOnce(Loaded) -> Result<(), Failure>,
+    serve: impl FnOnce(Loaded, Loader) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let load = || config::load(&line.settings.sources(std::env::vars_os()));
+    let settings = line.settings;
+    let load = move || config::load(&settings.sources(std::env::vars_os()));
     match line.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            let loaded = load()?;
-            config::check(&loaded)?;
-            serve(loaded)
+            let checked = move || -> Result<Loaded, Failure> {
+                let loaded = load()?;
+                config::check(&loaded)?;
+                Ok(loaded)
+            };
+            serve(checked()?, Box::new(checked))
         }
         Command::CheckConfig { keys } => {
             output::say(&commands::check_config(&load()?, keys)?);

@@ -21,6 +21,7 @@ use ringpost_store::thread::{ReadRequest, StoreHandle};
 use super::control::Requests;
 use super::mailbox::Mailbox;
 use super::sources::WorkerCells;
+use super::watch::Pulse;
 use crate::auth::{self, TokenService, VerifyRequest};
 use crate::clock;
 use crate::rest::RestService;
@@ -145,6 +146,7 @@ pub(super) struct WorkerLoop {
     pub(super) clock: Clock,
     pub(super) cells: Arc<Mutex<WorkerCells>>,
     pub(super) published: Published,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// When the counters were last published, and whether they have moved since.
@@ -158,7 +160,9 @@ pub(super) struct Published {
 impl WorkerLoop {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
+        // Ends: by a command. A round is one turn.
         loop {
+            self.pulse.beat();
             let now = self.clock.now();
             self.published.is_behind |= self.driver.turn(now, &mut self.threads);
             if self.take_commands() {
@@ -174,6 +178,7 @@ impl WorkerLoop {
 
     /// Answers whether the worker ends.
     fn take_commands(&mut self) -> bool {
+        // Ends: the owner sends a listener for each address, and one stop.
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Listen(socket)) => self.driver.rings_mut().listen(socket),

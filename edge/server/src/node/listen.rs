@@ -83,6 +83,7 @@ pub(super) fn open_all(
 /// Takes an address that nobody else has; waits for one that a killed server still seems to have.
 fn take(address: SocketAddr) -> io::Result<TcpListener> {
     let begun = Instant::now();
+    // Ends: when the address is free or the time is over. A round is one sleep.
     loop {
         match TcpListener::bind(address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < TAKEN_MAX => {

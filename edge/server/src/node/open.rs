@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::anyhow;
 use ringpost_conn::http::Origins;
 use ringpost_conn::{Addresses, ConnectionConfig, Driver, Letter, Worker};
-use ringpost_journal::JournalHandle;
+use ringpost_journal::{JournalHandle, JournalThread};
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingPlan, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
 use ringpost_shard::{Event, Homes, Shard, ShardConfig};
@@ -19,9 +19,10 @@ use super::driver::{Clock, Command, Others, Published, Threads, WorkerLoop};
 use super::mailbox::{Inbox, Mailbox};
 use super::sources::{StorageSource, WorkerCells, WorkerSource};
 use super::storage::Storage;
+use super::watch::{self, Pulse, Watch};
 use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
 use crate::admin::{self, AdminParts, AdminToken};
-use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenVerifier};
+use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenSigner, TokenVerifier};
 use crate::boot::{self, Boot};
 use crate::clock;
 use crate::config::{Auth, CodeSenderKind, Config, Limits, Loaded};
@@ -54,6 +55,7 @@ struct Start {
     handles: Vec<RingHandle>,
     clock: Clock,
     cells: Arc<Mutex<WorkerCells>>,
+    pulse: Arc<Pulse>,
 }
 
 /// Starts a node and answers it with the boot summary.
@@ -109,10 +111,9 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let parts = common.admin_parts(inspect, settings, &readiness, &metrics)?;
     let admin = start_admin(&rest, parts)?;
     refusals::start(&rest, Arc::clone(&metrics));
+    let watch = start_watch(&workers, &storage, &journal, &rest, (&readiness, &metrics))?;
     accept(&workers, sockets);
-    readiness.note("driver", "io_uring: the self-test of the ring passed");
-    readiness.note("journal", storage.device.clone());
-    readiness.clear("starting");
+    is_ready(&readiness, &storage);
     let boot = what_stands((&listen, admin), limits.rings, &storage);
     let summary = boot::summary(&boot, &config, &limits);
     let node = Node {
@@ -124,10 +125,19 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         store: storage.threads,
         progress: storage.progress,
         readiness,
-        drain_deadline: config.drain_deadline,
-        _data_dir: data_dir,
+        watch,
+        verifier,
+        config,
+        data_dir,
     };
     Ok((node, summary))
+}
+
+/// Traffic may come.
+fn is_ready(readiness: &Readiness, storage: &Storage) {
+    readiness.note("driver", "io_uring: the self-test of the ring passed");
+    readiness.note("journal", storage.device.clone());
+    readiness.clear("starting");
 }
 
 /// The facts of the boot summary.
@@ -157,6 +167,28 @@ fn rings_text(RingPlan { rings, slots_each, .. }: RingPlan) -> String {
         ),
     };
     format!("{each}; {slots_each} connections a ring")
+}
+
+/// Watches over the threads that others depend on.
+fn start_watch(
+    workers: &[WorkerThread],
+    storage: &Storage,
+    journal: &JournalThread,
+    rest: &RestService,
+    (readiness, metrics): (&Arc<Readiness>, &Metrics),
+) -> Result<Watch, Failure> {
+    let mut all = vec![
+        ("journal", watch::journal(journal.handle())),
+        ("applier", watch::applier(storage.threads.handle())),
+        ("rest", watch::rest(rest.runtime().handle().clone())),
+    ];
+    for (worker, name) in workers.iter().zip(watch::worker_names(workers.len())) {
+        all.push((name, watch::worker(Arc::clone(&worker.pulse), Arc::clone(&worker.mailbox))));
+    }
+    let (watch, ages) = Watch::start(all, Arc::clone(readiness))
+        .map_err(|error| Failure::new(Kind::Host, error))?;
+    metrics.register(ages);
+    Ok(watch)
 }
 
 /// Hands each worker its listening sockets.
@@ -212,11 +244,11 @@ fn run_worker(
     let (mailbox, inbox): (Mailbox, Inbox) = Mailbox::new(waker);
     let _ = opened.send(Ok((rings.handle(), mailbox, rings.slots())));
     // The owner gives up the start by dropping its side.
-    let Ok(Start { worker, others, handles, clock, cells }) = started.recv() else { return };
+    let Ok(Start { worker, others, handles, clock, cells, pulse }) = started.recv() else { return };
     let driver = Driver::new(worker, rings, handles, inbox.sleep);
     let threads = Threads { letters: inbox.letters, others };
     let published = Published::default();
-    WorkerLoop { driver, threads, commands, clock, cells, published }.run();
+    WorkerLoop { driver, threads, commands, clock, cells, published, pulse }.run();
 }
 
 /// Pins the calling thread to the `number`th core that the process may use. A refusal costs speed,
@@ -275,7 +307,8 @@ impl Common<'_> {
             };
             let worker = self.worker(WorkerId(number), waits.slots);
             let (handles, clock) = (handles.clone(), self.clock);
-            let start = Start { worker, others, handles, clock, cells };
+            let pulse = Arc::new(Pulse::default());
+            let start = Start { worker, others, handles, clock, cells, pulse: Arc::clone(&pulse) };
             // The thread waits for it.
             let _ = waits.start.send(start);
             let position = self.storage.store.applied();
@@ -284,6 +317,7 @@ impl Common<'_> {
                 thread: waits.thread,
                 mailbox: waits.mailbox,
                 commands: waits.commands,
+                pulse,
             });
         }
         metrics.register(Arc::new(WorkerSource(all_cells)));
@@ -369,7 +403,8 @@ fn token_service(
         .map_err(|error| Failure::new(Kind::Host, error))
 }
 
-fn verifier(config: &Config, signer: &crate::auth::TokenSigner) -> Result<TokenVerifier, Failure> {
+/// What checks tokens by these settings, with the server's own key.
+pub(super) fn verifier(config: &Config, signer: &TokenSigner) -> Result<TokenVerifier, Failure> {
     let auth = &config.auth;
     let rules = TokenRules { audience: auth.audience.clone(), clock_skew: auth.clock_skew };
     let mut verifier = TokenVerifier::new(signer, &auth.issuer, rules);
@@ -384,7 +419,7 @@ fn verifier(config: &Config, signer: &crate::auth::TokenSigner) -> Result<TokenV
 fn start_rest(
     config: &Config,
     storage: &Storage,
-    signer: crate::auth::TokenSigner,
+    signer: TokenSigner,
     verifier: &Arc<TokenVerifier>,
     control: Workers,
 ) -> Result<RestService, Failure> {

@@ -26,8 +26,8 @@ mod stream;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -116,7 +116,8 @@ pub(crate) struct RestState {
     body_bytes_max: usize,
     request_deadline: Duration,
     verifier: Arc<TokenVerifier>,
-    signer: TokenSigner,
+    /// Held for one signature by readers, for one assignment by who exchanges it.
+    signer: RwLock<TokenSigner>,
     revoked: Arc<Revoked>,
     accounts: Arc<dyn Accounts>,
     store: Arc<dyn Store>,
@@ -181,6 +182,11 @@ impl RestService {
     /// What the service counts.
     pub fn counters(&self) -> Arc<RestCounters> {
         Arc::clone(&self.state.counters)
+    }
+
+    /// Signs with this key from here on.
+    pub fn set_signer(&self, signer: TokenSigner) {
+        *self.state.signer.write().unwrap_or_else(PoisonError::into_inner) = signer;
     }
 
     /// The runtime, for what else serves HTTP beside workers (the private port).
@@ -250,7 +256,7 @@ impl RestState {
             body_bytes_max: rest.body_bytes_max.try_into().unwrap_or(usize::MAX),
             request_deadline: rest.request_deadline,
             verifier: parts.verifier,
-            signer: parts.signer,
+            signer: RwLock::new(parts.signer),
             last_stamp_ms: AtomicU64::new(parts.revoked.latest() + 1),
             revoked: parts.revoked,
             accounts: parts.accounts,

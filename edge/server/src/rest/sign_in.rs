@@ -14,8 +14,8 @@
 //!   credentials are void, its connection is closed, and only a new code helps.
 //! - A revocation is durable before anybody is told of it, and so is that a device signed out.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -314,8 +314,9 @@ impl RestState {
     ) -> Session {
         let auth = &self.auth;
         let who = (user, device);
-        let issued =
-            self.signer.sign(&auth.issuer, &auth.audience, who, issued_at_ms, auth.access_ttl);
+        let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner);
+        let issued = signer.sign(&auth.issuer, &auth.audience, who, issued_at_ms, auth.access_ttl);
+        drop(signer);
         Session {
             user_id: user.uuid(),
             device: device.number(),

@@ -61,6 +61,13 @@ impl Node {
         Self::start_after(&format!("ulimit -n {files_max}"), dir, own(settings))
     }
 
+    /// Starts a server on a directory that has a file of settings, `config.toml`.
+    pub(crate) fn start_with_file(dir: &Arc<TempDir>, settings: &[&str]) -> Self {
+        let file = dir.path().join("config.toml");
+        let prelude = format!("export RINGPOST_CONFIG='{}'", file.display());
+        Self::start_after(&prelude, Arc::clone(dir), own(settings))
+    }
+
     /// Starts a server by a shell that does this first.
     fn start_after(prelude: &str, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
         let serve = serve_command(ANY_PORT, &dir.path().join("data"), &settings);

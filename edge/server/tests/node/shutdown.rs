@@ -41,6 +41,16 @@ fn clients_are_told_to_leave_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let mut node = Node::start(&["drain_deadline=1h"]);
+    let mut stays = Peer::sign_in_live(&node, Encoding::Tcp, Uuid::new_v4(), 1);
+    node.signal(Signal::SIGTERM);
+    stays.hear_kind("goaway");
+    node.signal(Signal::SIGINT);
+    assert_eq!(node.wait().code(), Some(128 + Signal::SIGINT as i32), "{}", node.log());
+}
+
+#[test]
 fn a_second_server_on_the_same_data_or_address_is_refused() {
     let node = Node::start(&[]);
     let output = serve_command(ANY_PORT, &node.data_dir(), &[]).output().unwrap();

@@ -54,7 +54,9 @@ pub(crate) struct Driver<S> {
 impl<S: DurableSink> Driver<S> {
     /// Runs until stopped or failed.
     pub(crate) async fn run<D: LogDevice>(mut self, mut device: D) {
+        // Ends: with a stop or a failure. A round is one operation of the device, or one sleep.
         loop {
+            // Ends: what is in flight is bounded, and room comes back only by this thread's work.
             while let Ok(message) = self.inbox.try_recv() {
                 self.handle(message);
             }

@@ -86,6 +86,11 @@ impl Gate {
         self.reserved.fetch_sub(cost, AcqRel);
     }
 
+    /// Nothing is anywhere between a worker and the disk.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.reserved.load(Acquire) == 0
+    }
+
     pub(crate) fn set_shortage(&self, reason: Refused) {
         self.shortage.store(reason.index() as u8, Release);
     }

@@ -267,6 +267,12 @@ impl JournalHandle {
         self.shared.failure.get().cloned()
     }
 
+    /// No record is on its way to the disk, and no room is taken for one.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.shared.gate.is_idle()
+    }
+
     /// How long the batch in flight has been on its way; a stuck disk shows here.
     #[must_use]
     pub fn waiting_for(&self) -> Option<Duration> {
@@ -361,6 +367,7 @@ pub(crate) fn prepare_first(
     journal: &mut Journal,
     directory: &Directory,
 ) -> Result<(), DeviceError> {
+    // Ends: each round prepares or removes one segment of a bounded number.
     while !journal.is_ready() {
         let done = match journal.poll_action(Duration::ZERO) {
             Some(Action::Prepare { slot, bytes }) => match directory.prepare(slot, bytes) {

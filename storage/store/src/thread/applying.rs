@@ -68,6 +68,7 @@ struct Applying<'a> {
 
 impl Applying<'_> {
     fn run(&mut self) -> Result<(), StoreError> {
+        // Ends: with a stop. A round is one batch, or one sleep.
         while !self.is_stopping {
             self.turn()?;
         }
@@ -185,6 +186,8 @@ impl Applying<'_> {
         mut write: impl FnMut(&Shared) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let (mut pause, mut retries) = (RETRY_PAUSE_MIN, 0);
+        // Ends: when the store takes the write or fails for good; at a stop after a few rounds. Each
+        // sleeps, longer than the one before.
         loop {
             match write(self.shared) {
                 Err(error) if error.is_retryable() => {

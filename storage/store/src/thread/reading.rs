@@ -151,6 +151,7 @@ impl ReadQueue {
             return Err(StoreUnavailable);
         }
         state.waiters += 1;
+        // Ends: at the deadline. A round is one sleep.
         let outcome = loop {
             if state.applied >= position {
                 break Ok(());
@@ -178,6 +179,7 @@ impl ReadQueue {
     pub(super) fn wait_for(&self, is_there: &dyn Fn() -> bool) -> Result<(), Ended> {
         let mut state = self.lock();
         state.waiters += 1;
+        // Ends: when there is room, or with the applier. A round is one sleep.
         let outcome = loop {
             if is_there() {
                 break Ok(());
@@ -194,6 +196,7 @@ impl ReadQueue {
     /// The next thing to do; waits for it.
     fn turn(&self) -> Turn {
         let mut state = self.lock();
+        // Ends: with something to do. A round is one sleep.
         loop {
             let now = Instant::now();
             if let Some(ticket) = state.ripe.pop_front() {
@@ -204,6 +207,7 @@ impl ReadQueue {
                 };
             }
             let is_final = state.is_final;
+            // Ends: each round takes one out of those that came, or is the last.
             let next = loop {
                 match state.arrivals.front().copied() {
                     Some((deadline, key)) if deadline <= now || is_final => {
@@ -231,6 +235,7 @@ impl ReadQueue {
 
 /// A reader thread: answers reads until the queue is stopped.
 pub(super) fn run(shared: &Shared, sink: &dyn ReadSink) {
+    // Ends: with a stop. A round is one read.
     loop {
         match shared.reads.turn() {
             Turn::Read(ticket) => {

@@ -87,6 +87,8 @@ shows! {
             "Times that the answers waiting at a worker passed their limit.";
         accept_rests => "ringpost_edge_accept_rests",
             "Times that accepting rested because a turn had taken its fill.";
+        turns_cut => "ringpost_edge_turns_cut",
+            "Times that a turn left connections to flush to the next.";
         promoted => "ringpost_edge_promoted",
             "Cold connections that began to talk: a receive stays armed for them.";
         demoted => "ringpost_edge_demoted", "Hot connections that fell silent.";

@@ -1,0 +1,160 @@
+//! Signals: how the server is told to stop, to stop at once, and to read its settings again.
+//!
+//! ```text
+//!   SIGTERM, SIGINT   before the server stands: ends the process
+//!                     the first: in order, and by force when the time for that is over
+//!                     the second: at once
+//!   SIGHUP            reads again what can be read again; never ends anything
+//! ```
+//! Owns the thread that takes signals and the one that ends a stop which takes too long. Both wait
+//! for nothing else: a worker that is stuck, a disk that does not answer or a runtime without a
+//! free thread cannot keep the process alive. Signals are blocked in every other thread, so they
+//! come here and nowhere else.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::exit::Kind;
+
+/// What waits for the server at most: one stop, and one reload, which is as good as many.
+const WAITING_MAX: usize = 2;
+
+/// Exit codes of a process that a signal ended are 128 and its number, as shells write them.
+const SIGNALLED: i32 = 128;
+
+/// Stack of these threads: they format one line.
+const STACK_BYTES: usize = 256 << 10;
+
+/// What the server is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// Leave in order; the name of the signal.
+    Stop(&'static str),
+    /// Read the settings again.
+    Reload,
+}
+
+/// What the server does, and how long it may take to stop: known once it stands.
+#[derive(Debug, Default)]
+struct Life {
+    stands: AtomicBool,
+    reload_waits: AtomicBool,
+    stop_max: Mutex<Duration>,
+    doing: Mutex<&'static str>,
+}
+
+/// The signals of this process.
+#[derive(Debug)]
+pub struct Signals {
+    told: Receiver<Told>,
+    life: Arc<Life>,
+}
+
+/// Says what a stop is about, for the line that ends it by force.
+#[derive(Clone, Debug)]
+pub struct Doing(Arc<Life>);
+
+impl Doing {
+    /// From here on the process waits for this.
+    pub fn set(&self, what: &'static str) {
+        *self.0.doing.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+}
+
+impl Signals {
+    /// Takes the signals from here on. To be called before any other thread is started: threads
+    /// inherit what is blocked.
+    ///
+    /// # Errors
+    /// If the system takes no mask or gives no thread.
+    pub fn take() -> io::Result<Self> {
+        let ours: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+        ours.thread_block()?;
+        let (tell, told) = mpsc::sync_channel(WAITING_MAX);
+        let life = Arc::new(Life::default());
+        let of_thread = Arc::clone(&life);
+        start("signals", move || run(&ours, &tell, &of_thread))?;
+        Ok(Self { told, life })
+    }
+
+    /// The server stands. A stop takes at most `stop_max` from here on; then the process ends, as it
+    /// is.
+    pub fn server_stands(&self, stop_max: Duration) {
+        *self.life.stop_max.lock().unwrap_or_else(PoisonError::into_inner) = stop_max;
+        self.life.stands.store(true, SeqCst);
+    }
+
+    /// What a stop says about where it is.
+    pub fn doing(&self) -> Doing {
+        Doing(Arc::clone(&self.life))
+    }
+
+    /// Waits for the next.
+    ///
+    /// # Panics
+    /// If the thread that takes signals has ended, which it does with the process.
+    pub fn next(&self) -> Told {
+        let told = self.told.recv().expect("signals are taken until the process ends");
+        if told == Told::Reload {
+            // What is signalled from here on may be about what this reload does not see.
+            self.life.reload_waits.store(false, SeqCst);
+        }
+        told
+    }
+}
+
+/// The life of the thread that takes signals: as long as the process, one signal a round.
+fn run(ours: &SigSet, tell: &SyncSender<Told>, life: &Arc<Life>) {
+    let mut is_stopping = false;
+    // Ends: with the process. A round is one signal.
+    loop {
+        let signal = match ours.wait() {
+            Ok(Signal::SIGHUP) => {
+                if !life.reload_waits.swap(true, SeqCst) {
+                    let _ = tell.try_send(Told::Reload);
+                }
+                continue;
+            }
+            Ok(signal) => signal,
+            // Fails for no set of signals that exist.
+            Err(_) => continue,
+        };
+        if is_stopping || !life.stands.load(SeqCst) {
+            tracing::warn!(signal = signal.as_str(), "ending at once");
+            end(SIGNALLED + signal as i32);
+        }
+        is_stopping = true;
+        end_in_time(life);
+        // There is room: this is the only stop, and at most one reload waits beside it.
+        let _ = tell.try_send(Told::Stop(signal.as_str()));
+    }
+}
+
+/// Ends the process when the time of a stop is over.
+fn end_in_time(life: &Arc<Life>) {
+    let stop_max = *life.stop_max.lock().unwrap_or_else(PoisonError::into_inner);
+    let life = Arc::clone(life);
+    let started = start("stop-deadline", move || {
+        thread::sleep(stop_max);
+        let waits_for = *life.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        tracing::error!(waits_for, "the stop has not ended in its time: ending as it is");
+        end(Kind::Unavailable as i32);
+    });
+    if let Err(error) = started {
+        tracing::warn!(%error, "no thread watches over the stop; a second signal ends it");
+    }
+}
+
+fn end(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(run).map(drop)
+}
