@@ -14,6 +14,7 @@ use ringpost_shard::record::MessageHead;
 use ringpost_shard::{Effect, Event, Head, Homes, Record};
 use ringpost_wire::UserId;
 
+use crate::front_desk::FrontDesk;
 use crate::fuse::Fuse;
 use crate::mailboxes::Mailboxes;
 use crate::plant::Plant;
@@ -38,6 +39,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) storage: &'a mut Storage,
     /// Tokens that wait to be checked.
     pub(crate) checks: &'a mut VecDeque<Check>,
+    /// Who signs out.
+    pub(crate) front_desk: &'a mut FrontDesk,
     /// The process's fuse.
     pub(crate) fuse: &'a Fuse,
     /// Where users are at home.
@@ -90,8 +93,8 @@ impl Neighbours for Desk<'_> {
         Ok(())
     }
 
-    fn request_done(&mut self, ticket: u64, _done: bool) {
-        unreachable!("nobody registers here, but {ticket} is answered");
+    fn request_done(&mut self, ticket: u64, done: bool) {
+        self.front_desk.answer(ticket, done);
     }
 
     fn hand_over(&mut self, _fd: OwnedFd, _read: Vec<u8>, _address: Option<IpAddr>) {

@@ -52,6 +52,16 @@ pub(crate) enum Fact {
         /// Which.
         who: Who,
     },
+    /// A device is about to sign out for good: what waits for it goes.
+    SigningOut {
+        /// Which.
+        who: Who,
+    },
+    /// A device was told that it signed out.
+    SignedOut {
+        /// Which.
+        who: Who,
+    },
     /// A device handed a message to the network.
     Asked {
         /// The sender.

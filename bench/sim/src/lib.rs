@@ -18,6 +18,7 @@ mod desk;
 mod dice;
 mod disk;
 mod fact;
+mod front_desk;
 mod fuse;
 mod mailboxes;
 mod network;

@@ -24,6 +24,8 @@ pub struct Options {
     pub devices: u8,
     /// Users who lie.
     pub liars: u8,
+    /// Users who come in the middle of trouble, and leave at the worst moment.
+    pub newcomers: u8,
     /// Slots of each worker's ring.
     pub slots: u32,
     /// Letters in one mailbox.
@@ -97,6 +99,7 @@ impl Options {
             in_flight_max: dice.pick(&[4, 64, 65_536]),
             resident_bytes_max: dice.pick(&[64 << 10, Self::ROOM_FOR_ALL_BYTES]),
             window_pushes: dice.pick(&[1, 8, 256]),
+            newcomers: dice.pick(&[0, 1, 3]),
             lines_max: 60,
         }
     }

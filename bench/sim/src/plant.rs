@@ -49,6 +49,10 @@ pub enum Plant {
     LoseLetter,
     /// A cancel that has failed is tried again at once, until it does not fail.
     RetryAtOnce,
+    /// Who has never been here is told `welcome` on its word, before anything is durable.
+    ToldBeforeDurable,
+    /// Who signs out is told so at once; the rest is its connection's, and goes with it.
+    RestOwnedByConnection,
 }
 
 impl Plant {
@@ -78,5 +82,7 @@ impl Plant {
         (Self::LosePush, "numbering"),
         (Self::LoseLetter, "liveness"),
         (Self::RetryAtOnce, "turns"),
+        (Self::ToldBeforeDurable, "devices"),
+        (Self::RestOwnedByConnection, "devices"),
     ];
 }

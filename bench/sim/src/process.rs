@@ -4,17 +4,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringpost_conn::letter::Identity;
 use ringpost_conn::{Addresses, Driver, Letter, Worker};
 use ringpost_ring::fake::{FakePeer, FakeWorld, Faults};
 use ringpost_ring::{Rings, Wait};
-use ringpost_shard::event::{Now, WorkerId};
+use ringpost_shard::event::{Now, Proof, WorkerId};
 use ringpost_shard::{Event, Homes, Shard, ShardConfig};
 use ringpost_store::Store;
 use ringpost_wire::ServerId;
 
 use crate::desk::{CHECKS_MAX, Check, Desk};
 use crate::dice::Dice;
-use crate::fact::Fact;
+use crate::fact::{Fact, Who};
+use crate::front_desk::{self, FrontDesk, Revoked};
 use crate::fuse::Fuse;
 use crate::mailboxes::Mailboxes;
 use crate::options::Options;
@@ -42,6 +44,8 @@ pub(crate) struct Process {
     mailboxes: Mailboxes,
     storage: Storage,
     checks: VecDeque<Check>,
+    front_desk: FrontDesk,
+    revoked: Revoked,
     homes: Homes,
     fuse: Fuse,
     dice: Dice,
@@ -57,8 +61,8 @@ impl Process {
     pub(crate) fn start(
         hardware: Hardware,
         options: &Options,
-        mut dice: Dice,
-        trace: Trace,
+        revoked: &Revoked,
+        (mut dice, trace): (Dice, Trace),
         now: Now,
     ) -> Result<Self, Box<Unusable>> {
         let fuse = Fuse::default();
@@ -95,6 +99,9 @@ impl Process {
                 Worker::new(id, config, domain, tickets, shared, options.slots, now.mono);
             let position = storage.store().applied();
             worker.letter(Letter::Event(Event::Applied { position }), now);
+            for event in front_desk::revocations(revoked, |user| worker.home(user) == id) {
+                worker.letter(Letter::Event(event), now);
+            }
             let sleep = mailboxes.add(ring.handle());
             let rings = SimRings::new(ring, fuse.clone(), options.plant, trace.clone());
             let driver = Driver::new(worker, rings, handles.clone(), sleep);
@@ -103,7 +110,21 @@ impl Process {
         trace.fact(Fact::Started { workers });
         let homes = Homes::new(hash_seed, workers);
         let (checks, options) = (VecDeque::new(), options.clone());
-        Ok(Self { seats, net, mailboxes, storage, checks, homes, fuse, dice, trace, options })
+        let (front_desk, revoked) = (FrontDesk::default(), revoked.clone());
+        Ok(Self {
+            seats,
+            net,
+            mailboxes,
+            storage,
+            checks,
+            front_desk,
+            revoked,
+            homes,
+            fuse,
+            dice,
+            trace,
+            options,
+        })
     }
 
     /// The process ends here and now; the hardware remains.
@@ -146,6 +167,7 @@ impl Process {
             self.storage.step(now.mono, &mut self.mailboxes);
         }
         self.check_tokens(now);
+        self.front_desk.step(&mut self.mailboxes);
         self.tell();
     }
 
@@ -168,6 +190,7 @@ impl Process {
             mailboxes: &mut self.mailboxes,
             storage: &mut self.storage,
             checks: &mut self.checks,
+            front_desk: &mut self.front_desk,
             fuse: &self.fuse,
             homes: &self.homes,
             plant: self.options.plant,
@@ -185,7 +208,7 @@ impl Process {
 
     fn check_tokens(&mut self, now: Now) {
         while let Some((worker, connection, token)) = self.checks.pop_front() {
-            let answer = tokens::verify(&token, now.wall_ms);
+            let answer = tokens::verify(&token, now.wall_ms).map(|it| self.issued_anew(it));
             let letter = Letter::Verified { connection, answer };
             if self.mailboxes.post(worker.0.into(), letter).is_err() {
                 // The checker's thread waits for room.
@@ -193,6 +216,32 @@ impl Process {
                 return;
             }
         }
+    }
+
+    /// A token is fetched anew for each sign-in: behind all that was revoked.
+    fn issued_anew(&self, identity: Identity) -> Identity {
+        let Some(user) = tokens::number_of(identity.user) else { return identity };
+        let who = Who { user, device: identity.device.number() };
+        let revoked_ms = self.revoked.get(&who).copied().unwrap_or_default();
+        let first_newcomer = self.options.users + self.options.liars;
+        let on_its_word =
+            self.options.plant == Some(Plant::ToldBeforeDurable) && user >= first_newcomer;
+        Identity {
+            issued_at_ms: identity.issued_at_ms.max(revoked_ms + 1),
+            proof: if on_its_word { Proof::Ticket } else { identity.proof },
+            ..identity
+        }
+    }
+
+    /// A device signs out.
+    pub(crate) fn sign_out(&mut self, who: Who, before_ms: u64) {
+        self.revoked.insert(who, before_ms);
+        self.front_desk.sign_out(who, before_ms, (&self.homes, self.options.plant));
+    }
+
+    /// Who is told now how its sign-out went.
+    pub(crate) fn signed_out(&mut self) -> Vec<(Who, bool)> {
+        self.front_desk.take_answers()
     }
 
     fn tell(&self) {

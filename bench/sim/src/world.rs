@@ -12,11 +12,12 @@ use ringpost_ring::fake::Faults;
 use ringpost_store::engine::MemoryEngine;
 
 use crate::checkers::{self, Checker, Liveness, Violation};
-use crate::clients::{Device, Liar, Surroundings};
+use crate::clients::{Device, Liar, Newcomer, Surroundings};
 use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::fact::{Fact, Who};
+use crate::front_desk::Revoked;
 use crate::options::Options;
 use crate::process::Process;
 use crate::storage::{Hardware, Unusable};
@@ -91,8 +92,12 @@ pub(crate) struct World {
     restart_at: Duration,
     devices: Vec<Device>,
     liars: Vec<Liar>,
+    newcomers: Vec<Newcomer>,
+    revoked: Revoked,
     checkers: Vec<Box<dyn Checker>>,
     liveness: Liveness,
+    /// Everybody of the fleet has signed in.
+    trouble_began: bool,
     next_canary: u64,
     next_connection: u64,
     met: Met,
@@ -111,6 +116,8 @@ impl World {
         let devices = names(0, options.users, options.devices);
         let devices = devices.map(|who| Device::new(who, plant, &mut dice)).collect();
         let liars = names(options.users, options.liars, 1).map(Liar::new).collect();
+        let first_newcomer = options.users + options.liars;
+        let newcomers = names(first_newcomer, options.newcomers, 1).map(Newcomer::new).collect();
         Self {
             clock: Clock::new(),
             dice,
@@ -120,8 +127,11 @@ impl World {
             restart_at: Duration::ZERO,
             devices,
             liars,
+            newcomers,
+            revoked: Revoked::new(),
             checkers: checkers::all(),
             liveness: Liveness::default(),
+            trouble_began: false,
             next_canary: 1,
             next_connection: 1,
             met: Met::default(),
@@ -135,8 +145,10 @@ impl World {
     /// The first broken promise.
     pub(crate) fn run(mut self) -> Result<Met, Violation> {
         self.sign_everybody_in()?;
+        self.trouble_began = true;
         for _ in 0..self.options.steps {
             self.trouble();
+            self.come_and_go();
             self.step(false)?;
         }
         if !self.calm_down()? {
@@ -162,6 +174,27 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Newcomers sign out, and are told how that went.
+    fn come_and_go(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let wall_ms = self.clock.now().wall_ms;
+        for newcomer in &mut self.newcomers {
+            if newcomer.signs_out() {
+                let before_ms = self.revoked.entry(newcomer.who).or_default();
+                *before_ms = wall_ms.max(*before_ms + 1);
+                process.sign_out(newcomer.who, *before_ms);
+            }
+        }
+        let told = process.signed_out();
+        self.process = Some(process);
+        self.with_newcomers(|newcomers, it| {
+            for (who, done) in told {
+                let newcomer = newcomers.iter_mut().find(|it| it.who == who);
+                newcomer.expect("only newcomers sign out").told_out(done, it);
+            }
+        });
     }
 
     /// Time passes, and something may go wrong.
@@ -213,6 +246,9 @@ impl World {
             devices.iter_mut().for_each(|device| device.server_died(it));
             liars.iter_mut().for_each(Liar::server_died);
         });
+        self.with_newcomers(|newcomers, it| {
+            newcomers.iter_mut().for_each(|newcomer| newcomer.server_died(it));
+        });
     }
 
     fn step(&mut self, is_calm: bool) -> Result<(), Violation> {
@@ -226,6 +262,11 @@ impl World {
                 liars.iter_mut().for_each(|liar| liar.step(it));
             }
         });
+        if self.trouble_began {
+            self.with_newcomers(|newcomers, it| {
+                newcomers.iter_mut().for_each(|newcomer| newcomer.step(it, is_calm));
+            });
+        }
         if let Some(process) = &mut self.process {
             process.step(now, is_calm);
         }
@@ -238,7 +279,8 @@ impl World {
         }
         let hardware = self.hardware.take().expect("there is no process that holds it");
         let (dice, trace) = (self.dice.split(), self.trace.clone());
-        match Process::start(hardware, &self.options, dice, trace, self.clock.now()) {
+        let (given, now) = ((dice, trace), self.clock.now());
+        match Process::start(hardware, &self.options, &self.revoked, given, now) {
             Ok(process) => self.process = Some(process),
             Err(unusable) => {
                 let Unusable { mut hardware, why } = *unusable;
@@ -260,6 +302,7 @@ impl World {
             dice: &mut self.dice,
             trace: &self.trace,
             users: self.options.users,
+            newcomers: &[],
             body_bytes_max: self.options.body_bytes_max,
             next_canary: &mut self.next_canary,
         };
@@ -267,6 +310,10 @@ impl World {
         for device in self.devices.iter_mut().filter(|it| it.wants_connection(now.mono)) {
             self.next_connection += 1;
             device.connect(self.next_connection, process.connect(), delay, it);
+        }
+        for newcomer in self.newcomers.iter_mut().filter(|it| it.wants_connection(now.mono)) {
+            self.next_connection += 1;
+            newcomer.connect(self.next_connection, process.connect(), delay, it);
         }
         for liar in self.liars.iter_mut().filter(|it| it.wants_connection(now.mono)) {
             self.next_connection += 1;
@@ -278,15 +325,31 @@ impl World {
         &mut self,
         act: impl FnOnce(&mut Vec<Device>, &mut Vec<Liar>, &mut Surroundings<'_>),
     ) {
+        let newcomers = self.newcomers.iter().filter(|newcomer| newcomer.was_welcome());
+        let newcomers: Vec<u8> = newcomers.map(|newcomer| newcomer.who.user).collect();
         let it = &mut Surroundings {
             now: self.clock.now(),
             dice: &mut self.dice,
             trace: &self.trace,
             users: self.options.users,
+            newcomers: &newcomers,
             body_bytes_max: self.options.body_bytes_max,
             next_canary: &mut self.next_canary,
         };
         act(&mut self.devices, &mut self.liars, it);
+    }
+
+    fn with_newcomers(&mut self, act: impl FnOnce(&mut Vec<Newcomer>, &mut Surroundings<'_>)) {
+        let it = &mut Surroundings {
+            now: self.clock.now(),
+            dice: &mut self.dice,
+            trace: &self.trace,
+            users: self.options.users,
+            newcomers: &[],
+            body_bytes_max: self.options.body_bytes_max,
+            next_canary: &mut self.next_canary,
+        };
+        act(&mut self.newcomers, it);
     }
 
     /// Nothing goes wrong any more; answers whether all came to rest in time.
@@ -314,7 +377,9 @@ impl World {
         while self.clock.mono() < end {
             self.clock.pass(CALM_STEP);
             self.step(true)?;
-            if self.liveness.owed().is_none() && self.devices.iter().all(Device::is_at_rest) {
+            let at_rest = self.devices.iter().all(Device::is_at_rest)
+                && self.newcomers.iter().all(Newcomer::is_at_rest);
+            if self.liveness.owed().is_none() && at_rest {
                 return Ok(true);
             }
         }

@@ -26,7 +26,7 @@ pub(crate) enum Waiting {
     /// A send of the user.
     Send(Held),
     /// A `read` receipt of the user.
-    Read { asker: Asker, id: ServerId, message_id: MessageId },
+    Read { asker: Asker, device: DeviceId, id: ServerId, message_id: MessageId },
     /// A send to the user.
     Arrival(Box<SendRequest>),
     /// A sign-in of the user by token.
@@ -242,10 +242,14 @@ impl Shard {
     fn stop_waiting(&mut self, slot: UserSlot, waiting: Waiting, turn: &mut Turn<'_>) {
         match waiting {
             Waiting::Send(held) => self.send_resident(slot, held, turn),
-            Waiting::Read { asker, id, message_id } => match self.sessions.find(asker.connection) {
-                Some(session) => self.read_resident(slot, session, asker, id, message_id, turn),
-                None => self.counters.orphaned_commands += 1,
-            },
+            // It is answered by nothing: its client may have left, and has read all the same.
+            Waiting::Read { asker, device, id, message_id } => {
+                if self.users.resident(slot).is_present(device) {
+                    self.read_resident(slot, device, asker, id, message_id, turn);
+                } else {
+                    self.counters.orphaned_commands += 1;
+                }
+            }
             Waiting::Arrival(request) => self.arrive_resident(slot, *request, turn),
             Waiting::SignIn(connection) => self.admit(slot, connection, turn),
             Waiting::SignOut { device, ticket } => self.sign_out(slot, device, ticket, turn),

@@ -135,15 +135,17 @@ impl Shard {
         message_id: MessageId,
         turn: &mut Turn<'_>,
     ) {
-        let user = self.sessions[slot].user;
+        let (user, device) = (self.sessions[slot].user, self.sessions[slot].device);
         if self.users.find(user) == Found::Absent {
             self.load_for_session(user, turn);
         }
         let waits = match self.users.find(user) {
             Found::Resident(at) => {
-                return self.read_resident(at, slot, asker, id, message_id, turn);
+                return self.read_resident(at, device, asker, id, message_id, turn);
             }
-            Found::Loading(at) => self.wait_for_load(at, Waiting::Read { asker, id, message_id }),
+            Found::Loading(at) => {
+                self.wait_for_load(at, Waiting::Read { asker, device, id, message_id })
+            }
             Found::Absent => unreachable!("a load was just begun"),
         };
         if !waits {
@@ -155,13 +157,12 @@ impl Shard {
     pub(crate) fn read_resident(
         &mut self,
         at: UserSlot,
-        slot: SessionSlot,
+        device_id: DeviceId,
         asker: Asker,
         id: ServerId,
         message_id: MessageId,
         turn: &mut Turn<'_>,
     ) {
-        let device_id = self.sessions[slot].device;
         let max = self.config.limits.reads_per_device_max as usize;
         let device = self.users.resident_mut(at).device(device_id);
         if let Some(queued) = device.queue.incoming(id) {

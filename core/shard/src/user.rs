@@ -226,6 +226,11 @@ impl Resident {
         self.removals.iter().any(|removal| removal.device == id)
     }
 
+    /// Whether it is a device, by a durable record, and is to stay.
+    pub(crate) fn is_present(&self, id: DeviceId) -> bool {
+        self.present().any(|device| device.id == id && device.durable)
+    }
+
     /// The device by durable records.
     fn durable_device(&mut self, id: DeviceId) -> Option<&mut Device> {
         self.find_device(id).filter(|device| device.durable)

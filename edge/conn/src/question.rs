@@ -189,9 +189,9 @@ impl Stage {
         match phase {
             Phase::Handshake => Self::Handshake,
             Phase::SignIn => Self::SignIn,
-            Phase::Checking(_) => Self::Checking,
+            Phase::Checking(_) | Phase::Welcoming => Self::Checking,
             Phase::Departing(..) | Phase::Moving(..) => Self::Moving,
-            Phase::Welcoming | Phase::SignedIn => Self::SignedIn,
+            Phase::SignedIn => Self::SignedIn,
             Phase::HandingOver(_) | Phase::Installing(_) => Self::HandingOver,
             Phase::Closing { .. } => Self::Closing,
         }

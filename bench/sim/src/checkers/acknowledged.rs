@@ -14,6 +14,8 @@ use crate::fact::{Canary, Fact, Who};
 #[derive(Default)]
 pub(crate) struct Acknowledged {
     devices: BTreeSet<Who>,
+    /// Signed out: nothing is promised to them any more.
+    gone: BTreeSet<Who>,
     asked: BTreeMap<(Who, MessageId), (u8, Canary)>,
     sent: BTreeSet<(Who, MessageId)>,
     shown: BTreeSet<(Who, Canary)>,
@@ -30,6 +32,7 @@ impl Checker for Acknowledged {
     fn see(&mut self, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::SignedIn { who, .. } => drop(self.devices.insert(*who)),
+            Fact::SigningOut { who } => drop(self.gone.insert(*who)),
             Fact::Asked { who, to, message, canary, .. } => {
                 self.asked.insert((*who, *message), (*to, *canary));
             }
@@ -62,7 +65,7 @@ impl Acknowledged {
             };
             let readers = self
                 .devices
-                .iter()
+                .difference(&self.gone)
                 .filter(|who| **who != *sender && (who.user == *to || who.user == sender.user));
             for reader in readers {
                 if !self.shown.contains(&(*reader, *canary)) {

@@ -13,6 +13,8 @@ use crate::fact::{Fact, Who};
 #[derive(Default)]
 pub(crate) struct Ahead {
     devices: BTreeSet<Who>,
+    /// Signed out: nothing waits for them any more.
+    gone: BTreeSet<Who>,
     recipients: BTreeMap<(Who, MessageId), u8>,
     sent: BTreeSet<ServerId>,
     /// Told `sent`, and never acked by this device.
@@ -33,6 +35,11 @@ impl Checker for Ahead {
                 self.recipients.insert((*who, *message), *to);
             }
             Fact::Sent { who, message, id, .. } => self.sent(*who, *message, *id),
+            Fact::SigningOut { who } => {
+                self.gone.insert(*who);
+                self.waiting.retain(|(waits, _)| waits != who);
+                self.ahead.remove(who);
+            }
             Fact::Greeted { who } => {
                 let own = (*who, ServerId::default())..=(*who, ServerId([0xff; 16]));
                 let ahead = self.waiting.range(own).map(|(_, id)| *id).collect();
@@ -70,7 +77,7 @@ impl Ahead {
         if !self.sent.insert(id) {
             return;
         }
-        for device in self.devices.iter().filter(|it| **it != sender) {
+        for device in self.devices.difference(&self.gone).filter(|it| **it != sender) {
             let is_meant = device.user == *to || device.user == sender.user;
             if is_meant && !self.acked.contains(&(*device, id)) {
                 self.waiting.insert((*device, id));

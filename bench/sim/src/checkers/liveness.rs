@@ -12,6 +12,8 @@ use crate::fact::{Canary, Fact, Step, Who};
 #[derive(Default)]
 pub(crate) struct Liveness {
     devices: BTreeSet<Who>,
+    /// Signed out: nothing is owed to them any more, nor does anybody ack for them.
+    gone: BTreeSet<Who>,
     asked: BTreeMap<(Who, MessageId), (u8, Canary)>,
     unanswered: BTreeSet<(Who, MessageId)>,
     answered: BTreeSet<Canary>,
@@ -35,7 +37,9 @@ impl Liveness {
         if let Some((who, canary)) = self.owed.first() {
             return Some(format!("{who:?} was not shown {canary}"));
         }
-        self.last.iter().find_map(|(&(user, peer), last)| {
+        let has_gone = |user: u8| self.gone.iter().any(|who| who.user == user);
+        let last = self.last.iter().filter(|((_, peer), _)| !has_gone(*peer));
+        last.into_iter().find_map(|(&(user, peer), last)| {
             let of_user = self.devices.iter().filter(|who| who.user == user);
             let untold = of_user.copied().find(|&who| self.told.get(&(who, peer)) < Some(last))?;
             Some(format!("{untold:?} was not told that {peer} has {last}"))
@@ -53,6 +57,7 @@ impl Liveness {
         let readers = self
             .devices
             .iter()
+            .filter(|who| !self.gone.contains(who))
             .filter(|who| **who != sender && (who.user == to || who.user == sender.user));
         self.owed
             .extend(readers.map(|who| (*who, canary)).filter(|owed| !self.shown.contains(owed)));
@@ -67,6 +72,10 @@ impl Checker for Liveness {
     fn see(&mut self, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::SignedIn { who, .. } => drop(self.devices.insert(*who)),
+            Fact::SigningOut { who } => {
+                self.gone.insert(*who);
+                self.owed.retain(|(owed, _)| owed != who);
+            }
             Fact::Asked { who, to, message, canary, .. } => {
                 let before = self.asked.insert((*who, *message), (*to, *canary));
                 self.unanswered.extend(before.is_none().then_some((*who, *message)));

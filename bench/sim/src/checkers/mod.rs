@@ -5,6 +5,7 @@
 mod acknowledged;
 mod ahead;
 mod content;
+mod devices;
 mod duplicates;
 mod durability;
 mod idempotency;
@@ -56,5 +57,6 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(turns::Turns),
         Box::new(ahead::Ahead::default()),
         Box::new(acknowledged::Acknowledged::default()),
+        Box::new(devices::Devices::default()),
     ]
 }

@@ -215,7 +215,11 @@ impl Device {
     }
 
     fn write(&mut self, it: &mut Surroundings<'_>) {
-        let to = it.dice.below(it.users.into()) as u8;
+        let to = match it.newcomers {
+            [] => it.dice.below(it.users.into()) as u8,
+            newcomers if it.dice.one_in(3) => it.dice.pick(newcomers),
+            _ => it.dice.below(it.users.into()) as u8,
+        };
         if self.drafts.len() >= UNANSWERED_MAX || to == self.who.user {
             return;
         }

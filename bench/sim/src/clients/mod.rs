@@ -2,9 +2,11 @@
 
 mod device;
 mod liar;
+mod newcomer;
 
 pub(crate) use device::Device;
 pub(crate) use liar::Liar;
+pub(crate) use newcomer::Newcomer;
 
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) trace: &'a Trace,
     /// Users who behave.
     pub(crate) users: u8,
+    /// Newcomers to whom one may write.
+    pub(crate) newcomers: &'a [u8],
     /// Largest content, bytes.
     pub(crate) body_bytes_max: u64,
     /// The number for the next message of the run.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ringpost_shard::event::Event;
 use ringpost_shard::{Head, ShardLimits};
+use ringpost_wire::command::{ClientStatus, Named};
+use ringpost_wire::event::Status;
 use ringpost_wire::{CloseCode, Event as WireEvent, UserId};
 
 use crate::world::{Step, World, device};
@@ -294,6 +296,25 @@ fn a_sign_out_is_refused_when_it_cannot_be_durable_and_done_when_there_is_nothin
     let late = world.sign_out(alice, 1);
     let told = &world.requests_done[2..];
     assert_eq!(told, [twice[0], twice[1], late].map(|request| (request, false)));
+}
+
+#[test]
+fn what_was_read_counts_although_its_client_leaves_before_its_user_is_loaded() {
+    let mut world = World::new(1);
+    let (alice, bob) = pair(&mut world);
+    let a = world.resume(alice, 1);
+    world.send(a, 1, 1, bob, b"x");
+    world.settle();
+    let id = world.receipts(a)[0].2;
+    world.crash(1, 0);
+    let b = world.resume(bob, 1);
+    world.receipt(b, 1, Named::Id(id), ClientStatus::Read);
+    world.hang_up(b);
+    world.settle();
+    let a = world.resume(alice, 1);
+    world.settle();
+    let told = world.receipts(a);
+    assert!(told.iter().any(|(_, status, read, _)| (*status, *read) == (Status::Read, id)));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod admin;
 mod cable;
 mod disk;
 mod few_files;
+mod first_sign_in;
 mod foreign_library;
 mod http;
 mod ipv6;
