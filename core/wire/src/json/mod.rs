@@ -13,6 +13,7 @@ mod base64;
 mod command;
 mod event;
 mod fields;
+mod number;
 mod reader;
 mod writer;
 
