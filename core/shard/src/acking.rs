@@ -154,7 +154,7 @@ impl Shard {
         let named_max = self.config.limits.named_pushes_max;
         let device = self.users.resident_mut(at).device(session.device);
         let Some(live) = device.live.as_mut() else { return };
-        let taken = live.take_through(push, session.last_push, named_max);
+        let taken = live.take_through(push, named_max);
         self.counters.entries_acked += taken.len() as u64;
         for pushed in taken {
             self.counters.device_ack.observe(turn.now.mono.saturating_sub(pushed.at));
@@ -304,7 +304,7 @@ impl Shard {
             .collect();
         if device.acks.pending.is_empty() && !device.acks.in_flight {
             let receipts = device.queue.receipts();
-            let expired = receipts.iter().take_while(|queued| queued.receipt.at_ms < oldest_ms);
+            let expired = receipts.take_while(|queued| queued.receipt.at_ms < oldest_ms);
             device.acks.pending.extend(expired.map(|queued| Acked::Receipt {
                 peer: queued.peer,
                 status: queued.status,
@@ -327,7 +327,7 @@ impl Shard {
             return;
         }
         let surplus = device.queue.receipts().len() - max;
-        for queued in &device.queue.receipts()[..surplus] {
+        for queued in device.queue.receipts().take(surplus) {
             let position = Position(queued.receipt.position);
             let (peer, status) = (queued.peer, queued.status);
             device.acks.pending.push_back(Acked::Receipt { peer, status, position });

@@ -24,15 +24,13 @@ pub enum Bound {
     QueueEntries,
     /// Their content.
     QueueBytes,
-    /// Commands of one connection, or their content, in a time.
-    ConnectionRate,
     /// Sends of one user, or their content, in a time.
     UserRate,
 }
 
 impl Bound {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::InFlight,
         Self::DeviceInFlight,
         Self::Answers,
@@ -43,7 +41,6 @@ impl Bound {
         Self::Resident,
         Self::QueueEntries,
         Self::QueueBytes,
-        Self::ConnectionRate,
         Self::UserRate,
     ];
 
@@ -60,7 +57,6 @@ impl Bound {
             Self::Resident => "resident",
             Self::QueueEntries => "queue_entries",
             Self::QueueBytes => "queue_bytes",
-            Self::ConnectionRate => "connection_rate",
             Self::UserRate => "user_rate",
         }
     }

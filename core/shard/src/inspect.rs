@@ -270,7 +270,7 @@ impl Shard {
     fn at_device(&self, device: &Device, ask: MessageAsk) -> MessageAtDevice {
         let number = |is_meant: &dyn Fn(&What) -> bool| {
             let live = device.live.as_ref()?;
-            live.number_of(self.sessions[live.session].last_push, is_meant)
+            live.number_of(is_meant)
         };
         let entry = device.queue.find(ask.position).map(|queued| EntryView {
             push: number(
@@ -279,7 +279,7 @@ impl Shard {
             acked_early: queued.flagged(),
             leaving: queued.leaving,
         });
-        let tells = device.queue.receipts().iter();
+        let tells = device.queue.receipts();
         let tells = tells.filter(|it| it.peer == ask.peer && it.receipt.id >= ask.id);
         let receipts = tells.map(|it| {
             let position = Position(it.receipt.position);

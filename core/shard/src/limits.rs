@@ -131,10 +131,6 @@ pub struct ShardLimits {
     /// Beyond, they are read from the store.
     pub recent_bytes_max: u64,
 
-    /// Commands of one connection. Above: `rate_limited`.
-    pub connection_commands: Rate,
-    /// Content sent by one connection, bytes. Above: `rate_limited`.
-    pub connection_bytes: Rate,
     /// Durable sends of one user. Above: `rate_limited`.
     pub user_sends: Rate,
     /// Content of them, bytes. Above: `rate_limited`.
@@ -187,10 +183,11 @@ impl Default for ShardLimits {
             reads_per_device_max: 16,
             ack_items_max: 256,
             recent_bytes_max: 32 << 20,
-            connection_commands: Rate { per_second: 2000, burst: 4000 },
-            connection_bytes: Rate { per_second: 4 << 20, burst: 16 << 20 },
-            user_sends: Rate { per_second: 500, burst: 2000 },
-            user_bytes: Rate { per_second: 2 << 20, burst: 16 << 20 },
+            user_sends: Rate { per_second: limits::SENDS_PER_SECOND, burst: limits::SENDS_BURST },
+            user_bytes: Rate {
+                per_second: limits::SENT_BYTES_PER_SECOND,
+                burst: limits::SENT_BURST_BYTES,
+            },
             revocations_max: 65_536,
             overloaded_retry: Duration::from_secs(1),
             quota_retry: Duration::from_secs(60),
@@ -265,12 +262,7 @@ impl ShardLimits {
             ("ack_items_max", self.ack_items_max.into(), any),
             ("revocations_max", self.revocations_max.into(), any),
         ];
-        let rates = [
-            ("connection_commands", self.connection_commands),
-            ("connection_bytes", self.connection_bytes),
-            ("user_sends", self.user_sends),
-            ("user_bytes", self.user_bytes),
-        ];
+        let rates = [("user_sends", self.user_sends), ("user_bytes", self.user_bytes)];
         let rates = rates.into_iter().flat_map(|(name, rate)| {
             [(name, u64::from(rate.per_second), any), (name, u64::from(rate.burst), any)]
         });

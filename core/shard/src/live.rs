@@ -3,7 +3,8 @@
 //!
 //! Exists while the user is resident and the device connected. Numbers run on in the session, so
 //! that a user who was let go and loaded again goes on counting.
-//! Invariant: `pushed` holds the numbers `last_push - len + 1 ..= last_push` of its session.
+//! Invariant: `pushed` holds what is unacked and nothing else, by rising number and position. So it is
+//! no longer than the window, and whatever is looked for in it is found in as many steps.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,12 +20,12 @@ use crate::session::{SessionSlot, Window};
 /// A stored push that waits for its ack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pushed {
+    /// Its number on this connection.
+    number: u64,
     pub(crate) what: What,
     /// When it was pushed (monotonic).
     pub(crate) at: Duration,
     bytes: u32,
-    /// Acked by a receipt of its own; only its number stands here until it is its turn.
-    pub(crate) done: bool,
 }
 
 /// What was pushed.
@@ -34,6 +35,14 @@ pub(crate) enum What {
     Entry { position: Position, id: ServerId, message_id: MessageId },
     /// A receipt of the queue.
     Receipt { peer: UserId, status: Status, position: Position },
+}
+
+impl What {
+    const fn position(&self) -> Position {
+        match self {
+            Self::Entry { position, .. } | Self::Receipt { position, .. } => *position,
+        }
+    }
 }
 
 /// A device's live delivery.
@@ -46,7 +55,6 @@ pub(crate) struct Live {
     /// yet. Another worker may have said `sent` of them, so they come ahead of `queue_empty`.
     pub(crate) ahead: u32,
     pushed: VecDeque<Pushed>,
-    unacked: u32,
     unacked_bytes: u64,
     /// The messages acked last: a `read` after `delivered` may name one by the sender's id alone.
     acked: VecDeque<(MessageId, ServerId)>,
@@ -69,7 +77,6 @@ impl Live {
             cursor: Position(0),
             ahead,
             pushed: VecDeque::new(),
-            unacked: 0,
             unacked_bytes: 0,
             acked: VecDeque::new(),
         }
@@ -83,8 +90,8 @@ impl Live {
 
     /// Whether a push of `bytes` fits the window; with nothing unacked one always does.
     pub(crate) fn fits(&self, window: Window, bytes: u32) -> bool {
-        self.unacked == 0
-            || self.unacked < u32::from(window.pushes)
+        self.pushed.is_empty()
+            || self.pushed.len() < usize::from(window.pushes)
                 && self.unacked_bytes + u64::from(bytes) <= u64::from(window.bytes())
     }
 
@@ -95,50 +102,35 @@ impl Live {
 
     /// Pushes that the window still takes.
     pub(crate) fn pushes_left(&self, window: Window) -> u32 {
-        u32::from(window.pushes).saturating_sub(self.unacked)
+        u32::from(window.pushes).saturating_sub(self.pushed.len() as u32)
     }
 
     /// Pushes that wait for their acks, and their bytes.
-    pub(crate) const fn outstanding(&self) -> (u32, u64) {
-        (self.unacked, self.unacked_bytes)
+    pub(crate) fn outstanding(&self) -> (u32, u64) {
+        (self.pushed.len() as u32, self.unacked_bytes)
     }
 
-    /// The number of the unacked push that `is_meant`, on a session that has pushed `last_push`.
-    pub(crate) fn number_of(
-        &self,
-        last_push: u64,
-        is_meant: impl Fn(&What) -> bool,
-    ) -> Option<u64> {
-        let at = self.pushed.iter().position(|pushed| !pushed.done && is_meant(&pushed.what))?;
-        last_push.checked_sub((self.pushed.len() - 1 - at) as u64)
+    /// The number of the unacked push that `is_meant`.
+    pub(crate) fn number_of(&self, is_meant: impl Fn(&What) -> bool) -> Option<u64> {
+        self.pushed.iter().find(|pushed| is_meant(&pushed.what)).map(|pushed| pushed.number)
     }
 
     pub(crate) fn has_unacked(&self) -> bool {
         !self.pushed.is_empty()
     }
 
-    /// Records a push. The caller has raised the session's number by one.
-    pub(crate) fn push(&mut self, what: What, bytes: u32, at: Duration) {
-        self.cursor = match what {
-            What::Entry { position, .. } | What::Receipt { position, .. } => position,
-        };
-        self.pushed.push_back(Pushed { what, at, bytes, done: false });
-        self.unacked += 1;
+    /// Records a push with the session's next number.
+    pub(crate) fn push(&mut self, number: u64, what: What, bytes: u32, at: Duration) {
+        self.cursor = what.position();
+        self.pushed.push_back(Pushed { number, what, at, bytes });
         self.unacked_bytes += u64::from(bytes);
     }
 
-    /// Takes the pushes up to number `push` of a session that has pushed `last_push`. Of the
-    /// messages among them the last `named_max` can still be named.
-    pub(crate) fn take_through(
-        &mut self,
-        push: u64,
-        last_push: u64,
-        named_max: u32,
-    ) -> SmallVec<[Pushed; 4]> {
-        let left = last_push.checked_sub(push).expect("no push beyond the last one is acked");
-        let count = (self.pushed.len() as u64).saturating_sub(left) as usize;
-        let taken: SmallVec<[Pushed; 4]> =
-            self.pushed.drain(..count).filter(|pushed| !pushed.done).collect();
+    /// Takes the pushes up to number `push`. Of the messages among them the last `named_max` can
+    /// still be named.
+    pub(crate) fn take_through(&mut self, push: u64, named_max: u32) -> SmallVec<[Pushed; 4]> {
+        let count = self.pushed.partition_point(|pushed| pushed.number <= push);
+        let taken: SmallVec<[Pushed; 4]> = self.pushed.drain(..count).collect();
         self.pushed.give_back();
         for pushed in &taken {
             self.leave_window(pushed, named_max);
@@ -149,28 +141,14 @@ impl Live {
     /// The entry at `position` is acked by a receipt of its own: it leaves the window. Answers when
     /// it was pushed, if it was.
     pub(crate) fn finish(&mut self, position: Position, named_max: u32) -> Option<Duration> {
-        let at = |pushed: &&mut Pushed| {
-            !pushed.done
-                && matches!(pushed.what, What::Entry { position: here, .. } if here == position)
-        };
-        let finished = self.pushed.iter_mut().find(at).map(|pushed| {
-            pushed.done = true;
-            *pushed
-        });
-        if let Some(pushed) = &finished {
-            self.leave_window(pushed, named_max);
-        }
-        // Numbers at the front that nobody waits for need no place.
-        // Ends: each round takes a number out of the window.
-        while self.pushed.front().is_some_and(|pushed| pushed.done) {
-            self.pushed.pop_front();
-        }
+        let at = self.pushed.binary_search_by_key(&position, |it| it.what.position()).ok()?;
+        let pushed = self.pushed.remove(at).expect("the place was just found");
         self.pushed.give_back();
-        finished.map(|pushed| pushed.at)
+        self.leave_window(&pushed, named_max);
+        Some(pushed.at)
     }
 
     fn leave_window(&mut self, pushed: &Pushed, named_max: u32) {
-        self.unacked -= 1;
         self.unacked_bytes -= u64::from(pushed.bytes);
         if let What::Entry { id, message_id, .. } = pushed.what
             && !id.is_nil()
@@ -206,7 +184,7 @@ impl Live {
 
     fn messages(&self) -> impl Iterator<Item = (Position, ServerId, MessageId)> {
         self.pushed.iter().filter_map(|pushed| match pushed.what {
-            What::Entry { position, id, message_id } if !pushed.done && !id.is_nil() => {
+            What::Entry { position, id, message_id } if !id.is_nil() => {
                 Some((position, id, message_id))
             }
             _ => None,
@@ -246,15 +224,15 @@ mod tests {
         let window = Window::new(3, 2048);
         let mut live = live();
         assert!(live.fits(window, 100_000));
-        live.push(message(1, 1, 1), 100_000, Duration::ZERO);
+        live.push(1, message(1, 1, 1), 100_000, Duration::ZERO);
         assert!(!live.fits(window, 0));
-        assert_eq!(live.take_through(1, 1, 2).len(), 1);
+        assert_eq!(live.take_through(1, 2).len(), 1);
         for position in 2..=4 {
             assert!(live.fits(window, 600));
-            live.push(message(position, 2, 2), 600, Duration::ZERO);
+            live.push(position, message(position, 2, 2), 600, Duration::ZERO);
         }
         assert!(!live.fits(window, 0), "three pushes");
-        assert_eq!(live.take_through(2, 4, 2).len(), 1);
+        assert_eq!(live.take_through(2, 2).len(), 1);
         assert!(!live.fits(window, 1000), "two kibibytes");
         assert!(live.fits(window, 800));
     }
@@ -263,15 +241,11 @@ mod tests {
     fn numbers_stay_in_step_when_receipts_ack_single_messages() {
         let mut live = live();
         for position in 1..=5 {
-            live.push(message(position, position as u8, 7), 10, Duration::ZERO);
+            live.push(position, message(position, position as u8, 7), 10, Duration::ZERO);
         }
         assert_eq!(live.named(MessageId([7; 16])), Naming::Several);
-        let number = |live: &Live, position| {
-            live.number_of(
-                5,
-                |what| matches!(what, What::Entry { position: at, .. } if at.0 == position),
-            )
-        };
+        let number =
+            |live: &Live, position| live.number_of(|what| what.position() == Position(position));
         assert_eq!((1..=6).map(|at| number(&live, at)).sum::<Option<u64>>(), None);
         assert_eq!(
             (1..=5).map(|at| number(&live, at)).collect::<Vec<_>>(),
@@ -284,21 +258,21 @@ mod tests {
             [None, Some(2), None, Some(4)]
         );
         assert_eq!(live.unacked(ServerId([3; 16])), None);
-        assert_eq!(live.take_through(4, 5, 2).len(), 2, "push 1 went by itself, 3 is done");
+        assert_eq!(live.take_through(4, 2).len(), 2, "push 1 went by itself, 3 is done");
         assert!(live.was_acked(ServerId([4; 16])) && !live.was_acked(ServerId([3; 16])));
         live.finish(Position(5), 2);
         assert!(!live.has_unacked());
-        assert_eq!((live.unacked, live.unacked_bytes), (0, 0));
-        assert!(live.take_through(5, 5, 2).is_empty(), "a repeated ack does nothing");
+        assert_eq!(live.outstanding(), (0, 0));
+        assert!(live.take_through(5, 2).is_empty(), "a repeated ack does nothing");
     }
 
     #[test]
     fn a_message_acked_lately_can_be_named_by_the_senders_id() {
         let mut live = live();
-        live.push(message(1, 1, 1), 10, Duration::ZERO);
-        live.push(message(2, 2, 2), 10, Duration::ZERO);
+        live.push(1, message(1, 1, 1), 10, Duration::ZERO);
+        live.push(2, message(2, 2, 2), 10, Duration::ZERO);
         assert_eq!(live.named(MessageId([1; 16])), Naming::Unacked(Position(1), ServerId([1; 16])));
-        live.take_through(2, 2, 1);
+        live.take_through(2, 1);
         assert_eq!(live.named(MessageId([1; 16])), Naming::Nothing, "one is remembered");
         assert_eq!(live.named(MessageId([2; 16])), Naming::Acked(ServerId([2; 16])));
     }

@@ -199,11 +199,12 @@ impl Shard {
     ) -> (SessionSlot, u64) {
         let device = self.users.resident_mut(at).device(id);
         let live = device.live.as_mut().expect("only a live device is pushed to");
-        live.push(what, bytes, turn.now.mono);
         let session = live.session;
         self.sessions[session].last_push += 1;
+        let number = self.sessions[session].last_push;
+        live.push(number, what, bytes, turn.now.mono);
         self.counters.pushes += 1;
-        (session, self.sessions[session].last_push)
+        (session, number)
     }
 
     /// The queue is pushed to its end: said once per connection, unless a gap notice will say it or

@@ -26,6 +26,9 @@ pub(crate) struct Queued {
     pub(crate) leaving: bool,
     /// A record that marks it `acked` is on the way (or will be).
     pub(crate) flagging: bool,
+    /// The id of the last incoming message up to here, this one included. These rise by position,
+    /// so that a message is found by its id although copies of what others sent stand between.
+    floor: ServerId,
 }
 
 impl Queued {
@@ -59,7 +62,7 @@ pub(crate) enum Next {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Queue {
     entries: VecDeque<Queued>,
-    receipts: Vec<QueuedReceipt>,
+    receipts: VecDeque<QueuedReceipt>,
     /// Takes no more entries, by a durable record.
     pub(crate) gap: bool,
     /// Content of the entries, bytes.
@@ -81,7 +84,7 @@ impl Queue {
             .iter()
             .map(|&(peer, status, receipt)| QueuedReceipt { peer, status, receipt })
             .collect();
-        assert!(queue.receipts.is_sorted_by_key(|queued| queued.receipt.position));
+        assert!(queue.receipts.iter().is_sorted_by_key(|queued| queued.receipt.position));
         queue
     }
 
@@ -105,8 +108,8 @@ impl Queue {
         self.entries.iter()
     }
 
-    pub(crate) fn receipts(&self) -> &[QueuedReceipt] {
-        &self.receipts
+    pub(crate) fn receipts(&self) -> impl ExactSizeIterator<Item = &QueuedReceipt> {
+        self.receipts.iter()
     }
 
     pub(crate) fn has_entries(&self) -> bool {
@@ -241,7 +244,10 @@ impl Queue {
             Err(at) => {
                 self.bytes += u64::from(entry.body_bytes);
                 self.flagged += u32::from(entry.acked);
-                let queued = Queued { position, entry, leaving: false, flagging: false };
+                let before = at.checked_sub(1).map(|before| self.entries[before].floor);
+                let own = (entry.kind == EntryKind::Incoming).then_some(entry.id);
+                let floor = before.max(own).unwrap_or_default();
+                let queued = Queued { position, entry, leaving: false, flagging: false, floor };
                 self.entries.insert(at, queued);
             }
         }
@@ -270,8 +276,10 @@ impl Queue {
     }
 
     pub(crate) fn settle_receipt(&mut self, peer: UserId, status: Status, through: Position) {
-        let Some(at) = self.receipt_index(peer, status) else { return };
-        if self.receipts[at].receipt.position <= through.0 {
+        // One that was raised meanwhile stands at a later position: it was not settled.
+        let at = self.receipts.binary_search_by_key(&through.0, |queued| queued.receipt.position);
+        let Ok(at) = at else { return };
+        if (self.receipts[at].peer, self.receipts[at].status) == (peer, status) {
             self.receipts.remove(at);
             self.receipts.give_back();
         }
@@ -283,14 +291,12 @@ impl Queue {
 
     /// The entry with this id and kind `Incoming`, if it stands here.
     pub(crate) fn incoming(&self, id: ServerId) -> Option<&Queued> {
-        // Incoming messages were stamped by one shard after the other, each above the floor of
-        // the one before: their ids rise with their positions, but copies stand between them.
+        // Incoming messages were stamped by one shard after the other, each above the newest of the
+        // one before: their ids rise with their positions.
+        let at = self.entries.partition_point(|queued| queued.floor < id);
         self.entries
-            .iter()
-            .rev()
-            .filter(|queued| queued.entry.kind == EntryKind::Incoming)
-            .take_while(|queued| queued.entry.id >= id)
-            .find(|queued| queued.entry.id == id)
+            .get(at)
+            .filter(|queued| queued.entry.kind == EntryKind::Incoming && queued.entry.id == id)
     }
 }
 
@@ -348,13 +354,13 @@ mod tests {
         let mut queue = Queue::default();
         queue.raise_receipt(OTHER, Status::Delivered, receipt(5, 10));
         queue.raise_receipt(OTHER, Status::Delivered, receipt(4, 11));
-        assert_eq!(queue.receipts()[0].receipt.position, 10);
+        assert_eq!(queue.receipts().next().map(|it| it.receipt.position), Some(10));
         queue.raise_receipt(OTHER, Status::Delivered, receipt(6, 12));
         assert_eq!(queue.receipts().len(), 1);
         queue.settle_receipt(OTHER, Status::Delivered, Position(10));
         assert_eq!(queue.receipts().len(), 1, "put there after what was acked");
         queue.settle_receipt(OTHER, Status::Delivered, Position(12));
-        assert!(queue.receipts().is_empty());
+        assert_eq!(queue.receipts().len(), 0);
     }
 
     #[test]
@@ -395,8 +401,22 @@ mod tests {
     }
 
     #[test]
-    fn an_incoming_message_is_found_by_its_id() {
-        let queue = queue();
+    fn an_incoming_message_is_found_by_its_id_whatever_stands_between() {
+        let mut queue = queue();
+        for (position, id) in [(4, 9), (6, 1), (8, 99)] {
+            let copy = QueueEntry { kind: EntryKind::Copy, ..entry(OTHER, id) };
+            queue.put(Position(position), copy);
+        }
+        for deleted in [1, 3] {
+            queue.delete(Position(deleted));
+        }
+        assert_eq!(
+            queue.incoming(ServerId([7; 16])).map(|found| found.position),
+            Some(Position(7))
+        );
+        for absent in [0, 1, 2, 3, 9, 99] {
+            assert!(queue.incoming(ServerId([absent; 16])).is_none(), "{absent}");
+        }
         assert_eq!(
             queue.incoming(ServerId([5; 16])).map(|found| found.position),
             Some(Position(5))

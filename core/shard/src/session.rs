@@ -20,7 +20,6 @@ use smallvec::SmallVec;
 use crate::effect::Effect;
 use crate::event::ConnectionKey;
 use crate::home::KeyedHash;
-use crate::rate::Gcra;
 use crate::turn::Turn;
 
 /// Bytes that an event takes in an outbox beside its content, at most: frame or JSON fields.
@@ -33,7 +32,6 @@ pub(crate) struct Session {
     pub(crate) user: UserId,
     /// When the connection was accepted, nanoseconds (monotonic): the later of two stays.
     pub(crate) accepted_ns: u64,
-    pub(crate) rate: Gcra,
     /// Number of the last stored push.
     pub(crate) last_push: u64,
     /// What the outbox still takes, as far as is known here.
@@ -49,7 +47,7 @@ pub(crate) struct Session {
     pub(crate) wants_writable: bool,
 }
 
-const _: () = assert!(size_of::<Option<Session>>() == 72, "an idle session costs what it says");
+const _: () = assert!(size_of::<Option<Session>>() == 56, "an idle session costs what it says");
 
 /// Places that are allocated together.
 const CHUNK: usize = 1024;
@@ -270,7 +268,6 @@ impl Opening {
             connection: self.connection,
             user: self.user,
             accepted_ns: self.accepted_ns,
-            rate: Gcra::default(),
             last_push: 0,
             room_bytes: self.room_bytes,
             next_of_user: NONE,

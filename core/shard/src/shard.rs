@@ -20,7 +20,6 @@ use std::time::Duration;
 use ringpost_wire::{Command, DeviceId, ErrorCode, MessageId, UserId};
 
 use crate::away::Away;
-use crate::bound::Bound;
 use crate::budget::Budget;
 use crate::counters::{Counters, Gauges};
 use crate::effect::Effect;
@@ -245,15 +244,6 @@ impl Shard {
             self.counters.orphaned_commands += 1;
             return None;
         };
-        let (message_id, bytes) = cost(&command);
-        let limits = &self.config.limits;
-        let (commands, rate_bytes) = (limits.connection_commands, limits.connection_bytes);
-        let rate = &mut self.sessions[slot].rate;
-        if let Err(wait) = rate.take(turn.now.mono, commands, rate_bytes, bytes) {
-            self.counters.hits.add(Bound::ConnectionRate);
-            self.refuse(asker, message_id, Refusal::later(ErrorCode::RateLimited, wait), turn);
-            return None;
-        }
         match command {
             Command::SendMessage(message) if message.ephemeral => {
                 return self.send_ephemeral(asker, slot, message, turn);
@@ -272,7 +262,8 @@ impl Shard {
             | Command::Ping { .. }
             | Command::Pong { .. }
             | Command::Bye => {
-                self.refuse(asker, message_id, Refusal::now(ErrorCode::NotSupported), turn);
+                let refusal = Refusal::now(ErrorCode::NotSupported);
+                self.refuse(asker, MessageId::default(), refusal, turn);
             }
         }
         None
@@ -334,20 +325,4 @@ pub struct SignedIn {
     pub window_pushes: u32,
     /// Granted window: bytes of them.
     pub window_bytes: u32,
-}
-
-/// The message that a command names, and its content in bytes: what a rate counts.
-fn cost(command: &Command<'_>) -> (MessageId, u32) {
-    use ringpost_wire::command::{Content, Named, Receipt};
-    match command {
-        Command::SendMessage(message) => {
-            let bytes = match &message.content {
-                Content::Encrypted(bytes) => bytes.len(),
-                Content::Plain(text) => text.len(),
-            };
-            (message.message_id, u32::try_from(bytes).unwrap_or(u32::MAX))
-        }
-        Command::Receipt(Receipt { message: Named::MessageId(message_id), .. }) => (*message_id, 0),
-        _ => (MessageId::default(), 0),
-    }
 }

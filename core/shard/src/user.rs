@@ -109,7 +109,6 @@ impl Device {
             receipts: self
                 .queue
                 .receipts()
-                .iter()
                 .map(|queued| (queued.peer, queued.status, queued.receipt))
                 .collect(),
         }

@@ -91,8 +91,6 @@ fn small_limits(dice: &mut Dice) -> ShardLimits {
         ack_items_max: 3,
         named_pushes_max: 3,
         recent_bytes_max: 4096,
-        connection_commands: endless,
-        connection_bytes: endless,
         user_sends: endless,
         user_bytes: endless,
         ..ShardLimits::default()

@@ -103,18 +103,11 @@ fn a_note_to_oneself_reaches_the_other_devices_or_is_refused_where_there_is_none
 
 #[test]
 fn rates_refuse_with_the_time_to_wait_and_let_go_on_after_it() {
-    let endless = ShardLimits::default().connection_bytes;
-    for per_user in [false, true] {
-        let slow = Rate { per_second: 10, burst: 2 };
-        let limits = if per_user {
-            ShardLimits { user_sends: slow, ..ShardLimits::default() }
-        } else {
-            ShardLimits {
-                connection_commands: slow,
-                connection_bytes: endless,
-                ..ShardLimits::default()
-            }
-        };
+    let slow = Rate { per_second: 10, burst: 2 };
+    for limits in [
+        ShardLimits { user_sends: slow, ..ShardLimits::default() },
+        ShardLimits { user_bytes: slow, ..ShardLimits::default() },
+    ] {
         let mut world = World::with_limits(1, limits);
         let (alice, bob) = (world.user(0, 0), world.user(0, 1));
         let a = world.sign_in(alice, 1);
