@@ -132,7 +132,7 @@ codes! {
         Unsupported = 1003, "unsupported", Stop;
         /// Text that is not UTF-8 (or JSON text that cannot be).
         InvalidData = 1007, "invalid_data", Stop;
-        /// A limit of behaviour was broken (floods, fragments, no progress).
+        /// A limit of behaviour was broken (fragments, a frame too long in coming).
         Policy = 1008, "policy", RepeatLater;
         /// A frame or message over the limit.
         TooBig = 1009, "too_big", Stop;

@@ -74,6 +74,39 @@ pub const WINDOW_BYTES_DEFAULT: u32 = 256 * 1024;
 /// Most unacked stored bytes that a connection may ask for; more is granted as this.
 pub const WINDOW_BYTES_MAX: u32 = 4 * 1024 * 1024;
 
+/// Input that a user, or an address before `welcome`, may bring in a second for long, in bytes of
+/// cost: some 4,000 small frames, or 23 of the largest texts. A server's default.
+pub const INPUT_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
+
+/// The same at once, after a pause. A server's default.
+pub const INPUT_BURST_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What a frame, a text or a control frame costs beside its bytes, and what a piece costs in which
+/// bytes arrive: so much work is done for each whatever is in it.
+pub const INPUT_COST_BYTES: u32 = 256;
+
+/// What a token costs beside that, in `hello` or `auth`: its signature is checked, which is work for
+/// so many bytes. A resume ticket spares it.
+pub const TOKEN_COST_BYTES: u32 = 16 * 1024;
+
+/// Largest frame of an ack, a receipt or a pong that costs nothing, bytes: twice what any needs.
+pub const ANSWER_BYTES_FREE: u32 = 512;
+
+/// What is read and thrown away behind the last word, bytes.
+pub const DISCARDED_BYTES_MAX: usize = 64 * 1024;
+
+/// Durable messages of one user in a second.
+pub const SENDS_PER_SECOND: u32 = 500;
+
+/// The same at once.
+pub const SENDS_BURST: u32 = 2_000;
+
+/// Content of them in a second, bytes.
+pub const SENT_BYTES_PER_SECOND: u32 = 2 * 1024 * 1024;
+
+/// The same at once.
+pub const SENT_BURST_BYTES: u32 = 16 * 1024 * 1024;
+
 const _: () = {
     assert!(HEADER_BYTES + FIXED_BYTES_MAX + SECTION_HEAD_BYTES <= FRAME_OVERHEAD_BYTES_MAX);
     assert!(SUBSCRIBE_USERS_MAX * 16 <= MESSAGE_BYTES_MAX);

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use ringpost_wire::limits::MESSAGE_BYTES_MAX;
+use ringpost_wire::limits::{INPUT_BURST_BYTES, INPUT_BYTES_PER_SECOND, MESSAGE_BYTES_MAX};
 
+use crate::budgets::InputRate;
 use crate::http::Origins;
+
+/// What a user, or the strangers of an address, may bring by default.
+const INPUT_RATE: InputRate =
+    InputRate { bytes_per_second: INPUT_BYTES_PER_SECOND, burst_bytes: INPUT_BURST_BYTES };
 
 /// How a worker treats its connections.
 #[derive(Clone, Debug)]
@@ -44,11 +49,13 @@ pub struct ConnectionConfig {
     /// was promised: an answer for each send in flight, and the pushes of one turn. Default 64 MiB:
     /// 256 readers that have stopped.
     pub outboxes_bytes_max: usize,
-    /// Frames (control frames and empty ones too) that a client may send at once. Default 1,024.
-    pub frames_burst: u32,
-    /// Frames per second that a client may send for long. Default 500. A client above it is
-    /// closed with 1008.
-    pub frames_per_second: u32,
+    /// Input of one user, over all its connections to the node, in cost (see [`crate::budgets`]).
+    /// Over it they are not read. Default 2 MiB in a second, 16 MiB at once: 4,000 small frames a
+    /// second, or 23 of the largest texts.
+    pub user_input: InputRate,
+    /// The same of the connections of one address that have not signed in. Default the same: 120
+    /// sign-ins by token in a second, or 2,000 by ticket.
+    pub address_input: InputRate,
     /// Connections that may be on their way to another worker. Default 1,024.
     pub moves_max: usize,
     /// How long the two halves of a moved connection may be apart. Default 5 s.
@@ -75,8 +82,8 @@ impl Default for ConnectionConfig {
             progress_bytes_min: 4 * 1024,
             outbox_bytes_max: 256 * 1024,
             outboxes_bytes_max: 64 * 1024 * 1024,
-            frames_burst: 1024,
-            frames_per_second: 500,
+            user_input: INPUT_RATE,
+            address_input: INPUT_RATE,
             moves_max: 1024,
             move_deadline: Duration::from_secs(5),
             drain_deadline: Duration::from_secs(5),

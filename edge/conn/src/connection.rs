@@ -13,7 +13,8 @@
 //!
 //! Invariants: until `SignedIn` the receive is one-shot, so that nothing is armed when the
 //! descriptor leaves; `Departing` and `HandingOver` wait until the ring owes no answer; in `Checking`, `Departing` and `Welcoming` nothing is received at all and
-//! what came behind the `hello` waits in `surplus`, at most one receive buffer. Signed in, a cold
+//! what came behind the `hello` waits in `surplus`, at most one receive buffer; there also waits what
+//! a stranger sent while its address was not known or had used up its budget. Signed in, a cold
 //! connection waits by a poll and a hot one by a receive; one that is at rest is no
 //! [`Connection`] at all but an [`Idle`](crate::idle::Idle).
 
@@ -25,6 +26,7 @@ use ringpost_shard::event::ConnectionKey;
 use ringpost_wire::CloseCode;
 use ringpost_wire::decoder::FrameDecoder;
 
+use crate::budgets::Cell;
 use crate::http::HeadReader;
 use crate::letter::{Identity, PendingHello};
 use crate::outbox::Outbox;
@@ -87,6 +89,8 @@ pub enum Phase {
         code: CloseCode,
         /// The sending direction was shut.
         shut: bool,
+        /// What was received and thrown away since, bytes.
+        discarded_bytes: usize,
     },
 }
 
@@ -103,6 +107,26 @@ pub enum Input {
     Stopping,
     /// Nothing, ever again: the client has ended its direction.
     Ended,
+}
+
+/// Whose budget the input of a connection is taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Account {
+    /// Nobody's yet: the address is not known, or the shard was not asked for the user.
+    Unknown,
+    /// That of its address: it has not signed in.
+    Address(Cell),
+    /// That of its user.
+    User(Cell),
+}
+
+/// A pause in reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Paced {
+    /// When it began (monotonic).
+    pub since: Duration,
+    /// When the budget is in order again, unless others use it meanwhile (monotonic).
+    pub until: Duration,
 }
 
 /// One connection.
@@ -146,8 +170,15 @@ pub struct Connection {
     pub counted: bool,
     /// What of its incomplete input stands in the worker's sum.
     pub held_bytes: usize,
-    /// Frames budget: theoretical arrival time (monotonic).
-    pub frames_tat: Duration,
+    /// Cost of its input that was not taken from its budget yet, bytes; below zero where more was
+    /// given back.
+    pub owed: i64,
+    /// The cost of the last receive itself stands in `owed`.
+    pub receive_owed: bool,
+    /// Whose budget its input is taken from.
+    pub account: Account,
+    /// It is not read, because that budget is used up.
+    pub paced: Option<Paced>,
     /// Who signs in, until the session stands.
     pub identity: Option<Identity>,
     /// Bytes that the shard handed to the outbox since it was last told of its room.
@@ -160,6 +191,8 @@ pub struct Connection {
     pub waits_for_outboxes: bool,
     /// The server's ping is unanswered.
     pub pinged: bool,
+    /// A `pong` would answer the server's ping.
+    pub pong_due: bool,
     /// Tag of an `auth` whose token is being checked.
     pub renewing: Option<u16>,
 }
@@ -196,13 +229,17 @@ impl Connection {
             asking_address: false,
             counted: false,
             held_bytes: 0,
-            frames_tat: Duration::ZERO,
+            owed: 0,
+            receive_owed: false,
+            account: Account::Unknown,
+            paced: None,
             identity: None,
             untold_bytes: 0,
             wants_writable: false,
             dirty: false,
             waits_for_outboxes: false,
             pinged: false,
+            pong_due: false,
             renewing: None,
         }
     }
@@ -255,12 +292,17 @@ impl Connection {
             && self.untold_bytes == 0
             && self.renewing.is_none()
             && !(self.hot || self.dirty || self.wants_writable || self.waits_for_outboxes)
-            && !(self.asking_address || self.counted)
+            && !(self.asking_address || self.counted || self.paced.is_some())
     }
 
-    /// Whether bytes may be received and decoded now.
+    /// Whether bytes may be decoded now.
     pub fn wants_input(&self) -> bool {
         matches!(self.phase, Phase::Handshake | Phase::SignIn | Phase::SignedIn)
+    }
+
+    /// Whether bytes may be received now: nothing is held that comes before them.
+    pub fn may_be_read(&self) -> bool {
+        self.wants_input() && self.paced.is_none() && self.surplus.is_empty()
     }
 
     /// Notes whether a frame or message is incomplete; answers whether one has just begun.

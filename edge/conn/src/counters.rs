@@ -56,8 +56,14 @@ pub struct ConnectionCounters {
     pub assemblies_late: u64,
     /// Connections cut off because the client did not take its last word, or did not go, in time.
     pub closings_late: u64,
-    /// Connections closed because they sent more frames than they may.
-    pub frame_floods: u64,
+    /// What input was charged for, in bytes of cost; what was given back later included.
+    pub charged_bytes: u64,
+    /// Times that a session was not read because its user's budget was used up.
+    pub paced_users: u64,
+    /// Times that a stranger was not read because its address's budget was used up.
+    pub paced_addresses: u64,
+    /// Connections that were read no longer because they went on sending behind the last word.
+    pub discards_over: u64,
     /// Connections closed because they were still there when a drain was over.
     pub drains_late: u64,
     /// Bytes received.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addresses;
+pub mod budgets;
 pub mod config;
 pub mod connection;
 mod connections;
@@ -20,17 +21,20 @@ pub mod outgoing;
 pub mod output;
 pub mod question;
 pub mod sniff;
+pub mod tables;
 pub mod tickets;
 pub mod timer;
 pub mod websocket;
 pub mod worker;
 
 pub use addresses::Addresses;
+pub use budgets::InputRate;
 pub use config::ConnectionConfig;
 pub use driver::{Driver, WORKERS_MAX};
 pub use ledger::Ledger;
 pub use letter::Letter;
 pub use outgoing::Outgoing;
 pub use output::{Operation, Output};
+pub use tables::Tables;
 pub use tickets::{Ticket, Tickets};
 pub use worker::Worker;

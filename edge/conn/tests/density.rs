@@ -16,7 +16,7 @@ use cap::Cap;
 use ringpost_conn::letter::{CredentialRefused, Identity};
 use ringpost_conn::timer::TimerWheel;
 use ringpost_conn::{
-    Addresses, ConnectionConfig, Letter, Operation, Output, Ticket, Tickets, Worker,
+    ConnectionConfig, InputRate, Letter, Operation, Output, Tables, Ticket, Tickets, Worker,
 };
 use ringpost_ring::{Completion, ReceiveMode, Slot};
 use ringpost_shard::event::{Now, Proof, WorkerId};
@@ -73,10 +73,14 @@ fn worker() -> Worker {
         limits,
     });
     let domain = (shard, Homes::new(3, 1));
-    let config =
-        ConnectionConfig { unauthenticated_per_address_max: u32::MAX, ..Default::default() };
-    let addresses = Arc::new(Addresses::new(3));
-    Worker::new(WorkerId(0), config, domain, Box::new(NamedTickets), addresses, SLOTS, NOW.mono)
+    // All of them come from one address, at once.
+    let config = ConnectionConfig {
+        unauthenticated_per_address_max: u32::MAX,
+        address_input: InputRate { bytes_per_second: u64::MAX, burst_bytes: u64::MAX },
+        ..Default::default()
+    };
+    let tables = Arc::new(Tables::new(3, &config));
+    Worker::new(WorkerId(0), config, domain, Box::new(NamedTickets), tables, SLOTS, NOW.mono)
 }
 
 /// A store in which every user exists.

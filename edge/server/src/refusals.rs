@@ -25,13 +25,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Counters of refusals, each with the label values that are none.
-const WATCHED: [(&str, &[&str]); 13] = [
+const WATCHED: [(&str, &[&str]); 14] = [
     ("ringpost_edge_closed", &["normal", "going_away"]),
     ("ringpost_edge_refused", &[]),
     // These are counted as malformed, or as bad credentials, too.
     (
         "ringpost_edge_commands_refused",
         &["malformed", "unknown_kind", "too_large", "plaintext_refused", "token_refused"],
+    ),
+    // The others end connections, which are counted by code, or are the ordinary course.
+    (
+        "ringpost_edge_limits_hit",
+        &["handshake", "sign_in", "credential", "ticket", "assembly", "closing", "drain"],
     ),
     ("ringpost_ring_accepts_refused", &[]),
     ("ringpost_shard_refused", &[]),

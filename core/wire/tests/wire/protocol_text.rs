@@ -253,6 +253,34 @@ fn every_limit_stands_with_its_value() {
 }
 
 #[test]
+fn every_rate_stands_with_its_value() {
+    let protocol = text();
+    let found = rows(section(&protocol, "### Rates"));
+    let expected = [
+        ("input of one user, in a second", limits::INPUT_BYTES_PER_SECOND),
+        ("input of one user, at once", limits::INPUT_BURST_BYTES),
+        ("input of one address before welcome, in a second", limits::INPUT_BYTES_PER_SECOND),
+        ("input of one address before welcome, at once", limits::INPUT_BURST_BYTES),
+        (
+            "cost of a frame, and of a piece of input, beside its bytes",
+            limits::INPUT_COST_BYTES.into(),
+        ),
+        ("cost of a token, in `hello` or `auth`, beside that", limits::TOKEN_COST_BYTES.into()),
+        ("frame of an ack, receipt or pong that costs nothing", limits::ANSWER_BYTES_FREE.into()),
+        ("input behind the last word", limits::DISCARDED_BYTES_MAX as u64),
+        ("durable messages of one user, in a second", limits::SENDS_PER_SECOND.into()),
+        ("durable messages of one user, at once", limits::SENDS_BURST.into()),
+        ("content of them, in a second", limits::SENT_BYTES_PER_SECOND.into()),
+        ("content of them, at once", limits::SENT_BURST_BYTES.into()),
+    ];
+    for (name, value) in expected {
+        let row = found.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("no {name:?}"));
+        assert_eq!(row[1].replace(',', ""), value.to_string(), "{name}");
+    }
+    assert_eq!(found.len(), expected.len() + 1, "no row but the head and these");
+}
+
+#[test]
 fn the_preamble_and_the_subprotocols_stand() {
     let protocol = text();
     let preamble: Vec<String> = PREAMBLE.iter().map(|byte| format!("{byte:02x}")).collect();

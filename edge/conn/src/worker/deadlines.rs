@@ -67,6 +67,10 @@ impl Worker {
 
     fn deadline_passed(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
+        if connection.paced.is_some_and(|paced| paced.until <= now.mono) {
+            // Another deadline that has passed as well is found when this returns.
+            return self.end_pause(slot, now);
+        }
         match connection.phase {
             Phase::Handshake => {
                 self.counters.handshakes_late += 1;
@@ -99,7 +103,10 @@ impl Worker {
             self.counters.credentials_ended += 1;
             return self.close(slot, CloseCode::SignInAgain, now);
         }
-        if connection.assembling_since.is_some_and(|at| at + ASSEMBLY_TIME_MAX <= now.mono) {
+        let is_read = connection.paced.is_none();
+        if is_read
+            && connection.assembling_since.is_some_and(|at| at + ASSEMBLY_TIME_MAX <= now.mono)
+        {
             self.counters.assemblies_late += 1;
             return self.close(slot, CloseCode::Policy, now);
         }
@@ -113,6 +120,9 @@ impl Worker {
                 return self.remove(slot, now);
             }
             connection.progress = Progress { since: now.mono, bytes: 0 };
+        }
+        if !is_read {
+            return;
         }
         let silent = now.mono.saturating_sub(connection.heard_at);
         if cools_at(connection).is_some_and(|at| at <= now.mono) {
@@ -140,6 +150,11 @@ fn deadline(seen: &Seen<'_>, config: &ConnectionConfig) -> Duration {
 }
 
 fn deadline_awake(connection: &Connection, config: &ConnectionConfig) -> Duration {
+    let ends = deadline_of_phase(connection, config);
+    connection.paced.map_or(ends, |paced| ends.min(paced.until))
+}
+
+fn deadline_of_phase(connection: &Connection, config: &ConnectionConfig) -> Duration {
     match connection.phase {
         Phase::Handshake => connection.accepted_at + config.handshake_deadline,
         Phase::SignIn
@@ -151,13 +166,18 @@ fn deadline_awake(connection: &Connection, config: &ConnectionConfig) -> Duratio
         Phase::Welcoming => connection.phase_since + config.sign_in_deadline,
         Phase::Closing { .. } => connection.phase_since + config.close_deadline,
         Phase::SignedIn => {
-            let silence = config.ping_interval * if connection.pinged { 2 } else { 1 };
-            let mut at = (connection.heard_at + silence).min(connection.expires_at);
-            if let Some(since) = connection.assembling_since {
-                at = at.min(since + ASSEMBLY_TIME_MAX);
-            }
+            let mut at = connection.expires_at;
             if connection.progress.since != Duration::ZERO {
                 at = at.min(connection.progress.since + config.progress_interval);
+            }
+            if connection.paced.is_some() {
+                // Who is not read can neither be silent nor slow to finish a frame.
+                return at;
+            }
+            let silence = config.ping_interval * if connection.pinged { 2 } else { 1 };
+            at = at.min(connection.heard_at + silence);
+            if let Some(since) = connection.assembling_since {
+                at = at.min(since + ASSEMBLY_TIME_MAX);
             }
             if let Some(cools_at) = cools_at(connection) {
                 at = at.min(cools_at);

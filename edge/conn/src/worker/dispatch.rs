@@ -5,14 +5,21 @@ use ringpost_shard::Event;
 use ringpost_shard::event::Now;
 use ringpost_wire::error::DecodeError;
 use ringpost_wire::event::Error;
+use ringpost_wire::limits::INPUT_COST_BYTES;
 use ringpost_wire::{CloseCode, Command, ErrorCode, MessageId, event};
 
 use super::Worker;
 use crate::connection::{Phase, key};
 
 impl Worker {
-    /// One decoded command.
-    pub(super) fn command(&mut self, slot: Slot, tag: u16, command: Command<'_>, now: Now) {
+    /// One decoded command, of so many bytes.
+    pub(super) fn command(
+        &mut self,
+        slot: Slot,
+        tag: u16,
+        (command, bytes): (Command<'_>, usize),
+        now: Now,
+    ) {
         self.counters.commands += 1;
         let Some(connection) = self.connections.find(slot) else { return };
         let signed_in = matches!(connection.phase, Phase::SignedIn);
@@ -21,14 +28,23 @@ impl Worker {
             Command::Hello(_) if !expected => self.refuse(slot, tag, ErrorCode::AlreadySignedIn),
             Command::Hello(hello) => self.hello(slot, tag, &hello, now),
             Command::Ping { nonce } => self.say(slot, tag, &event::Event::Pong { nonce }),
-            Command::Pong { .. } => {}
+            Command::Pong { .. } => {
+                if std::mem::take(&mut connection.pong_due) {
+                    self.give_back(slot, bytes);
+                }
+            }
             Command::Bye => self.close(slot, CloseCode::Normal, now),
             _ if !signed_in => self.refuse(slot, tag, ErrorCode::NotSignedIn),
             Command::Auth { token } => self.renew(slot, tag, &token),
             command => {
+                let acked = self.shard.counters().entries_acked;
                 let event = Event::Command { connection: key(slot), tag, command };
                 if let Some(relay) = self.shard.handle(event, now, &mut self.effects) {
                     self.relay(relay, now);
+                }
+                // An ack that acks nothing is input like any other.
+                if self.shard.counters().entries_acked != acked {
+                    self.give_back(slot, bytes);
                 }
             }
         }
@@ -60,18 +76,11 @@ impl Worker {
         self.say(slot, tag, &event::Event::Error(Error::new(code)));
     }
 
-    /// Takes one frame from the client's budget; closes the connection that has none left.
-    pub(super) fn spend_frame(&mut self, slot: Slot, now: Now) -> bool {
-        let Some(connection) = self.connections.find(slot) else { return false };
-        let interval = std::time::Duration::from_secs(1) / self.config.frames_per_second;
-        let due = connection.frames_tat.max(now.mono) + interval;
-        if due.saturating_sub(now.mono) > interval * self.config.frames_burst {
-            self.counters.frame_floods += 1;
-            self.close(slot, CloseCode::Policy, now);
-            return false;
-        }
-        connection.frames_tat = due;
+    /// A frame, text or control frame is complete: it is charged for before it is looked at.
+    pub(super) fn charge_frame(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        connection.owed += i64::from(INPUT_COST_BYTES);
+        self.counters.charged_bytes += u64::from(INPUT_COST_BYTES);
         self.warm(slot, now);
-        true
     }
 }

@@ -22,8 +22,7 @@ impl Worker {
         loop {
             self.carry_out_queued(now);
             let Some(slot) = self.entered.pop_front() else { return };
-            self.feed_surplus(slot, now);
-            self.arm(slot);
+            self.open_account(slot, now);
         }
     }
 

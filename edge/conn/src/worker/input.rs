@@ -13,7 +13,7 @@ use ringpost_wire::decoder::FrameDecoder;
 use ringpost_wire::error::DecodeError;
 use ringpost_wire::frame::Frame;
 use ringpost_wire::limits::{
-    FRAME_BYTES_MAX, HELLO_BYTES_MAX, JSON_TEXT_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    DISCARDED_BYTES_MAX, FRAME_BYTES_MAX, HELLO_BYTES_MAX, JSON_TEXT_BYTES_MAX, PAYLOAD_BYTES_MAX,
 };
 use ringpost_wire::{CloseCode, MessageId, binary, json};
 use smallvec::SmallVec;
@@ -33,12 +33,44 @@ impl Worker {
             connection.input = Input::Idle;
         }
         connection.heard_at = now.mono;
-        connection.pinged = false;
+        connection.pong_due |= std::mem::take(&mut connection.pinged);
         self.counters.received_bytes += bytes.len() as u64;
-        if connection.wants_input() {
-            self.feed(slot, bytes, now);
+        if matches!(connection.phase, Phase::Closing { .. }) {
+            self.discard(slot, bytes.len());
+        } else if connection.wants_input() {
+            if self.charge_receive(slot, bytes.len(), now) {
+                self.feed(slot, bytes, now);
+                self.pace_if_due(slot, now);
+            } else {
+                self.hold(slot, bytes);
+            }
         }
         self.balance_input(slot);
+    }
+
+    /// Keeps what a stranger sent for later: it was received once, so it is one receive buffer.
+    fn hold(&mut self, slot: Slot, bytes: &[u8]) {
+        if let Some(connection) = self.connections.find(slot) {
+            connection.surplus.extend_from_slice(bytes);
+            self.recount_input(slot);
+        }
+    }
+
+    /// Throws away what comes behind the last word: read, because a close with something unread may
+    /// cost the client that word; but not for ever. What comes then waits in the kernel until the
+    /// connection's time is over.
+    fn discard(&mut self, slot: Slot, bytes: usize) {
+        let Some(connection) = self.connections.find(slot) else { return };
+        let Phase::Closing { discarded_bytes, .. } = &mut connection.phase else { return };
+        let before = *discarded_bytes;
+        *discarded_bytes += bytes;
+        if before <= DISCARDED_BYTES_MAX && *discarded_bytes > DISCARDED_BYTES_MAX {
+            self.counters.discards_over += 1;
+            if connection.input == Input::Armed {
+                connection.input = Input::Stopping;
+                self.operations.push(Operation::StopReceive(slot));
+            }
+        }
     }
 
     /// Decodes what waited for the `welcome`.
@@ -85,11 +117,11 @@ impl Worker {
         if connection.input != Input::Idle {
             return false;
         }
-        if matches!(connection.phase, Phase::Closing { .. }) {
-            return true;
+        if let Phase::Closing { discarded_bytes, .. } = connection.phase {
+            return discarded_bytes <= DISCARDED_BYTES_MAX;
         }
         let piles_up = connection.pending_bytes() > self.config.outbox_bytes_max;
-        if !connection.wants_input() || piles_up {
+        if !connection.may_be_read() || piles_up {
             return false;
         }
         if self.outboxes.is_full() {
@@ -314,23 +346,19 @@ impl Worker {
             Item::Text(text) => self.text(slot, text, now),
             Item::Binary(message) => self.frames(slot, message, now),
             Item::Ping(payload) => {
-                if self.spend_frame(slot, now) {
-                    self.write_raw(slot, |out| websocket::write_pong(payload, out));
-                }
+                self.charge_frame(slot, now);
+                self.write_raw(slot, |out| websocket::write_pong(payload, out));
             }
-            Item::Pong(_) => {
-                self.spend_frame(slot, now);
-            }
+            // The server sends none of WebSocket's pings, so no pong answers one.
+            Item::Pong(_) => self.charge_frame(slot, now),
             Item::Close(_) => self.close(slot, CloseCode::Normal, now),
         }
     }
 
     fn text(&mut self, slot: Slot, text: &str, now: Now) {
-        if !self.spend_frame(slot, now) {
-            return;
-        }
+        self.charge_frame(slot, now);
         match json::decode_command(text) {
-            Ok((command, tag)) => self.command(slot, tag, command, now),
+            Ok((command, tag)) => self.command(slot, tag, (command, text.len()), now),
             Err(error) => self.violation(slot, 0, MessageId::default(), &error, now),
         }
     }
@@ -358,12 +386,10 @@ impl Worker {
     }
 
     fn frame(&mut self, slot: Slot, frame: &Frame<'_>, now: Now) {
-        if !self.spend_frame(slot, now) {
-            return;
-        }
-        let header = frame.header;
+        self.charge_frame(slot, now);
+        let (header, bytes) = (frame.header, frame.payload.len());
         match binary::decode_command(header.kind, header.flags, frame.payload) {
-            Ok(command) => self.command(slot, header.tag, command, now),
+            Ok(command) => self.command(slot, header.tag, (command, bytes), now),
             Err(error) => {
                 let message_id = binary::message_id_of(header.kind, frame.payload);
                 self.violation(slot, header.tag, message_id, &error, now);

@@ -25,6 +25,7 @@ mod drain;
 mod effects;
 mod input;
 mod outboxes;
+mod pace;
 mod sign_in;
 mod temperature;
 mod write;
@@ -45,7 +46,6 @@ use ringpost_shard::mail::Mail;
 use ringpost_shard::{Effect, Event, Homes, Record, Shard};
 use ringpost_wire::{CloseCode, UserId};
 
-use crate::addresses::Addresses;
 use crate::config::ConnectionConfig;
 use crate::connection::{Connection, Input, Phase, Protocol, Speech, key};
 use crate::connections::Connections;
@@ -53,6 +53,7 @@ use crate::counters::{ConnectionCounters, ConnectionGauges};
 use crate::ledger::{self, Ledger};
 use crate::letter::Letter;
 use crate::output::{Operation, Output};
+use crate::tables::Tables;
 use crate::tickets::Tickets;
 use crate::timer::TimerWheel;
 use crate::worker::arrivals::Arrivals;
@@ -80,7 +81,7 @@ pub struct Worker {
     tickets: Box<dyn Tickets>,
     connections: Connections,
     /// The whole node's.
-    addresses: Arc<Addresses>,
+    tables: Arc<Tables>,
     /// Connections here that count there.
     unauthenticated: usize,
     timers: TimerWheel,
@@ -113,14 +114,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker without connections. All workers of a node share `addresses`; `slots` is the size of
+    /// A worker without connections. All workers of a node share `tables`; `slots` is the size of
     /// the ring's table, `started_at` the monotonic time of the first turn.
     pub fn new(
         id: WorkerId,
         config: ConnectionConfig,
         (shard, homes): (Shard, Homes),
         tickets: Box<dyn Tickets>,
-        addresses: Arc<Addresses>,
+        tables: Arc<Tables>,
         slots: u32,
         started_at: Duration,
     ) -> Self {
@@ -133,7 +134,7 @@ impl Worker {
             homes,
             tickets,
             connections: Connections::default(),
-            addresses,
+            tables,
             unauthenticated: 0,
             timers: TimerWheel::new(slots, started_at),
             arrivals: Arrivals::default(),
@@ -345,14 +346,17 @@ impl Worker {
         connection.asking_address = false;
         connection.address = address;
         if let Some(address) = address.filter(|_| !connection.has_proved_itself()) {
-            connection.counted =
-                self.addresses.try_count(address, self.config.unauthenticated_per_address_max);
+            connection.counted = self
+                .tables
+                .strangers
+                .try_count(address, self.config.unauthenticated_per_address_max);
             if !connection.counted {
                 self.counters.refused_address += 1;
                 return self.remove(slot, now);
             }
             self.unauthenticated += 1;
         }
+        self.charge_address(slot, address, now);
         self.leave_if_quiet(slot, now);
     }
 
@@ -370,13 +374,14 @@ impl Worker {
     /// One that was counted by its address has proved itself, or is gone.
     fn uncount(&mut self, counted: bool, address: Option<IpAddr>) {
         if let (true, Some(address)) = (counted, address) {
-            self.addresses.uncount(address);
+            self.tables.strangers.uncount(address);
             self.unauthenticated -= 1;
         }
     }
 
     /// Takes a connection out of the table and tells the shard; its slot is the caller's.
     fn take(&mut self, slot: Slot, now: Now) -> Option<Box<Connection>> {
+        self.settle_debt(slot, now);
         let connection = self.connections.remove(slot)?;
         self.uncount(connection.counted, connection.address);
         if connection.in_shard() {
@@ -441,10 +446,11 @@ impl Worker {
             self.shard_event(Event::Closed { connection }, now);
         }
         self.write_last_word(slot, code);
-        self.enter(slot, Phase::Closing { code, shut: false }, now);
+        self.enter(slot, Phase::Closing { code, shut: false, discarded_bytes: 0 }, now);
         let Some(connection) = self.connections.find(slot) else { return };
         connection.protocol = Protocol::Deaf;
         connection.surplus = Vec::new();
+        connection.paced = None;
         self.recount_input(slot);
         let Some(connection) = self.connections.find(slot) else { return };
         if connection.speech == Speech::Undecided && connection.pending_bytes() == 0 {

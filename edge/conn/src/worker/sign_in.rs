@@ -11,6 +11,7 @@ use ringpost_shard::Event;
 use ringpost_shard::SignedIn;
 use ringpost_shard::event::{ConnectionKey, Now, SignIn};
 use ringpost_wire::command::{Credential, Hello};
+use ringpost_wire::limits::TOKEN_COST_BYTES;
 use ringpost_wire::{CloseCode, ErrorCode};
 
 use super::Worker;
@@ -30,9 +31,11 @@ impl Worker {
         };
         self.enter(slot, Phase::Checking(pending), now);
         match &hello.credential {
-            Credential::Token(token) => self
-                .outputs
-                .push(Output::Verify { connection: key(slot), token: token.as_ref().to_owned() }),
+            Credential::Token(token) => {
+                self.charge(slot, TOKEN_COST_BYTES);
+                let token = token.as_ref().to_owned();
+                self.outputs.push(Output::Verify { connection: key(slot), token });
+            }
             Credential::Ticket(ticket) => {
                 let answer = self.tickets.open(ticket, now.wall_ms);
                 let is_over = answer == Err(CredentialRefused::Expired);
@@ -48,6 +51,7 @@ impl Worker {
         if connection.renewing.replace(tag).is_some() {
             return self.refuse(slot, tag, ErrorCode::RateLimited);
         }
+        self.charge(slot, TOKEN_COST_BYTES);
         self.outputs.push(Output::Verify { connection: key(slot), token: token.to_owned() });
     }
 

@@ -198,8 +198,8 @@ impl Worker {
             Phase::Closing { .. } if idle && connection.input == Input::Ended => {
                 return self.remove(slot, now);
             }
-            Phase::Closing { code, shut: false } if idle => {
-                connection.phase = Phase::Closing { code, shut: true };
+            Phase::Closing { code, shut: false, discarded_bytes } if idle => {
+                connection.phase = Phase::Closing { code, shut: true, discarded_bytes };
                 self.operations.push(Operation::ShutdownWrite(slot));
             }
             Phase::Departing(..) if idle => self.leave_if_quiet(slot, now),
@@ -230,11 +230,12 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         let (before, pending) = (connection.input, connection.pending_bytes());
         let max = self.config.outbox_bytes_max;
-        if pending > max || !self.outboxes.has_room_for(connection) {
+        let paced = connection.paced.is_some();
+        if paced || pending > max || !self.outboxes.has_room_for(connection) {
             match connection.input {
                 Input::Armed if connection.wants_input() => {
                     connection.input = Input::Stopping;
-                    self.counters.input_paused += 1;
+                    self.counters.input_paused += u64::from(!paced);
                     self.operations.push(Operation::StopReceive(slot));
                 }
                 Input::Idle if self.outboxes.is_full() => self.wait_for_outboxes(slot),

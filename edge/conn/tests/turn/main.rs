@@ -21,6 +21,7 @@ mod mail;
 mod many_workers;
 mod moves;
 mod outboxes;
+mod pace;
 mod questions;
 mod relays;
 mod ring_faults;

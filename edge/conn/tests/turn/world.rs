@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringpost_conn::counters::{ConnectionCounters, ConnectionGauges};
 use ringpost_conn::letter::{CredentialRefused, Identity};
-use ringpost_conn::{Addresses, ConnectionConfig, Letter, Ticket, Tickets, Worker};
+use ringpost_conn::{ConnectionConfig, Letter, Tables, Ticket, Tickets, Worker};
 use ringpost_ring::Rings;
 use ringpost_ring::fake::{Chance, FakeHandle, FakeSizes, FakeWorld, Faults};
 use ringpost_shard::event::{Now, Proof, WorkerId};
@@ -73,7 +73,7 @@ impl Setup {
         }
     }
 
-    fn worker(&self, id: WorkerId, addresses: Arc<Addresses>, started_at: Duration) -> Worker {
+    fn worker(&self, id: WorkerId, tables: Arc<Tables>, started_at: Duration) -> Worker {
         let shard = Shard::new(ShardConfig {
             worker: id,
             workers: self.workers,
@@ -87,7 +87,7 @@ impl Setup {
         let domain = (shard, Homes::new(HASH_SEED, self.workers));
         let config = self.config.clone();
         let tickets = Box::new(OpenTickets);
-        Worker::new(id, config, domain, tickets, addresses, self.slots, started_at)
+        Worker::new(id, config, domain, tickets, tables, self.slots, started_at)
     }
 }
 
@@ -116,11 +116,11 @@ impl World {
         let net = FakeWorld::with(setup.seed, setup.faults, setup.sizes);
         let rings: Vec<_> = (0..setup.workers).map(|_| net.ring(setup.slots)).collect();
         let handles: Vec<_> = rings.iter().map(Rings::handle).collect();
-        let addresses = Arc::new(Addresses::new(setup.seed));
+        let tables = Arc::new(Tables::new(setup.seed, &setup.config));
         let drivers = (0..)
             .zip(rings)
             .map(|(number, ring)| {
-                let worker = setup.worker(WorkerId(number), Arc::clone(&addresses), now.mono);
+                let worker = setup.worker(WorkerId(number), Arc::clone(&tables), now.mono);
                 Driver::new(worker, ring, handles.clone())
             })
             .collect();

@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 33] = [
+const LIMITS: [Limit; 37] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -146,6 +146,30 @@ const LIMITS: [Limit; 33] = [
         "connections",
         |it| it.limits.unauthenticated_per_address_max.into(),
         &[Counted(REFUSED, &["address"])],
+    ),
+    limit(
+        "limits.user_input_bytes_per_second",
+        "bytes",
+        |it| it.limits.user_input_bytes_per_second,
+        &[Counted(EDGE, &["user_input"])],
+    ),
+    limit(
+        "limits.user_input_burst_bytes",
+        "bytes",
+        |it| it.limits.user_input_burst_bytes,
+        &[Counted(EDGE, &["user_input"])],
+    ),
+    limit(
+        "limits.address_input_bytes_per_second",
+        "bytes",
+        |it| it.limits.address_input_bytes_per_second,
+        &[Counted(EDGE, &["address_input"])],
+    ),
+    limit(
+        "limits.address_input_burst_bytes",
+        "bytes",
+        |it| it.limits.address_input_burst_bytes,
+        &[Counted(EDGE, &["address_input"])],
     ),
     limit(
         "limits.handshake_deadline",

@@ -27,6 +27,12 @@ pub const SEGMENT_BYTES: RangeInclusive<u64> = 4 << 20..=1 << 30;
 /// Segments that the disk budget must hold: one written, one applied, one prewritten, one spare.
 const SEGMENTS_MIN: u64 = 4;
 
+/// The slowest rate of input: a `hello` with the longest token within a deadline of sign-in.
+const INPUT_BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+
+/// The smallest burst of input: the largest text and the frames around it are taken at once.
+const INPUT_BURST_BYTES_MIN: u64 = 128 << 10;
+
 /// Most origins in the allow-list.
 const ORIGINS_MAX: usize = 64;
 
@@ -170,6 +176,18 @@ impl Checker<'_> {
         self.number("limits.connections_max", connections, 1..=16_000_000);
         let unauthenticated = limits.unauthenticated_per_address_max.into();
         self.number("limits.unauthenticated_per_address_max", unauthenticated, 1..=1_000_000);
+        for (key, bytes) in [
+            ("limits.user_input_bytes_per_second", limits.user_input_bytes_per_second),
+            ("limits.address_input_bytes_per_second", limits.address_input_bytes_per_second),
+        ] {
+            self.size(key, bytes, INPUT_BYTES_PER_SECOND_MIN..=1 << 40);
+        }
+        for (key, bytes) in [
+            ("limits.user_input_burst_bytes", limits.user_input_burst_bytes),
+            ("limits.address_input_burst_bytes", limits.address_input_burst_bytes),
+        ] {
+            self.size(key, bytes, INPUT_BURST_BYTES_MIN..=1 << 40);
+        }
         let (low, high) = (Duration::from_millis(100), minutes(5));
         self.duration("limits.handshake_deadline", limits.handshake_deadline, low, high);
         self.duration("limits.auth_deadline", limits.auth_deadline, low, high);

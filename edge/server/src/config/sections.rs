@@ -275,6 +275,18 @@ pub struct LimitKeys {
     pub connections_max: u32,
     /// Connections from one address that have not signed in, all workers together.
     pub unauthenticated_per_address_max: u32,
+    /// What a user may send in a second for long, all its connections together.
+    #[serde(with = "size")]
+    pub user_input_bytes_per_second: u64,
+    /// What a user may send at once after a pause.
+    #[serde(with = "size")]
+    pub user_input_burst_bytes: u64,
+    /// The same of the connections of one address that have not signed in.
+    #[serde(with = "size")]
+    pub address_input_bytes_per_second: u64,
+    /// The same at once.
+    #[serde(with = "size")]
+    pub address_input_burst_bytes: u64,
     /// From accept to the end of the handshake.
     #[serde(with = "duration")]
     pub handshake_deadline: Duration,
@@ -329,6 +341,10 @@ impl Default for LimitKeys {
         Self {
             connections_max: 100_000,
             unauthenticated_per_address_max: 1_000,
+            user_input_bytes_per_second: ringpost_wire::limits::INPUT_BYTES_PER_SECOND,
+            user_input_burst_bytes: ringpost_wire::limits::INPUT_BURST_BYTES,
+            address_input_bytes_per_second: ringpost_wire::limits::INPUT_BYTES_PER_SECOND,
+            address_input_burst_bytes: ringpost_wire::limits::INPUT_BURST_BYTES,
             handshake_deadline: Duration::from_secs(5),
             auth_deadline: Duration::from_secs(10),
             ping_interval: Duration::from_secs(120),

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::anyhow;
 use ringpost_conn::http::Origins;
-use ringpost_conn::{Addresses, ConnectionConfig, Driver, Letter, Worker};
+use ringpost_conn::{ConnectionConfig, Driver, InputRate, Letter, Tables, Worker};
 use ringpost_journal::{JournalHandle, JournalThread};
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingPlan, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
@@ -97,7 +97,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let common = Common {
         clock: Clock::start(),
         hash_seed,
-        addresses: Arc::new(Addresses::new(random_seed())),
+        tables: Arc::new(Tables::new(random_seed(), &connection_config(&config, &limits))),
         tokens,
         config: &config,
         limits: &limits,
@@ -272,7 +272,7 @@ fn pin(number: u16) {
 struct Common<'a> {
     clock: Clock,
     hash_seed: u64,
-    addresses: Arc<Addresses>,
+    tables: Arc<Tables>,
     tokens: Tokens,
     config: &'a Config,
     limits: &'a Limits,
@@ -361,8 +361,8 @@ impl Common<'_> {
         let tickets = TicketKey::new(self.ticket_secrets, self.config.auth.ticket_ttl);
         let config = connection_config(self.config, self.limits);
         let (domain, tickets) = ((shard, homes), Box::new(tickets));
-        let (addresses, started_at) = (Arc::clone(&self.addresses), self.clock.now().mono);
-        Worker::new(id, config, domain, tickets, addresses, slots, started_at)
+        let (tables, started_at) = (Arc::clone(&self.tables), self.clock.now().mono);
+        Worker::new(id, config, domain, tickets, tables, slots, started_at)
     }
 }
 
@@ -377,6 +377,14 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
         sign_in_deadline: keys.auth_deadline,
         ping_interval: keys.ping_interval,
         progress_interval: keys.progress_deadline,
+        user_input: InputRate {
+            bytes_per_second: keys.user_input_bytes_per_second,
+            burst_bytes: keys.user_input_burst_bytes,
+        },
+        address_input: InputRate {
+            bytes_per_second: keys.address_input_bytes_per_second,
+            burst_bytes: keys.address_input_burst_bytes,
+        },
         outbox_bytes_max: keys.outbox_bytes_max as usize,
         outboxes_bytes_max: limits.outboxes_per_worker_bytes_max as usize,
         message_bytes_max: keys.message_bytes_max as u32,

@@ -6,11 +6,13 @@ use std::io::Write;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::peer::{BINARY, Encoding, PING, Peer, TEXT, binary_command, frame, message, upgrade};
-use crate::rig::exchange;
+use crate::peer::{
+    BINARY, Encoding, Heard, PING, Peer, TEXT, binary_command, frame, message, upgrade,
+};
+use crate::rig::{Node, exchange};
 use crate::siege::Siege;
 
-const POLICY: &str = r#"ringpost_edge_closed_total{code="policy"}"#;
+const PACED: &str = r#"ringpost_edge_limits_hit_total{limit="user_input"}"#;
 const TOO_BIG: &str = r#"ringpost_edge_closed_total{code="too_big"}"#;
 const REFUSED_UPGRADE: &str = r#"ringpost_edge_refused_total{reason="upgrade"}"#;
 const REFUSED_GARBAGE: &str = r#"ringpost_edge_refused_total{reason="garbage"}"#;
@@ -107,26 +109,85 @@ fn one_byte_over(to: Uuid) -> Vec<u8> {
 }
 
 #[test]
-fn abuse_row_11_a_flood_of_pings_is_ended() {
-    let siege = Siege::begin(&[]);
+fn abuse_row_11_a_flood_is_read_at_its_rate_and_nobody_is_closed_for_it() {
+    let siege = Siege::begin(&[
+        "limits.user_input_bytes_per_second=1MiB",
+        "limits.user_input_burst_bytes=1MiB",
+    ]);
     let flood: [(Encoding, Vec<u8>); 4] = [
         (Encoding::Json, frame(PING, b"x").repeat(20_000)),
         (Encoding::Bin, frame(PING, b"").repeat(20_000)),
         (Encoding::Json, frame(TEXT, br#"{"type":"ping","nonce":1}"#).repeat(20_000)),
         (Encoding::Tcp, [0, 0, 0, 0, 0x7e, 0, 0, 0].repeat(20_000)),
     ];
-    for (encoding, bytes) in flood {
+    let floods = flood.map(|(encoding, bytes)| {
         let mut peer = Peer::sign_in_live(&siege.node, encoding, Uuid::new_v4(), 1);
         let mut writer = peer.stream.try_clone().unwrap();
-        let writing = std::thread::spawn(move || {
-            // Ends early where the server closes.
-            let _ = writer.write_all(&bytes);
-        });
-        assert_eq!(peer.last_word(), Some(1008), "{encoding:?}");
-        drop(peer);
-        writing.join().unwrap();
+        let writing = std::thread::spawn(move || writer.write_all(&bytes));
+        std::thread::spawn(move || {
+            for number in 0..20_000 {
+                let heard = peer.listen();
+                assert!(!matches!(heard, Heard::End(_)), "{encoding:?} after {number}: {heard:?}");
+            }
+            writing.join().unwrap().unwrap();
+            // It is heard as before.
+            peer.ping();
+        })
+    });
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
+    siege.end(&[(PACED, 4)]);
+}
+
+#[test]
+fn a_long_queue_comes_over_one_connection_however_it_is_acked() {
+    const WAITING: u64 = 10_000;
+    let node = Node::start(&[
+        "limits.user_input_bytes_per_second=256KiB",
+        "limits.user_input_burst_bytes=128KiB",
+    ]);
+    // Each fills no more than a share of a queue, so there are many of them.
+    let bob = Uuid::new_v4();
+    let encodings = [Encoding::Tcp, Encoding::Json, Encoding::Bin, Encoding::Tcp];
+    for device in 1..=encodings.len() {
+        drop(Peer::sign_in_live(&node, Encoding::Tcp, bob, device as u8));
     }
-    siege.end(&[(POLICY, 4)]);
+    let senders: Vec<_> = (0..12)
+        .map(|_| {
+            let mut sender = Peer::sign_in_live(&node, Encoding::Tcp, Uuid::new_v4(), 1);
+            std::thread::spawn(move || {
+                for number in 0..WAITING / 12 {
+                    sender.send(bob, &number.to_le_bytes());
+                }
+            })
+        })
+        .collect();
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    let waiting = WAITING / 12 * 12;
+    let paced = node.metric(PACED);
+    for (device, encoding) in (1..).zip(encodings) {
+        let mut peer = Peer::sign_in(&node, encoding, bob, device);
+        for push in 1..=waiting {
+            let pushed = peer.hear_kind("new_message");
+            assert_eq!(pushed["push"], push, "{encoding:?}");
+            let ack = match device {
+                // Every push by its number, or by its id, or by its sender's id; or seldom.
+                1 | 2 => json!({"type": "ack", "push": push}),
+                3 => json!({"type": "receipt", "status": "delivered", "id": pushed["id"]}),
+                _ if push % 2 == 0 => {
+                    let message_id = &pushed["message_id"];
+                    json!({"type": "receipt", "status": "delivered", "message_id": message_id})
+                }
+                _ => continue,
+            };
+            peer.say(&ack);
+            if device == 4 && push % 50 == 0 {
+                peer.say(&json!({"type": "ack", "push": push}));
+            }
+        }
+        peer.hear_kind("queue_empty");
+        peer.ping();
+    }
+    assert_eq!(node.metric(PACED), paced, "who acks what it is pushed is read at once");
 }
 
 #[test]

@@ -50,7 +50,9 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
         ("ticket", counters.tickets_expired),
         ("assembly", counters.assemblies_late),
         ("closing", counters.closings_late),
-        ("frame_rate", counters.frame_floods),
+        ("user_input", counters.paced_users),
+        ("address_input", counters.paced_addresses),
+        ("discard", counters.discards_over),
         ("drain", counters.drains_late),
     ] {
         let help = "Limits of a connection that were hit, by limit.";
@@ -77,6 +79,7 @@ pub(super) fn ledger(ledger: &Ledger, out: &mut Samples) {
 shows! {
     plain: counter of ConnectionCounters {
         received_bytes => "ringpost_edge_received_bytes", "Bytes received.";
+        charged_bytes => "ringpost_edge_charged_bytes", "What input was charged for, in bytes of cost.";
         sent_bytes => "ringpost_edge_sent_bytes", "Bytes sent.";
         commands => "ringpost_edge_commands", "Commands decoded.";
         events => "ringpost_edge_events", "Events written to clients.";
@@ -97,7 +100,8 @@ shows! {
         accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
         refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
         malformed, rejections, tickets_expired, refused, handshakes_late, sign_ins_late,
-        credentials_ended, assemblies_late, closings_late, frame_floods, drains_late, closed, receive,
+        credentials_ended, assemblies_late, closings_late, paced_users, paced_addresses,
+        discards_over, drains_late, closed, receive,
         decode, commit, send, assembled_bytes, gathered_bytes
     }
 }

@@ -1,0 +1,45 @@
+//! What all workers of a node share: tables of fixed size, of which a cell is changed without waiting
+//! for anybody.
+
+use std::net::IpAddr;
+
+use ringpost_wire::UserId;
+
+use crate::addresses::{self, Addresses};
+use crate::budgets::{Budgets, Cell};
+use crate::config::ConnectionConfig;
+
+/// The tables.
+#[derive(Debug)]
+pub struct Tables {
+    /// Connections by address that have not signed in.
+    pub strangers: Addresses,
+    /// What may still be read of connections that have not signed in, by address.
+    pub address_input: Budgets,
+    /// What may still be read of signed-in connections, by user.
+    pub user_input: Budgets,
+}
+
+impl Tables {
+    /// Tables in which nobody counts. `seed` is nothing that a peer can guess.
+    pub fn new(seed: u64, config: &ConnectionConfig) -> Self {
+        Self {
+            strangers: Addresses::new(seed),
+            address_input: Budgets::new(seed, config.address_input),
+            user_input: Budgets::new(seed, config.user_input),
+        }
+    }
+
+    /// The budget of an address: all of an IPv4 address, the /64 of an IPv6 address.
+    pub fn of_address(&self, address: IpAddr) -> Cell {
+        match addresses::counted(address) {
+            IpAddr::V4(v4) => self.address_input.cell(&v4.octets()),
+            IpAddr::V6(v6) => self.address_input.cell(&v6.octets()),
+        }
+    }
+
+    /// The budget of a user.
+    pub fn of_user(&self, user: UserId) -> Cell {
+        self.user_input.cell(&user.0)
+    }
+}
