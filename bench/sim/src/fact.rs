@@ -62,6 +62,13 @@ pub(crate) enum Fact {
         /// Which.
         who: Who,
     },
+    /// A device's connection was closed by the server, with a last word.
+    Closed {
+        /// Which.
+        who: Who,
+        /// The name of the code.
+        code: &'static str,
+    },
     /// A device handed a message to the network.
     Asked {
         /// The sender.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringpost_conn::ConnectionConfig;
+use ringpost_conn::{ConnectionConfig, InputRate};
 use ringpost_ring::fake::{FakeSizes, Faults};
 use ringpost_shard::{Provision, ShardLimits};
 
@@ -60,6 +60,8 @@ pub struct Options {
     pub resident_bytes_max: u64,
     /// Unacked pushes that are granted.
     pub window_pushes: u32,
+    /// What of one user is read in a time.
+    pub user_input: InputRate,
     /// Lines of the trace that a report shows.
     pub lines_max: usize,
 }
@@ -100,6 +102,7 @@ impl Options {
             resident_bytes_max: dice.pick(&[64 << 10, Self::ROOM_FOR_ALL_BYTES]),
             window_pushes: dice.pick(&[1, 8, 256]),
             newcomers: dice.pick(&[0, 1, 3]),
+            user_input: dice.pick(&[Self::NARROW_INPUT, ConnectionConfig::default().user_input]),
             lines_max: 60,
         }
     }
@@ -109,6 +112,7 @@ impl Options {
         ConnectionConfig {
             outbox_bytes_max: self.outbox_bytes_max,
             progress_bytes_min: 64,
+            user_input: self.user_input,
             ..ConnectionConfig::default()
         }
     }
@@ -123,6 +127,9 @@ impl Options {
             ..ShardLimits::default()
         }
     }
+
+    /// As much as devices that behave say for long, and less than they say at once.
+    const NARROW_INPUT: InputRate = InputRate { bytes_per_second: 96 << 10, burst_bytes: 16 << 10 };
 
     /// Nobody is let go.
     pub(crate) const ROOM_FOR_ALL_BYTES: u64 = 256 << 20;

@@ -53,6 +53,8 @@ pub enum Plant {
     ToldBeforeDurable,
     /// Who signs out is told so at once; the rest is its connection's, and goes with it.
     RestOwnedByConnection,
+    /// A device that says much at once is closed for it.
+    CloseForRate,
 }
 
 impl Plant {
@@ -84,5 +86,6 @@ impl Plant {
         (Self::RetryAtOnce, "turns"),
         (Self::ToldBeforeDurable, "devices"),
         (Self::RestOwnedByConnection, "devices"),
+        (Self::CloseForRate, "pace"),
     ];
 }

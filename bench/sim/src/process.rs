@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringpost_conn::letter::Identity;
-use ringpost_conn::{Addresses, Driver, Letter, Worker};
+use ringpost_conn::{Driver, Letter, Tables, Worker};
 use ringpost_ring::fake::{FakePeer, FakeWorld, Faults};
 use ringpost_ring::{Rings, Wait};
 use ringpost_shard::event::{Now, Proof, WorkerId};
@@ -78,7 +78,7 @@ impl Process {
             Some(Plant::StampBack) => ServerId::default(),
             _ => storage.store().highest_stamp(),
         };
-        let addresses = Arc::new(Addresses::new(hash_seed));
+        let tables = Arc::new(Tables::new(hash_seed, &options.connections()));
         let mut seats = Vec::new();
         for (number, ring) in (0..workers).zip(rings) {
             let shard = Shard::new(ShardConfig {
@@ -94,7 +94,7 @@ impl Process {
             let domain = (shard, Homes::new(hash_seed, workers));
             let tickets = Box::new(OpenTickets);
             let (id, config) = (WorkerId(number), options.connections());
-            let shared = Arc::clone(&addresses);
+            let shared = Arc::clone(&tables);
             let mut worker =
                 Worker::new(id, config, domain, tickets, shared, options.slots, now.mono);
             let position = storage.store().applied();

@@ -13,6 +13,7 @@ mod limits;
 mod liveness;
 mod numbering;
 mod order;
+mod pace;
 mod privacy;
 mod receipts;
 mod turns;
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(receipts::Receipts::default()),
         Box::new(limits::Limits),
         Box::new(turns::Turns),
+        Box::new(pace::Pace),
         Box::new(ahead::Ahead::default()),
         Box::new(acknowledged::Acknowledged::default()),
         Box::new(devices::Devices::default()),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ringpost_ring::fake::FakePeer;
 use ringpost_wire::command::{ClientStatus, Credential, Named, Receipt as Reading};
 use ringpost_wire::event::{NewMessage, Receipt, Status};
-use ringpost_wire::{Command, ErrorCode, Event, MessageId, ServerId, UserId};
+use ringpost_wire::{CloseCode, Command, ErrorCode, Event, MessageId, ServerId, UserId};
 
 use crate::clients::{RECONNECT_AFTER, Surroundings, hello, message};
 use crate::content;
@@ -35,6 +35,9 @@ struct Draft {
 /// Messages that a device may say to have read.
 const SEEN_MAX: usize = 8;
 
+/// Pings that a device says at once when it says much: more than the narrowest budget of input has.
+const FLOOD: u64 = 80;
+
 /// Answered messages that a device may send again, because it forgot the answer.
 const ANSWERED_MAX: usize = 8;
 
@@ -60,6 +63,8 @@ pub(crate) struct Device {
     last_told: BTreeMap<UserId, ServerId>,
     next_message: u64,
     ids_rise: bool,
+    /// It acks each push by itself.
+    acks_each: bool,
     plant: Option<Plant>,
 }
 
@@ -83,6 +88,7 @@ impl Device {
             last_told: BTreeMap::new(),
             next_message: 0,
             ids_rise: dice.one_in(2),
+            acks_each: dice.one_in(3),
             plant,
         }
     }
@@ -200,7 +206,19 @@ impl Device {
             16 if it.dice.one_in(6) => self.ticket = None,
             17 => self.say_answered(false, it),
             18 if it.dice.one_in(3) => self.say_answered(true, it),
+            19 if it.dice.one_in(3) => self.flood(it),
             _ => {}
+        }
+    }
+
+    /// Says much at once that is valid and asks for answers.
+    fn flood(&mut self, it: &mut Surroundings<'_>) {
+        let Some(link) = &mut self.link else { return };
+        for nonce in 0..FLOOD {
+            link.say(&Command::Ping { nonce }, it.now.mono, it.dice);
+        }
+        if self.plant == Some(Plant::CloseForRate) {
+            self.hear(Event::Close { code: CloseCode::Policy, retry_after_ms: 0 }, it);
         }
     }
 
@@ -290,8 +308,14 @@ impl Device {
         for id in self.pushed.values().flatten() {
             it.trace.fact(Fact::Acked { who: self.who, id: *id });
         }
+        if self.acks_each {
+            for &push in self.pushed.keys() {
+                link.say(&Command::Ack { push }, it.now.mono, it.dice);
+            }
+        } else {
+            link.say(&Command::Ack { push: self.acked }, it.now.mono, it.dice);
+        }
         self.pushed.clear();
-        link.say(&Command::Ack { push: self.acked }, it.now.mono, it.dice);
     }
 
     fn read_something(&mut self, it: &mut Surroundings<'_>) {
@@ -343,7 +367,7 @@ impl Device {
                 }
             }
             Event::Close { code, .. } => {
-                it.trace.note(&format!("{who:?} is closed: {}", code.name()));
+                it.trace.fact(Fact::Closed { who, code: code.name() });
                 // A ticket may be over; a token is always at hand.
                 self.ticket = None;
             }
