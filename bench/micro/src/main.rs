@@ -2,17 +2,22 @@
 //! nothing. `cargo xtask micro` runs it under callgrind twice and takes the difference, so that
 //! neither the start of the process nor the setting up of a loop counts.
 //!
+//! `ringpost-micro hostile` lists the dearest inputs of each parser: parser, name, and what one is
+//! charged for, parted by tabs. Parser and name, parted by a tab, are a loop as well.
+//!
 //! A loop is deterministic: no clock, no thread, no randomness of its own. Its numbers are those of
 //! the committed compiler on one kind of processor; they are compared with each other, and are no
 //! times.
 #![forbid(unsafe_code)]
 
+mod hostile;
 mod mailbox;
 mod relay;
 mod timer;
 mod unmask;
 mod worker;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// A loop, by the name that `instructions.txt` has too.
@@ -26,14 +31,30 @@ const LOOPS: [Loop; 5] = [
     ("timer", timer::run),
 ];
 
+/// The word that lists the hostile cases.
+const LIST: &str = "hostile";
+
 fn main() -> ExitCode {
-    let mut words = std::env::args().skip(1);
-    let (name, iterations) = (words.next(), words.next().and_then(|word| word.parse().ok()));
-    let chosen = LOOPS.iter().find(|(known, _)| name.as_deref() == Some(known));
-    let (Some((_, run)), Some(iterations)) = (chosen, iterations) else {
-        // 64: how the command was written (sysexits.h).
-        return ExitCode::from(64);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let found = match &words[..] {
+        [list] if list == LIST => {
+            let line = |it: hostile::Case| format!("{}\t{}\t{}\n", it.parser, it.name, it.cost);
+            let lines: String = hostile::cases().into_iter().map(line).collect();
+            std::io::stdout().write_all(lines.as_bytes()).ok()
+        }
+        [name, times] => times.parse().ok().and_then(|times| run(name, times)),
+        _ => None,
     };
-    run(iterations);
-    ExitCode::SUCCESS
+    // 64: how the command was written (sysexits.h).
+    found.map_or(ExitCode::from(64), |()| ExitCode::SUCCESS)
+}
+
+/// Runs the loop of this name; `None` if there is none.
+fn run(name: &str, times: u64) -> Option<()> {
+    if let Some((_, run)) = LOOPS.iter().find(|(known, _)| *known == name) {
+        return Some(run(times));
+    }
+    let (parser, name) = name.split_once('\t')?;
+    let case = hostile::cases().into_iter().find(|it| (it.parser, it.name) == (parser, name))?;
+    Some((case.run)(times))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use ringpost_conn::letter::{CredentialRefused, Identity};
 use ringpost_conn::{
-    Addresses, ConnectionConfig, Letter, Operation, Output, Ticket, Tickets, Worker,
+    ConnectionConfig, InputRate, Letter, Operation, Output, Tables, Ticket, Tickets, Worker,
 };
 use ringpost_ring::{Completion, ReceiveMode, SendBuffer, Slot};
 use ringpost_shard::event::{Now, Proof, WorkerId};
@@ -51,6 +51,12 @@ pub(crate) struct Hand {
 impl Hand {
     /// A worker at which both clients have signed in.
     pub(crate) fn new() -> Self {
+        Self::with([&[], &[]])
+    }
+
+    /// The same, where a client opens its connection by these receives, of which the last is its
+    /// `hello`, and not by the preamble.
+    pub(crate) fn with(openings: [&[Vec<u8>]; 2]) -> Self {
         let mut hand = Self {
             worker: worker(),
             now: NOW,
@@ -61,7 +67,10 @@ impl Hand {
         for client in [ALICE, BOB] {
             hand.complete(Completion::Accepted { slot: slot(client) });
             hand.turn();
-            hand.receive(client, &mut hello(user(client)));
+            match openings[client] {
+                [] => hand.receive(client, &mut hello(user(client))),
+                given => given.iter().for_each(|it| hand.receive(client, &mut it.clone())),
+            }
             assert!(hand.sent_bytes[client] > 0, "client {client} is welcome");
         }
         hand
@@ -191,9 +200,16 @@ fn worker() -> Worker {
         limits: ShardLimits::default(),
     });
     let domain = (shard, Homes::new(HASH_SEED, 1));
-    let config = ConnectionConfig { ping_interval: NEVER, ..ConnectionConfig::default() };
-    let (tickets, addresses) = (Box::new(NamedTickets), Arc::new(Addresses::new(HASH_SEED)));
-    Worker::new(WorkerId(0), config, domain, tickets, addresses, SLOTS, Duration::ZERO)
+    // Nobody is made to wait: what is counted is what input costs.
+    let all = InputRate { bytes_per_second: u64::MAX, burst_bytes: u64::MAX };
+    let config = ConnectionConfig {
+        ping_interval: NEVER,
+        user_input: all,
+        address_input: all,
+        ..ConnectionConfig::default()
+    };
+    let (tickets, tables) = (Box::new(NamedTickets), Arc::new(Tables::new(HASH_SEED, &config)));
+    Worker::new(WorkerId(0), config, domain, tickets, tables, SLOTS, Duration::ZERO)
 }
 
 /// A store in which every user exists and nothing waits.

@@ -9,6 +9,7 @@
 mod fleet;
 mod fuzz;
 mod gate;
+mod hostile;
 mod micro;
 mod peers;
 mod powercut;

@@ -1,6 +1,8 @@
 //! `cargo xtask micro`: what the hot path costs in instructions, counted by callgrind and compared
 //! with the numbers that are committed beside `bench/micro`.
 //!
+//! What the dearest bytes of a hostile client cost is counted as well ([`crate::hostile`]).
+//!
 //! Owns the counting and the judgement; the loops are `ringpost-micro`. Each runs twice, the second
 //! time with more iterations: the difference is the loop and nothing else. Instructions do not
 //! depend on what else the machine does; they depend on the compiler, on libc, and on which vectors
@@ -46,6 +48,7 @@ pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
         counted.insert(name.clone(), each as f64 / (MANY - FEW) as f64);
     }
     println!("{}", table(&committed, &counted));
+    let hostile = crate::hostile::run(repository);
     if args.accept {
         let lines = counted.iter().map(|(name, each)| format!("{name} {each:.1}\n"));
         return Ok(fs::write(&path, lines.collect::<String>())?);
@@ -59,7 +62,7 @@ pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
             grown.join(", ")
         );
     }
-    Ok(())
+    hostile
 }
 
 /// As a step of the gate.
@@ -79,7 +82,7 @@ fn build(repository: &Path) -> anyhow::Result<()> {
 }
 
 /// Instructions of one run.
-fn instructions(repository: &Path, name: &str, iterations: u64) -> anyhow::Result<u64> {
+pub(crate) fn instructions(repository: &Path, name: &str, iterations: u64) -> anyhow::Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(repository.join("target/release/ringpost-micro"))
