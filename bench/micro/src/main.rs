@@ -52,9 +52,11 @@ fn main() -> ExitCode {
 /// Runs the loop of this name; `None` if there is none.
 fn run(name: &str, times: u64) -> Option<()> {
     if let Some((_, run)) = LOOPS.iter().find(|(known, _)| *known == name) {
-        return Some(run(times));
+        run(times);
+        return Some(());
     }
     let (parser, name) = name.split_once('\t')?;
     let case = hostile::cases().into_iter().find(|it| (it.parser, it.name) == (parser, name))?;
-    Some((case.run)(times))
+    (case.run)(times);
+    Some(())
 }
