@@ -98,7 +98,8 @@ codes! {
         Conflict = 8, "conflict", Change;
         /// Too many commands; repeat after `retry_after_ms`.
         RateLimited = 9, "rate_limited", RepeatLater;
-        /// No device of the recipient has room in its queue; repeat after `retry_after_ms`.
+        /// The sender has used up its share of the recipient's queues; repeat after
+        /// `retry_after_ms`.
         Quota = 10, "quota", RepeatLater;
         /// The server is over a limit of its own; repeat after `retry_after_ms`.
         Overloaded = 11, "overloaded", RepeatLater;
@@ -116,6 +117,8 @@ codes! {
         NoRecipientDevice = 17, "no_recipient_device", Stop;
         /// A second `hello` on a connection that has one; the session is as it was.
         AlreadySignedIn = 18, "already_signed_in", Stop;
+        /// `gap_closed` of a gap that was not told on this connection.
+        UnknownGap = 19, "unknown_gap", Stop;
     }
 }
 

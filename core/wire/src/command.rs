@@ -42,6 +42,11 @@ pub enum Command<'a> {
         /// At most [`SUBSCRIBE_USERS_MAX`](crate::limits::SUBSCRIBE_USERS_MAX).
         users: Vec<UserId>,
     },
+    /// What the gap that `queue_empty` told is about has been fetched from history and kept.
+    GapClosed {
+        /// Its number. JSON carries at most 2^53 - 1.
+        gap: u64,
+    },
     /// Whether the application is in the foreground.
     ClientState {
         /// In the foreground.

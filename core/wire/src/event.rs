@@ -80,13 +80,11 @@ pub enum Event {
     },
     /// A user's set of devices changed: look the keys up again before the next message to them.
     DeviceChange(DeviceChange),
-    /// The device's queue has been pushed to its end. With `gap` entries were not kept: catch up
-    /// by history; then `push` is the number to ack (0 = nothing to ack).
+    /// The device's queue has been pushed to its end. With a gap something was not queued, or
+    /// left unseen: history has it.
     QueueEmpty {
-        /// The number to ack if `gap`, else 0.
-        push: u64,
-        /// Entries were not kept.
-        gap: bool,
+        /// The gap, until the client says that it is closed.
+        gap: Option<Gap>,
     },
     /// A command was refused; the connection goes on.
     Error(Error),
@@ -139,6 +137,22 @@ pub struct Welcome {
     pub message_bytes_max: u32,
     /// The server pings a client that was silent for this long, milliseconds.
     pub ping_interval_ms: u32,
+}
+
+/// Something that a device must learn is not in its queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// Names the gap in `gap_closed`; from 1. A gap that grows gets a higher number.
+    pub number: u64,
+    /// History behind here has all that is missing: the `after` of `GET /v1/messages`.
+    pub after: String,
+}
+
+impl Gap {
+    /// The gap that a `queue_empty` tells; none if the number is 0.
+    pub(crate) fn told(number: u64, after: &str) -> Option<Self> {
+        (number > 0).then(|| Self { number, after: after.to_owned() })
+    }
 }
 
 /// A message for this device. Its body is shared, or lent by whoever holds the bytes.

@@ -113,6 +113,9 @@ fixed_parts! {
     ClientTypingPart / ArchivedClientTypingPart {
         to: Id,
     }
+    GapClosedPart / ArchivedGapClosedPart {
+        gap: u64,
+    }
     NoncePart / ArchivedNoncePart {
         nonce: u64,
     }
@@ -173,7 +176,7 @@ fixed_parts! {
         timestamp_ms: u64,
     }
     QueueEmptyPart / ArchivedQueueEmptyPart {
-        push: u64,
+        gap: u64,
     }
     ErrorPart / ArchivedErrorPart {
         code: u16,
@@ -195,6 +198,7 @@ pub const fn command_fields(kind: CommandKind) -> &'static [Field] {
         CommandKind::Ack => AckPart::FIELDS,
         CommandKind::Receipt => ClientReceiptPart::FIELDS,
         CommandKind::Typing => ClientTypingPart::FIELDS,
+        CommandKind::GapClosed => GapClosedPart::FIELDS,
         CommandKind::Ping | CommandKind::Pong => NoncePart::FIELDS,
         CommandKind::Auth
         | CommandKind::PresenceSubscribe

@@ -33,8 +33,6 @@ pub mod flag {
     pub const ACTIVE: u8 = 1;
     /// `presence`: at least one device is connected.
     pub const ONLINE: u8 = 1;
-    /// `queue_empty`: entries were not kept.
-    pub const GAP: u8 = 1;
 }
 
 /// Declares a closed set of kinds with number and JSON `type`.
@@ -95,6 +93,7 @@ kinds! {
         PresenceUnsubscribe = 0x08, "presence_unsubscribe";
         ClientState = 0x09, "client_state";
         Bye = 0x0a, "bye";
+        GapClosed = 0x0b, "gap_closed";
         Ping = 0x7e, "ping";
         Pong = 0x7f, "pong";
     }

@@ -8,6 +8,7 @@
 pub mod binary;
 pub mod code;
 pub mod command;
+pub mod cursor;
 pub mod decoder;
 pub mod error;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod limits;
 
 pub use code::{CloseCode, ErrorCode};
 pub use command::Command;
+pub use cursor::HistoryCursor;
 pub use error::{Consequence, DecodeError};
 pub use event::Event;
 pub use id::{DeviceId, DeviceSet, GroupId, MessageId, ServerId, UserId};

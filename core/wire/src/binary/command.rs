@@ -10,8 +10,8 @@ use crate::command::{
 };
 use crate::error::DecodeError;
 use crate::fixed::{
-    self, AckPart, ClientReceiptPart, ClientTypingPart, EmptyPart, HelloPart, NoncePart,
-    SendMessagePart,
+    self, AckPart, ClientReceiptPart, ClientTypingPart, EmptyPart, GapClosedPart, HelloPart,
+    NoncePart, SendMessagePart,
 };
 use crate::frame::{CommandKind, FrameWriter, Sections, flag};
 use crate::id::{MessageId, ServerId, UserId};
@@ -48,6 +48,10 @@ pub fn decode_command(kind: u8, flags: u8, payload: &[u8]) -> Result<Command<'_>
         CommandKind::Bye => {
             fixed::read::<EmptyPart>(payload)?;
             Command::Bye
+        }
+        CommandKind::GapClosed => {
+            let (part, _) = fixed::read::<GapClosedPart>(payload)?;
+            Command::GapClosed { gap: part.gap.to_native() }
         }
         CommandKind::Ping => Command::Ping { nonce: nonce(payload)? },
         CommandKind::Pong => Command::Pong { nonce: nonce(payload)? },
@@ -204,6 +208,7 @@ pub fn encode_command(command: &Command<'_>, tag: u16, out: &mut BytesMut) {
             });
         }
         Command::Ack { push } => fixed::write(&AckPart::new(*push), frame.buffer()),
+        Command::GapClosed { gap } => fixed::write(&GapClosedPart::new(*gap), frame.buffer()),
         Command::Receipt(receipt) => {
             fixed::write(&receipt_part(receipt), frame.buffer());
         }
@@ -237,6 +242,7 @@ fn head(command: &Command<'_>) -> (CommandKind, u8) {
             (CommandKind::SendMessage, flags)
         }
         Command::Ack { .. } => (CommandKind::Ack, 0),
+        Command::GapClosed { .. } => (CommandKind::GapClosed, 0),
         Command::Receipt(_) => (CommandKind::Receipt, 0),
         Command::Typing { active, .. } => (CommandKind::Typing, on(*active, flag::ACTIVE)),
         Command::PresenceSubscribe { .. } => (CommandKind::PresenceSubscribe, 0),

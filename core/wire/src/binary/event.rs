@@ -8,7 +8,7 @@ use super::{device, reply_to, text};
 use crate::code::{CloseCode, ErrorCode};
 use crate::error::DecodeError;
 use crate::event::{
-    DeviceChange, DeviceChanged, Error, Event, GroupChange, GroupEvent, NewMessage, Receipt,
+    DeviceChange, DeviceChanged, Error, Event, Gap, GroupChange, GroupEvent, NewMessage, Receipt,
     Status, Welcome,
 };
 use crate::fixed::{
@@ -53,7 +53,11 @@ pub fn encode_event(event: &Event, tag: u16, out: &mut BytesMut) {
             );
             fixed::write(&part, frame.buffer());
         }
-        Event::QueueEmpty { push, .. } => fixed::write(&QueueEmptyPart::new(*push), frame.buffer()),
+        Event::QueueEmpty { gap } => {
+            let (number, after) = gap.as_ref().map_or((0, ""), |it| (it.number, &it.after));
+            fixed::write(&QueueEmptyPart::new(number), frame.buffer());
+            frame.section(after.as_bytes());
+        }
         Event::Error(error) => {
             let part = ErrorPart::new(
                 error.code.number(),
@@ -101,7 +105,7 @@ fn head(event: &Event) -> (EventKind, u8) {
         Event::GroupEvent(_) => (EventKind::GroupEvent, 0),
         Event::KeysLow { .. } => (EventKind::KeysLow, 0),
         Event::DeviceChange(_) => (EventKind::DeviceChange, 0),
-        Event::QueueEmpty { gap, .. } => (EventKind::QueueEmpty, on(*gap, flag::GAP)),
+        Event::QueueEmpty { .. } => (EventKind::QueueEmpty, 0),
         Event::Error(_) | Event::Close { .. } => (EventKind::Error, 0),
         Event::GoAway { .. } => (EventKind::GoAway, 0),
         Event::Ping { .. } => (EventKind::Ping, 0),
@@ -197,8 +201,9 @@ pub fn decode_event(kind: u8, flags: u8, payload: &[u8]) -> Result<Event, Decode
         }
         EventKind::DeviceChange => Event::DeviceChange(device_change(payload)?),
         EventKind::QueueEmpty => {
-            let (part, _) = fixed::read::<QueueEmptyPart>(payload)?;
-            Event::QueueEmpty { push: part.push.to_native(), gap: flags & flag::GAP != 0 }
+            let (part, mut sections) = fixed::read::<QueueEmptyPart>(payload)?;
+            let after = text("after", sections.next("after")?)?;
+            Event::QueueEmpty { gap: Gap::told(part.gap.to_native(), after) }
         }
         EventKind::Error => error(payload)?,
         EventKind::GoAway => {

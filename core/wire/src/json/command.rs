@@ -42,6 +42,7 @@ pub fn decode_command(text: &str) -> Result<(Command<'_>, u16), DecodeError> {
         }
         CommandKind::ClientState => Command::ClientState { active: fields.flag("active")? },
         CommandKind::Bye => Command::Bye,
+        CommandKind::GapClosed => Command::GapClosed { gap: fields.count("gap")? },
         CommandKind::Ping => Command::Ping { nonce: fields.count("nonce")? },
         CommandKind::Pong => Command::Pong { nonce: fields.count("nonce")? },
     };
@@ -180,6 +181,7 @@ pub fn encode_command(command: &Command<'_>, tag: u16, out: &mut BytesMut) {
             object.flag_if("ephemeral", message.ephemeral);
         }
         Command::Ack { push } => object.integer("push", *push),
+        Command::GapClosed { gap } => object.integer("gap", *gap),
         Command::Receipt(receipt) => {
             match receipt.message {
                 Named::Id(id) => object.id("id", id.0),
@@ -214,6 +216,7 @@ const fn kind(command: &Command<'_>) -> CommandKind {
         Command::Auth { .. } => CommandKind::Auth,
         Command::SendMessage(_) => CommandKind::SendMessage,
         Command::Ack { .. } => CommandKind::Ack,
+        Command::GapClosed { .. } => CommandKind::GapClosed,
         Command::Receipt(_) => CommandKind::Receipt,
         Command::Typing { .. } => CommandKind::Typing,
         Command::PresenceSubscribe { .. } => CommandKind::PresenceSubscribe,

@@ -9,7 +9,7 @@ use super::writer::ObjectWriter;
 use crate::code::{CloseCode, ErrorCode};
 use crate::error::DecodeError;
 use crate::event::{
-    DeviceChange, DeviceChanged, Error, Event, GroupChange, GroupEvent, NewMessage, Receipt,
+    DeviceChange, DeviceChanged, Error, Event, Gap, GroupChange, GroupEvent, NewMessage, Receipt,
     Status, Welcome,
 };
 use crate::frame::EventKind;
@@ -51,9 +51,11 @@ pub fn encode_event(event: &Event, tag: u16, out: &mut BytesMut) {
             object.string("change", change.change.word());
             object.timestamp_ms(change.timestamp_ms);
         }
-        Event::QueueEmpty { push, gap } => {
-            object.integer_unless_0("push", *push);
-            object.flag("gap", *gap);
+        Event::QueueEmpty { gap } => {
+            if let Some(gap) = gap {
+                object.integer("gap", gap.number);
+                object.string("after", &gap.after);
+            }
         }
         Event::Error(error) => write_error(error, &mut object),
         Event::Close { code, retry_after_ms } => {
@@ -207,7 +209,9 @@ pub fn decode_event(text: &str) -> Result<(Event, u16), DecodeError> {
             timestamp_ms: fields.timestamp_ms()?,
         }),
         EventKind::QueueEmpty => {
-            Event::QueueEmpty { push: fields.count("push")?, gap: fields.flag("gap")? }
+            let number = fields.count("gap")?;
+            let after = fields.string("after")?.unwrap_or_default();
+            Event::QueueEmpty { gap: Gap::told(number, &after) }
         }
         EventKind::Error => error(&mut fields)?,
         EventKind::GoAway => Event::GoAway {

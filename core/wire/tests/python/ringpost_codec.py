@@ -53,6 +53,7 @@ def field(name, type_name, words=None):
 
 TIMESTAMP = field("timestamp_ms", "u64")
 PUSH = field("push", "u64")
+GAP = field("gap", "u64")
 ID = field("id", "id")
 MESSAGE_ID = field("message_id", "id")
 NONCE = (field("nonce", "u64"),)
@@ -84,6 +85,7 @@ COMMANDS = {
     "presence_unsubscribe": Kind(0x08, section=("users", "ids")),
     "client_state": Kind(0x09, flags={1: "active"}),
     "bye": Kind(0x0A),
+    "gap_closed": Kind(0x0B, (GAP,)),
     "ping": Kind(0x7E, NONCE),
     "pong": Kind(0x7F, NONCE),
 }
@@ -151,7 +153,7 @@ EVENTS = {
             TIMESTAMP,
         ),
     ),
-    "queue_empty": Kind(0x49, (PUSH,), flags={1: "gap"}),
+    "queue_empty": Kind(0x49, (GAP,), section=("after", "text")),
     "error": Kind(
         0x4A,
         (field("code", "u16"), field("retry_after_ms", "u32"), MESSAGE_ID, ID),

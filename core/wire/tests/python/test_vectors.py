@@ -173,7 +173,7 @@ class WebSocket(unittest.TestCase):
 
     def test_fragments_pings_and_the_close_in_between(self):
         connection, peer = self.connect("ws-json")
-        text = b'{"type":"queue_empty","gap":false}'
+        text = b'{"type":"queue_empty","gap":0}'
         peer.sendall(b"\x01\x05" + text[:5] + b"\x89\x02hi" + b"\x80" + bytes([len(text) - 5]) + text[5:])
         self.assertEqual(connection.recv(5), {"type": "queue_empty"})
         self.assertEqual(self.unmasked(peer), (client.PONG, b"hi"))

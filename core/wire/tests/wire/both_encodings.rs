@@ -13,7 +13,8 @@ use ringpost_wire::command::{
 };
 use ringpost_wire::decoder::frames;
 use ringpost_wire::event::{
-    self, DeviceChange, DeviceChanged, Event, GroupChange, GroupEvent, NewMessage, Status, Welcome,
+    self, DeviceChange, DeviceChanged, Event, Gap, GroupChange, GroupEvent, NewMessage, Status,
+    Welcome,
 };
 use ringpost_wire::limits::{
     JSON_INTEGER_MAX, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, SUBSCRIBE_USERS_MAX, TICKET_BYTES_MAX,
@@ -169,6 +170,7 @@ fn commands() -> impl Strategy<Value = Command<'static>> {
             }
         ),
         count().prop_map(|push| Command::Ack { push }),
+        count().prop_map(|gap| Command::GapClosed { gap }),
         (named, status, time()).prop_map(|(message, status, client_timestamp_ms)| {
             Command::Receipt(command::Receipt { message, status, client_timestamp_ms })
         }),
@@ -197,7 +199,10 @@ fn events() -> impl Strategy<Value = Event> {
         }),
         (any::<u32>(), any::<u32>())
             .prop_map(|(one_time_left, kyber_left)| Event::KeysLow { one_time_left, kyber_left }),
-        (count(), any::<bool>()).prop_map(|(push, gap)| Event::QueueEmpty { push, gap }),
+        Just(Event::QueueEmpty { gap: None }),
+        (1..=JSON_INTEGER_MAX, text(40)).prop_map(|(number, after)| {
+            Event::QueueEmpty { gap: Some(Gap { number, after }) }
+        }),
         (close_code(), any::<u32>())
             .prop_map(|(code, retry_after_ms)| Event::Close { code, retry_after_ms }),
         (close_code(), any::<u32>())

@@ -8,9 +8,11 @@ use ringpost_wire::command::{
     self, ClientStatus, Command, Content, Credential, Hello, Named, SendMessage, intent,
 };
 use ringpost_wire::event::{
-    self, DeviceChange, DeviceChanged, Event, GroupChange, GroupEvent, NewMessage, Status, Welcome,
+    self, DeviceChange, DeviceChanged, Event, Gap, GroupChange, GroupEvent, NewMessage, Status, Welcome,
 };
-use ringpost_wire::{CloseCode, DeviceId, ErrorCode, GroupId, MessageId, ServerId, UserId};
+use ringpost_wire::{
+    CloseCode, DeviceId, ErrorCode, GroupId, HistoryCursor, MessageId, ServerId, UserId,
+};
 
 const fn bytes(id: u128) -> [u8; 16] {
     id.to_be_bytes()
@@ -109,6 +111,7 @@ pub(crate) fn commands() -> Vec<(&'static str, Command<'static>, u16)> {
         ("presence_unsubscribe", Command::PresenceUnsubscribe { users: vec![ALICE] }, 0),
         ("client_state", Command::ClientState { active: true }, 0),
         ("bye", Command::Bye, 0),
+        ("gap_closed", Command::GapClosed { gap: 4711 }, TAG),
         ("ping", Command::Ping { nonce: 0x0102_0304_0506 }, TAG),
         ("pong", Command::Pong { nonce: 0x0102_0304_0506 }, 0),
     ]
@@ -189,7 +192,14 @@ pub(crate) fn events() -> Vec<(&'static str, Event, u16)> {
             }),
             0,
         ),
-        ("queue_empty", Event::QueueEmpty { push: 6, gap: true }, 0),
+        ("queue_empty", Event::QueueEmpty { gap: None }, 0),
+        (
+            "queue_empty, with a gap",
+            Event::QueueEmpty {
+                gap: Some(Gap { number: 4711, after: HistoryCursor(4213).to_text() }),
+            },
+            0,
+        ),
         (
             "error",
             Event::Error(event::Error {
