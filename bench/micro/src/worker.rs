@@ -218,7 +218,7 @@ fn image(applied: Position) -> UserImage {
         device: device(),
         highest_accepted: MessageId::default(),
         seen_ms: NOW.wall_ms,
-        gap: false,
+        gap: None,
         entries: Vec::new(),
         receipts: Vec::new(),
     };

@@ -5,7 +5,8 @@
 //! push. An entry is marked when it is acked: a repeated ack finds it marked and does nothing.
 //!
 //! The delivered cursor stands just below the oldest entry of its direction that the device still
-//! has. So an entry acked out of turn only gets a mark, and leaves with the older ones.
+//! has. So an entry acked out of turn only gets a mark, and leaves with the older ones. What leaves
+//! without the device having had it, by age, widens the gap of the queue.
 //! Invariant: within `pending` the entries of one direction rise by position.
 
 use std::collections::VecDeque;
@@ -20,7 +21,7 @@ use crate::idempotency::Asker;
 use crate::live::What;
 use crate::queue::{Queue, Queued};
 use crate::record::{
-    AckHead, Advance, EntryKind, GapNoticeHead, Head, Position, QueueEntry, Settled, status_number,
+    AckHead, Advance, EntryKind, Head, Position, QueueEntry, Settled, status_number,
 };
 use crate::refusal::Refusal;
 use crate::session::SessionSlot;
@@ -31,8 +32,8 @@ use crate::users::{Found, UserSlot};
 /// One thing that an ack record will say.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Acked {
-    /// The entry leaves; with `advance` the device had it.
-    Entry { position: Position, advance: bool },
+    /// The entry leaves, and the device `had` it or not.
+    Entry { position: Position, had: bool },
     /// The entry is marked.
     Early { position: Position },
     /// The receipt leaves.
@@ -44,6 +45,9 @@ enum Acked {
 pub(crate) struct Acks {
     pending: VecDeque<Acked>,
     in_flight: bool,
+    /// Entries among `pending` that the device has not had, and those of the record on the way.
+    missed: u32,
+    missed_in_flight: u32,
     /// Something acked will never go into a record: the store goes on holding it.
     abandoned: bool,
 }
@@ -60,6 +64,11 @@ impl Acks {
 
     pub(crate) fn is_busy(&self) -> bool {
         self.in_flight || !self.pending.is_empty()
+    }
+
+    /// Whether something leaves unseen, and no durable record has widened the gap for it yet.
+    pub(crate) const fn misses(&self) -> bool {
+        self.missed > 0 || self.missed_in_flight > 0
     }
 
     /// Whether the store will go on holding something that was acked here.
@@ -86,6 +95,7 @@ impl Acks {
             device,
             at_ms,
             removed: Vec::new(),
+            missed_after: None,
             early: None,
             settled: Vec::new(),
             delivered: Vec::new(),
@@ -97,12 +107,18 @@ impl Acks {
             });
             match next {
                 None => break,
-                Some(Acked::Entry { position, advance }) => {
+                Some(Acked::Entry { position, had }) => {
                     // What leaves needs no mark, and one after its removal would bring it back.
                     head.early = head.early.filter(|&(early, _)| early != position.0);
                     head.removed.push(position.0);
                     let entry = &queue.find(position).expect("it stays until this record").entry;
-                    if advance && entry.kind == EntryKind::Incoming {
+                    if !had {
+                        let after = position.0 - 1;
+                        head.missed_after =
+                            Some(head.missed_after.map_or(after, |least| least.min(after)));
+                        self.missed -= 1;
+                        self.missed_in_flight += 1;
+                    } else if entry.kind == EntryKind::Incoming {
                         advance_to(&mut head.delivered, entry);
                     }
                 }
@@ -198,12 +214,13 @@ impl Shard {
     }
 
     /// An entry leaves, and with it those marked that it held back.
-    fn leave(&mut self, at: UserSlot, id: DeviceId, position: Position, advance: bool) {
+    fn leave(&mut self, at: UserSlot, id: DeviceId, position: Position, had: bool) {
         let device = self.users.resident_mut(at).device(id);
         if !device.queue.start_leaving(position) {
             return;
         }
-        device.acks.pending.push_back(Acked::Entry { position, advance });
+        device.acks.pending.push_back(Acked::Entry { position, had });
+        device.acks.missed += u32::from(!had);
         if !device.queue.has_flagged() {
             return;
         }
@@ -211,12 +228,12 @@ impl Shard {
         if entry.kind == EntryKind::Incoming {
             for position in device.queue.released(entry.peer) {
                 device.queue.start_leaving(position);
-                device.acks.pending.push_back(Acked::Entry { position, advance: true });
+                device.acks.pending.push_back(Acked::Entry { position, had: true });
             }
         }
     }
 
-    /// An entry leaves without the device having had it.
+    /// An entry leaves without the device having had it: its gap widens.
     pub(crate) fn drop_entry(
         &mut self,
         at: UserSlot,
@@ -249,27 +266,13 @@ impl Shard {
 
     /// An ack record of this shard is durable and folded.
     pub(crate) fn ack_durable(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
-        self.users.resident_mut(at).device(id).acks.in_flight = false;
+        let acks = &mut self.users.resident_mut(at).device(id).acks;
+        (acks.in_flight, acks.missed_in_flight) = (false, 0);
         self.flush_acks(at, id, turn);
-        self.notice_gap(at, id, turn);
-    }
-
-    /// A drained queue that had overflowed is opened again, with a notice to the device.
-    pub(crate) fn notice_gap(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
-        let resident = self.users.resident_mut(at);
-        let user = resident.id;
-        // A copy that another worker committed may find it removed.
-        let Some(device) = resident.find_device(id) else { return };
-        if self.journal_failed || !device.is_closed() || device.queue.has_entries() {
-            return;
-        }
-        device.noticing = true;
-        let head = GapNoticeHead { user, device: id };
-        self.commit(Head::GapNotice(head), Bytes::new(), turn);
     }
 
     /// Brings a queue in order before it is used: what an earlier run acked in part leaves whole,
-    /// and a queue that was drained is opened.
+    /// and what is too old leaves.
     pub(crate) fn tidy_queue(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
         let queue = &self.users.resident_mut(at).device(id).queue;
         if queue.has_flagged() {
@@ -286,19 +289,21 @@ impl Shard {
             }
         }
         self.expire(at, id, turn);
-        self.notice_gap(at, id, turn);
     }
 
-    /// Lets the entries at the head of a queue go that are older than their time to live. A gap
-    /// notice has no age: without it the device would not know.
+    /// Lets the entries at the head of a queue go that are older than their time to live; the
+    /// record that removes those that the device has not had widens its gap.
     pub(crate) fn expire(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
+        if self.journal_failed {
+            return;
+        }
         let ttl_ms = u64::try_from(self.config.limits.queue_ttl.as_millis()).unwrap_or(u64::MAX);
         let oldest_ms = turn.now.wall_ms.saturating_sub(ttl_ms);
         let device = self.users.resident_mut(at).device(id);
         let expired: Vec<_> = device
             .queue
             .entries()
-            .filter(|queued| !queued.leaving && queued.entry.kind != EntryKind::Gap)
+            .filter(|queued| !queued.leaving)
             .take_while(|queued| queued.entry.accepted_ms < oldest_ms)
             .map(|queued| (queued.position, queued.flagged()))
             .collect();

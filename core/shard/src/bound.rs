@@ -24,13 +24,15 @@ pub enum Bound {
     QueueEntries,
     /// Their content.
     QueueBytes,
+    /// What one sender holds of a device's queue.
+    SenderShare,
     /// Sends of one user, or their content, in a time.
     UserRate,
 }
 
 impl Bound {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InFlight,
         Self::DeviceInFlight,
         Self::Answers,
@@ -41,6 +43,7 @@ impl Bound {
         Self::Resident,
         Self::QueueEntries,
         Self::QueueBytes,
+        Self::SenderShare,
         Self::UserRate,
     ];
 
@@ -57,6 +60,7 @@ impl Bound {
             Self::Resident => "resident",
             Self::QueueEntries => "queue_entries",
             Self::QueueBytes => "queue_bytes",
+            Self::SenderShare => "sender_share",
             Self::UserRate => "user_rate",
         }
     }

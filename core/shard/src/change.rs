@@ -94,14 +94,26 @@ pub enum Change<'a> {
         /// The record's place, which keys the entry.
         position: Position,
     },
-    /// The queue takes no more entries (`true`), or takes them again.
-    SetGap {
+    /// Something was left out of the device's queue: its mark is there, with the higher number
+    /// and the lower `after`.
+    WidenGap {
         /// Which user.
         user: UserId,
         /// Which device.
         device: DeviceId,
-        /// Whether it is marked.
-        gap: bool,
+        /// The record's place.
+        number: Position,
+        /// Nothing up to here is missing for what this record does.
+        after: Position,
+    },
+    /// The device's mark goes, unless it has a higher number.
+    CloseGap {
+        /// Which user.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// The number that was closed.
+        number: Position,
     },
     /// A receipt joins a device's queue, unless one with a higher or equal id stands there.
     RaiseReceipt {
@@ -164,20 +176,9 @@ pub fn changes<'a>(position: Position, record: &'a Record, emit: &mut dyn FnMut(
         Head::DeviceRemoved(head) => {
             emit(Change::RemoveDevice { user: head.user, device: head.device });
         }
-        Head::GapNotice(head) => {
-            let (user, device) = (head.user, head.device);
-            let entry = QueueEntry {
-                kind: EntryKind::Gap,
-                id: ServerId::default(),
-                accepted_ms: 0,
-                message_id: MessageId::default(),
-                peer: user,
-                sender_devices: Default::default(),
-                body_bytes: 0,
-                acked: false,
-            };
-            emit(Change::PutEntry { user, device, position, entry });
-            emit(Change::SetGap { user, device, gap: false });
+        Head::GapClosed(head) => {
+            let number = Position(head.number);
+            emit(Change::CloseGap { user: head.user, device: head.device, number });
         }
     }
 }
@@ -210,8 +211,9 @@ fn message<'a>(
     for device in head.recipient_devices.iter() {
         emit(Change::PutEntry { user: head.to, device, position, entry: incoming });
     }
+    let after = Position(position.0 - 1);
     for device in head.recipient_gaps.iter() {
-        emit(Change::SetGap { user: head.to, device, gap: true });
+        emit(Change::WidenGap { user: head.to, device, number: position, after });
     }
     let copy = QueueEntry {
         kind: EntryKind::Copy,
@@ -223,7 +225,7 @@ fn message<'a>(
         emit(Change::PutEntry { user: head.from, device, position, entry: copy });
     }
     for device in head.copy_gaps.iter() {
-        emit(Change::SetGap { user: head.from, device, gap: true });
+        emit(Change::WidenGap { user: head.from, device, number: position, after });
     }
 }
 
@@ -231,6 +233,9 @@ fn ack<'a>(position: Position, head: &AckHead, emit: &mut dyn FnMut(Change<'a>))
     let (user, device) = (head.user, head.device);
     for &removed in &head.removed {
         emit(Change::DeleteEntry { user, device, position: Position(removed) });
+    }
+    if let Some(after) = head.missed_after {
+        emit(Change::WidenGap { user, device, number: position, after: Position(after) });
     }
     if let Some((at, entry)) = head.early {
         emit(Change::PutEntry { user, device, position: Position(at), entry });

@@ -1,8 +1,9 @@
 //! A send at the conversation's home, which is the recipient's: existence, room, stamp, commit.
 //!
 //! A recipient without any device is written to all the same: history has the message for the
-//! first device to come. Devices without room are marked to have a gap by the record; only where
-//! no device has room the sender is refused.
+//! first device to come. So does one whose devices are full or have a gap: the record widens the
+//! gap, and nobody is refused for what others have filled. A sender is refused for what it filled
+//! itself: where each queue that takes messages holds its share of it.
 
 use ringpost_wire::{DeviceSet, ErrorCode};
 
@@ -60,7 +61,7 @@ impl Shard {
         let resident = self.users.resident_mut(at);
         resident.arriving += 1;
         for device in recipients.iter() {
-            resident.device(device).queue.reserve(bytes);
+            resident.device(device).queue.reserve(Some(request.from), bytes);
         }
         self.counters.gaps += u64::from(gaps.len()) + u64::from(request.copy_gaps.len());
         let head = MessageHead {
@@ -84,7 +85,7 @@ impl Shard {
         self.commit(Head::Message(head), request.body, turn);
     }
 
-    /// The recipient's devices with room, and those without.
+    /// The recipient's devices whose queues take the message, and those whose gaps it widens.
     fn recipients(
         &mut self,
         at: UserSlot,
@@ -110,6 +111,7 @@ impl Shard {
         }
         let bytes = request.body.len() as u32;
         let (mut with, mut without) = (DeviceSet::EMPTY, DeviceSet::EMPTY);
+        let mut used_up = DeviceSet::EMPTY;
         for id in devices {
             let device = self.users.resident_mut(at).device(id);
             let full = device.queue.full_for(bytes, &self.config.limits);
@@ -118,13 +120,19 @@ impl Shard {
                 // What is too old makes room, for the next one at least.
                 self.expire(at, id, turn);
                 without = without.with(id);
+            } else if oneself.is_none()
+                && let Some(bound) =
+                    device.queue.share_used(request.from, bytes, &self.config.limits)
+            {
+                self.counters.hits.add(bound);
+                used_up = used_up.with(id);
             } else {
                 with = with.with(id);
             }
         }
-        if with.is_empty() && !without.is_empty() {
+        if with.is_empty() && !used_up.is_empty() {
             return Err(Refusal::later(ErrorCode::Quota, self.config.limits.quota_retry));
         }
-        Ok((with, without))
+        Ok((with, without.iter().chain(used_up.iter()).collect()))
     }
 }

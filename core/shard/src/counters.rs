@@ -22,7 +22,7 @@ pub struct Counters {
     pub sends_accepted: u64,
     /// Repeated sends answered with what was accepted before.
     pub duplicates_answered: u64,
-    /// Stored pushes (messages, receipts, gap notices) handed to connections.
+    /// Stored pushes (messages, receipts) handed to connections.
     pub pushes: u64,
     /// Queue entries and receipts that devices acked.
     pub entries_acked: u64,
@@ -76,8 +76,12 @@ pub struct Counters {
     pub rows_missing: u64,
     /// Receipts that left untold because a device had too many.
     pub receipts_trimmed: u64,
-    /// Messages that a full queue did not take, one for each such queue: it has a gap now.
+    /// Messages that a queue did not take, one for each such queue: it has a gap now.
     pub gaps: u64,
+    /// Gaps told to devices, each time that one was.
+    pub gaps_told: u64,
+    /// Gaps that devices said to have read from history.
+    pub gaps_closed: u64,
     /// Commands dropped because their connection ended before they could run.
     pub orphaned_commands: u64,
     /// From a durable send's command to its commit at the conversation's home.

@@ -69,9 +69,9 @@ impl Shard {
                     self.device_removed(at, head.device, turn);
                 }
             }
-            Head::GapNotice(head) => {
-                if let Found::Resident(at) = self.find_home(head.user) {
-                    self.users.resident_mut(at).device(head.device).noticing = false;
+            Head::GapClosed(head) => {
+                if self.is_home(head.user) {
+                    self.gap_closed_durable(head);
                 }
             }
         }
@@ -97,8 +97,6 @@ impl Shard {
     fn message_durable(&mut self, head: &MessageHead, body_bytes: u32, turn: &mut Turn<'_>) {
         if let Found::Resident(at) = self.find_home(head.from) {
             self.send_durable(at, head, turn);
-            // A queue that was drained while its mark was on the way is opened again at once.
-            head.copy_gaps.iter().for_each(|device| self.notice_gap(at, device, turn));
         }
         let Found::Resident(at) = self.find_home(head.to) else { return };
         let resident = self.users.resident_mut(at);
@@ -110,9 +108,8 @@ impl Shard {
             live.ahead = live.ahead.saturating_sub(1);
         }
         for device in head.recipient_devices.iter() {
-            resident.device(device).queue.release(body_bytes);
+            resident.device(device).queue.release(Some(head.from), body_bytes);
         }
-        head.recipient_gaps.iter().for_each(|device| self.notice_gap(at, device, turn));
     }
 
     fn find_home(&self, user: ringpost_wire::UserId) -> Found {

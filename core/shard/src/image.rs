@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
-use crate::record::{EntryKind, MessageHead, Position, QueueEntry, ReceiptEntry};
+use crate::record::{EntryKind, Gap, MessageHead, Position, QueueEntry, ReceiptEntry};
 
 /// A user as the store knows it.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -40,8 +40,8 @@ pub struct DeviceImage {
     pub highest_accepted: MessageId,
     /// When it was last seen, to a day; wall clock, milliseconds since 1970.
     pub seen_ms: u64,
-    /// Its queue takes no more entries.
-    pub gap: bool,
+    /// The mark of its queue, if something was left out of it.
+    pub gap: Option<Gap>,
     /// Its queue, by rising position.
     pub entries: Vec<(Position, QueueEntry)>,
     /// Its receipts, by rising position.

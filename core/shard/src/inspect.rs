@@ -12,7 +12,7 @@ use crate::event::ConnectionKey;
 use crate::idempotency::Held;
 use crate::live::What;
 use crate::loading::Waiting;
-use crate::record::Position;
+use crate::record::{Gap, Position};
 use crate::session::SessionSlot;
 use crate::shard::Shard;
 use crate::user::{Device, Loading, Resident};
@@ -78,14 +78,14 @@ pub struct DeviceView {
     pub leaving: bool,
     /// When it was seen last, to a day; wall clock, milliseconds since 1970.
     pub seen_ms: u64,
-    /// Messages and notices in its queue.
+    /// Messages in its queue.
     pub entries: usize,
     /// Their content, bytes.
     pub bytes: u64,
     /// Receipts in its queue.
     pub receipts: usize,
-    /// Its queue takes no more, until it has drained.
-    pub gap: bool,
+    /// Something was left out of its queue.
+    pub gap: Option<Gap>,
     /// Room held in its queue for messages on the way.
     pub reserved: u32,
     /// Pushed and not acked.
@@ -346,6 +346,7 @@ fn search_line(loading: &Loading, message_id: MessageId, note: &mut dyn FnMut(Un
             | Waiting::Read { .. }
             | Waiting::SignIn(_)
             | Waiting::SignOut { .. }
+            | Waiting::GapClosed { .. }
             | Waiting::Create { .. } => {}
         }
     }

@@ -98,10 +98,16 @@ pub struct ShardLimits {
     /// How long they are.
     pub unknown_user_for: Duration,
 
-    /// Messages in one device's queue. Full: the device takes no more, or `quota`.
+    /// Messages in one device's queue. Full: the device has a gap.
     pub queue_entries_max: u32,
     /// Content in one device's queue, bytes. Full: as above.
     pub queue_bytes_max: u64,
+    /// The part of a device's queue, in entries and in bytes, that one sender may hold, as its
+    /// denominator: 10 = a tenth, 1 = all of it. Used up in every queue with room: `quota`.
+    pub queue_sender_share: u32,
+    /// A sender's part is at least so many entries, and the bytes of so many of the largest
+    /// messages.
+    pub queue_sender_entries_min: u32,
     /// Receipts in one device's queue (one per peer and status). The oldest leave untold; history
     /// has the status.
     pub queue_receipts_max: u32,
@@ -171,6 +177,8 @@ impl Default for ShardLimits {
             unknown_user_for: Duration::from_secs(10),
             queue_entries_max: 10_000,
             queue_bytes_max: 64 << 20,
+            queue_sender_share: 10,
+            queue_sender_entries_min: 100,
             queue_receipts_max: 4096,
             queue_ttl: Duration::from_secs(30 * 24 * 3600),
             window_pushes_default: limits::WINDOW_PUSHES_DEFAULT,
@@ -226,13 +234,23 @@ impl ShardLimits {
             + tables
     }
 
+    /// What one sender may hold of a device's queue: entries, and the bytes of their content.
+    pub fn sender_share(&self) -> (u32, u64) {
+        let (part, least) = (self.queue_sender_share, self.queue_sender_entries_min);
+        let bytes_least = u64::from(least) * u64::from(self.message_bytes_max);
+        (
+            (self.queue_entries_max / part).max(least),
+            (self.queue_bytes_max / u64::from(part)).max(bytes_least),
+        )
+    }
+
     /// Whether every limit can be held.
     ///
     /// # Errors
     /// Names the first that cannot, with what is allowed.
     pub fn check(&self) -> Result<(), LimitError> {
         let any = u64::from(u32::MAX);
-        let counts: [(&'static str, u64, u64); 28] = [
+        let counts: [(&'static str, u64, u64); 30] = [
             ("message_bytes_max", self.message_bytes_max.into(), limits::MESSAGE_BYTES_MAX as u64),
             ("sessions_max", self.sessions_max.into(), any - 1),
             ("devices_per_user_max", self.devices_per_user_max.into(), 127),
@@ -251,6 +269,8 @@ impl ShardLimits {
             ("unknown_users_max", self.unknown_users_max.into(), any),
             ("queue_entries_max", self.queue_entries_max.into(), any),
             ("queue_bytes_max", self.queue_bytes_max, u64::MAX),
+            ("queue_sender_share", self.queue_sender_share.into(), any),
+            ("queue_sender_entries_min", self.queue_sender_entries_min.into(), any),
             ("queue_receipts_max", self.queue_receipts_max.into(), any),
             ("window_pushes_default", self.window_pushes_default.into(), u16::MAX.into()),
             ("window_pushes_max", self.window_pushes_max.into(), u16::MAX.into()),

@@ -14,7 +14,7 @@ use ringpost_wire::{MessageId, ServerId, UserId};
 use smallvec::SmallVec;
 
 use crate::drained::Drained;
-use crate::record::Position;
+use crate::record::{Gap, Position};
 use crate::session::{SessionSlot, Window};
 
 /// A stored push that waits for its ack.
@@ -31,7 +31,7 @@ pub(crate) struct Pushed {
 /// What was pushed.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum What {
-    /// An entry of the queue (`id` is nil for a gap notice).
+    /// An entry of the queue.
     Entry { position: Position, id: ServerId, message_id: MessageId },
     /// A receipt of the queue.
     Receipt { peer: UserId, status: Status, position: Position },
@@ -54,6 +54,8 @@ pub(crate) struct Live {
     /// Messages that were on the way to the journal when the connection came and are not durable
     /// yet. Another worker may have said `sent` of them, so they come ahead of `queue_empty`.
     pub(crate) ahead: u32,
+    /// The number of the last gap that `queue_empty` told, 0 for none; `None`: it was not said yet.
+    pub(crate) told: Option<Position>,
     pushed: VecDeque<Pushed>,
     unacked_bytes: u64,
     /// The messages acked last: a `read` after `delivered` may name one by the sender's id alone.
@@ -70,12 +72,14 @@ pub(crate) enum Naming {
 }
 
 impl Live {
-    /// A connection that comes while `ahead` messages to its user are on the way.
-    pub(crate) const fn new(session: SessionSlot, ahead: u32) -> Self {
+    /// A connection that comes while `ahead` messages to its user are on the way; with what it was
+    /// told while its user was resident before.
+    pub(crate) const fn new(session: SessionSlot, ahead: u32, told: Option<Position>) -> Self {
         Self {
             session,
             cursor: Position(0),
             ahead,
+            told,
             pushed: VecDeque::new(),
             unacked_bytes: 0,
             acked: VecDeque::new(),
@@ -86,6 +90,11 @@ impl Live {
         size_of::<Self>()
             + self.pushed.capacity() * size_of::<Pushed>()
             + self.acked.capacity() * size_of::<(MessageId, ServerId)>()
+    }
+
+    /// Whether `queue_empty` is to be said at the end of a queue with this mark.
+    pub(crate) fn owes(&self, mark: Option<Gap>) -> bool {
+        self.told.is_none_or(|told| mark.is_some_and(|gap| gap.number > told))
     }
 
     /// Whether a push of `bytes` fits the window; with nothing unacked one always does.
@@ -208,7 +217,7 @@ mod tests {
             window: Window::new(3, 2048),
             intents: 0,
         };
-        Live::new(Sessions::new(KeyedHash::new(0)).insert(opening), 0)
+        Live::new(Sessions::new(KeyedHash::new(0)).insert(opening), 0, None)
     }
 
     fn message(position: u64, id: u8, message_id: u8) -> What {

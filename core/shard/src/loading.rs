@@ -27,6 +27,8 @@ pub(crate) enum Waiting {
     Send(Held),
     /// A `read` receipt of the user.
     Read { asker: Asker, device: DeviceId, id: ServerId, message_id: MessageId },
+    /// A `gap_closed` of the user.
+    GapClosed { asker: Asker, number: u64 },
     /// A send to the user.
     Arrival(Box<SendRequest>),
     /// A sign-in of the user by token.
@@ -42,9 +44,11 @@ impl Waiting {
         match self {
             Self::Send(held) => Some(held.request.body.len()),
             Self::Arrival(request) => Some(request.body.len()),
-            Self::Read { .. } | Self::SignIn(_) | Self::SignOut { .. } | Self::Create { .. } => {
-                None
-            }
+            Self::Read { .. }
+            | Self::GapClosed { .. }
+            | Self::SignIn(_)
+            | Self::SignOut { .. }
+            | Self::Create { .. } => None,
         }
     }
 }
@@ -250,6 +254,10 @@ impl Shard {
                     self.counters.orphaned_commands += 1;
                 }
             }
+            Waiting::GapClosed { asker, number } => match self.sessions.find(asker.connection) {
+                Some(session) => self.close_gap(slot, session, asker, number, turn),
+                None => self.counters.orphaned_commands += 1,
+            },
             Waiting::Arrival(request) => self.arrive_resident(slot, *request, turn),
             Waiting::SignIn(connection) => self.admit(slot, connection, turn),
             Waiting::SignOut { device, ticket } => self.sign_out(slot, device, ticket, turn),
@@ -271,6 +279,9 @@ impl Shard {
                 }
                 Waiting::Read { asker, message_id, .. } => {
                     self.refuse(asker, message_id, refusal, turn);
+                }
+                Waiting::GapClosed { asker, .. } => {
+                    self.refuse(asker, MessageId::default(), refusal, turn);
                 }
                 Waiting::Arrival(request) => {
                     let SendRequest { from, from_device, message_id, .. } = *request;

@@ -17,14 +17,14 @@ use crate::image::{MessageRow, StoreUnavailable};
 use crate::live::What;
 use crate::queue::{Next, Queued, QueuedReceipt};
 use crate::reading::Reading;
-use crate::record::{EntryKind, Head, MessageHead, Position, SharedRecord};
+use crate::record::{Head, MessageHead, Position, SharedRecord};
 use crate::retry::Retry;
 use crate::session::SessionSlot;
 use crate::shard::Shard;
 use crate::turn::Turn;
 use crate::users::{Found, UserSlot};
 
-/// Bytes that a receipt or a gap notice counts in a window.
+/// Bytes that a receipt counts in a window.
 const NOTICE_BYTES: u32 = 64;
 
 /// Content that is at hand beside what is kept.
@@ -68,20 +68,22 @@ impl Shard {
             let Some(live) = device.live.as_mut() else { return };
             let session = live.session;
             let Some(next) = device.queue.next_after(live.cursor) else {
-                let open = !device.queue.gap && !device.noticing && live.ahead == 0;
-                return self.caught_up(session, open, turn);
+                return self.caught_up(at, id, turn);
             };
             if let Next::Entry(queued) = next
                 && (queued.leaving || queued.flagged())
             {
+                if device.acks.misses() {
+                    // What leaves unseen holds up what stands behind it until that is durable: a
+                    // crash would bring it back, and it would come after what it stood before.
+                    return;
+                }
                 live.cursor = queued.position;
                 continue;
             }
             let bytes = match next {
-                Next::Entry(queued) if queued.entry.kind != EntryKind::Gap => {
-                    queued.entry.body_bytes
-                }
-                Next::Entry(_) | Next::Receipt(_) => NOTICE_BYTES,
+                Next::Entry(queued) => queued.entry.body_bytes,
+                Next::Receipt(_) => NOTICE_BYTES,
             };
             if !live.fits(self.sessions[session].window, bytes) {
                 return;
@@ -91,9 +93,6 @@ impl Shard {
             }
             match next {
                 Next::Receipt(queued) => self.push_receipt(at, id, queued, turn),
-                Next::Entry(queued) if queued.entry.kind == EntryKind::Gap => {
-                    self.push_gap(at, id, queued, turn);
-                }
                 Next::Entry(queued) => match self.content(&queued, at_hand, turn.now.mono) {
                     Content::Found(message, waited) => {
                         if let Some(waited) = waited {
@@ -177,17 +176,6 @@ impl Shard {
         self.sessions.deliver(session, 0, event, turn);
     }
 
-    fn push_gap(&mut self, at: UserSlot, id: DeviceId, queued: Queued, turn: &mut Turn<'_>) {
-        let what = What::Entry {
-            position: queued.position,
-            id: ServerId::default(),
-            message_id: queued.entry.message_id,
-        };
-        let (session, push) = self.count_push(at, id, what, NOTICE_BYTES, turn);
-        self.sessions[session].told_empty = true;
-        self.sessions.deliver(session, 0, WireEvent::QueueEmpty { push, gap: true }, turn);
-    }
-
     /// The next push number of the device's connection.
     fn count_push(
         &mut self,
@@ -207,17 +195,7 @@ impl Shard {
         (session, number)
     }
 
-    /// The queue is pushed to its end: said once per connection, unless a gap notice will say it or
-    /// a message that the connection found on the way is still to come.
-    fn caught_up(&mut self, session: SessionSlot, open: bool, turn: &mut Turn<'_>) {
-        if open && !self.sessions[session].told_empty {
-            self.sessions[session].told_empty = true;
-            let event = WireEvent::QueueEmpty { push: 0, gap: false };
-            self.sessions.deliver(session, 0, event, turn);
-        }
-    }
-
-    fn want_writable(&mut self, slot: SessionSlot, turn: &mut Turn<'_>) {
+    pub(crate) fn want_writable(&mut self, slot: SessionSlot, turn: &mut Turn<'_>) {
         let session = &mut self.sessions[slot];
         if !std::mem::replace(&mut session.wants_writable, true) {
             turn.effects.push(Effect::WantWritable { connection: session.connection });
@@ -258,7 +236,7 @@ impl Shard {
         let rows_max = live.pushes_left(session.window).min(limits.read_rows_max).max(1);
         let (mut ids, mut bytes, mut after) = (SmallVec::new(), 0, Position(0));
         for queued in device.queue.entries_after(live.cursor) {
-            if queued.leaving || queued.flagged() || queued.entry.kind == EntryKind::Gap {
+            if queued.leaving || queued.flagged() {
                 continue;
             }
             bytes += u64::from(queued.entry.body_bytes);

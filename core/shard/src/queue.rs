@@ -1,6 +1,6 @@
 //! A device's queue: the durable part of it, and what records on the way will do to it.
 //!
-//! Durable (changed by [`crate::changes`] alone): entries, receipts, the gap mark.
+//! Durable (changed by [`crate::changes`] alone): entries, receipts, the mark of a gap.
 //! On the way (lost with the process, and rightly so): room reserved by sends in flight, entries
 //! that leave (an ack waits for the journal), entries that will be marked `acked`.
 //! Invariants: entries and receipts rise by position; no position is in both; one receipt per
@@ -15,7 +15,8 @@ use crate::bound::Bound;
 use crate::drained::Drained;
 use crate::image::DeviceImage;
 use crate::limits::ShardLimits;
-use crate::record::{EntryKind, Position, QueueEntry, ReceiptEntry};
+use crate::record::{EntryKind, Gap, Position, QueueEntry, ReceiptEntry};
+use crate::shares::Shares;
 
 /// An entry and what is on the way for it.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +64,14 @@ pub(crate) enum Next {
 pub(crate) struct Queue {
     entries: VecDeque<Queued>,
     receipts: VecDeque<QueuedReceipt>,
-    /// Takes no more entries, by a durable record.
-    pub(crate) gap: bool,
+    /// Something was left out of it, by a durable record.
+    pub(crate) gap: Option<Gap>,
     /// Content of the entries, bytes.
     bytes: u64,
     reserved_entries: u32,
     reserved_bytes: u64,
+    /// What each sender holds, with what is on the way.
+    shares: Shares,
     /// Entries that are flagged and not leaving.
     flagged: u32,
 }
@@ -92,6 +95,7 @@ impl Queue {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Queued>()
             + self.receipts.capacity() * size_of::<QueuedReceipt>()
+            + self.shares.heap_bytes()
     }
 
     /// Entries and the bytes of their content.
@@ -110,10 +114,6 @@ impl Queue {
 
     pub(crate) fn receipts(&self) -> impl ExactSizeIterator<Item = &QueuedReceipt> {
         self.receipts.iter()
-    }
-
-    pub(crate) fn has_entries(&self) -> bool {
-        !self.entries.is_empty()
     }
 
     /// Whether an entry is flagged and waits for older ones.
@@ -161,13 +161,33 @@ impl Queue {
         }
     }
 
-    pub(crate) fn reserve(&mut self, bytes: u32) {
+    /// The bound that one more message of `bytes` from `sender` would break: its share.
+    pub(crate) fn share_used(
+        &self,
+        sender: UserId,
+        bytes: u32,
+        limits: &ShardLimits,
+    ) -> Option<Bound> {
+        let (entries_held, bytes_held) = self.shares.of(sender);
+        let (entries_max, bytes_max) = limits.sender_share();
+        let is_used = entries_held >= entries_max || bytes_held + u64::from(bytes) > bytes_max;
+        is_used.then_some(Bound::SenderShare)
+    }
+
+    /// Holds room for a message of `sender`, or for a copy of what its owner sent.
+    pub(crate) fn reserve(&mut self, sender: Option<UserId>, bytes: u32) {
         self.reserved_entries += 1;
         self.reserved_bytes += u64::from(bytes);
+        if let Some(sender) = sender {
+            self.shares.take(sender, bytes);
+        }
     }
 
     /// Gives back what `reserve` took: the message has joined the queue or was refused.
-    pub(crate) fn release(&mut self, bytes: u32) {
+    pub(crate) fn release(&mut self, sender: Option<UserId>, bytes: u32) {
+        if let Some(sender) = sender {
+            self.shares.give_back(sender, bytes);
+        }
         self.reserved_entries =
             self.reserved_entries.checked_sub(1).expect("released no more than was reserved");
         self.reserved_bytes = self
@@ -244,6 +264,9 @@ impl Queue {
             Err(at) => {
                 self.bytes += u64::from(entry.body_bytes);
                 self.flagged += u32::from(entry.acked);
+                if entry.kind == EntryKind::Incoming {
+                    self.shares.take(entry.peer, entry.body_bytes);
+                }
                 let before = at.checked_sub(1).map(|before| self.entries[before].floor);
                 let own = (entry.kind == EntryKind::Incoming).then_some(entry.id);
                 let floor = before.max(own).unwrap_or_default();
@@ -257,6 +280,9 @@ impl Queue {
         let Some(at) = self.index(position) else { return };
         let queued = self.entries.remove(at).expect("the index was just found");
         self.bytes -= u64::from(queued.entry.body_bytes);
+        if queued.entry.kind == EntryKind::Incoming {
+            self.shares.give_back(queued.entry.peer, queued.entry.body_bytes);
+        }
         if queued.flagged() && !queued.leaving {
             self.flagged -= 1;
         }
@@ -392,11 +418,11 @@ mod tests {
         let mut queue = queue();
         assert_eq!(queue.full_for(25, &limits), None);
         assert_eq!(queue.full_for(26, &limits), Some(Bound::QueueBytes));
-        queue.reserve(5);
+        queue.reserve(None, 5);
         assert_eq!(queue.full_for(20, &limits), None);
-        queue.reserve(5);
+        queue.reserve(Some(SENDER), 5);
         assert_eq!(queue.full_for(0, &limits), Some(Bound::QueueEntries));
-        queue.release(5);
+        queue.release(None, 5);
         assert_eq!(queue.full_for(0, &limits), None);
     }
 

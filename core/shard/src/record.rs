@@ -50,8 +50,8 @@ pub enum Head {
     Read(ReadHead),
     /// A device was seen for the first time.
     DeviceAdded(DeviceAddedHead),
-    /// A queue that had overflowed is empty again: tell the device and open the queue.
-    GapNotice(GapNoticeHead),
+    /// A device has read from history what a gap of its queue left out.
+    GapClosed(GapClosedHead),
     /// A device was there again.
     DeviceSeen(DeviceSeenHead),
     /// A device signed out, or was absent for too long.
@@ -84,13 +84,13 @@ pub struct MessageHead {
     pub digest: [u8; 16],
     /// The recipient's devices whose queues take the message.
     pub recipient_devices: DeviceSet,
-    /// The recipient's devices whose queues were full: marked `gap` by this record.
+    /// The recipient's devices whose queues do not take it: this record widens their gaps.
     pub recipient_gaps: DeviceSet,
     /// The sender's devices: receipts go to all of them.
     pub sender_devices: DeviceSet,
     /// The sender's other devices whose queues take a copy.
     pub copy_devices: DeviceSet,
-    /// The sender's other devices whose queues were full: marked `gap` by this record.
+    /// The sender's other devices whose queues take no copy: this record widens their gaps.
     pub copy_gaps: DeviceSet,
 }
 
@@ -105,6 +105,9 @@ pub struct AckHead {
     pub at_ms: u64,
     /// Positions of the queue entries that leave.
     pub removed: Vec<u64>,
+    /// Some of them leave without the device having had them: the position just before the first
+    /// of those. This record widens the gap.
+    pub missed_after: Option<u64>,
     /// An entry acked before older ones of the same direction: it stays, marked, and leaves with
     /// them.
     pub early: Option<(u64, QueueEntry)>,
@@ -184,13 +187,50 @@ pub struct DeviceRemovedHead {
     pub at_ms: u64,
 }
 
-/// A queue that had overflowed is empty again.
+/// A device has read from history what a gap of its queue left out.
 #[derive(Clone, PartialEq, Debug, Archive, Serialize, Deserialize)]
-pub struct GapNoticeHead {
+pub struct GapClosedHead {
     /// Whose device.
     pub user: UserId,
     /// Which device.
     pub device: DeviceId,
+    /// The gap's number, as the device was told it.
+    pub number: u64,
+}
+
+/// The mark of a queue: something that its device must learn is not in it, and history has it.
+///
+/// Whoever reads the user's timeline behind `after` to its end, once `number` is durable, and
+/// takes what is pushed, misses nothing:
+/// - what a record up to `number` left out of the queue lies behind `after`, because a mark folds
+///   by the lower `after`, and a record that leaves something out names the position before it;
+/// - the timeline is keyed by positions and written in their order, so nothing comes to lie behind
+///   a place that a reader has passed;
+/// - what a later record leaves out raises `number`, so that it is told anew, and a `GapClosed` of
+///   the lower number, also one that was on its way then, leaves the mark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// The position of the record that last widened it: its name towards the device.
+    pub number: Position,
+    /// The position just before the first thing that may be missing.
+    pub after: Position,
+}
+
+impl Gap {
+    /// The mark once something behind `after` was left out by the record at `number`.
+    #[must_use]
+    pub fn widened(mark: Option<Self>, number: Position, after: Position) -> Self {
+        match mark {
+            None => Self { number, after },
+            Some(mark) => Self { number: mark.number.max(number), after: mark.after.min(after) },
+        }
+    }
+
+    /// What the closing of the gap `number` leaves of a mark.
+    #[must_use]
+    pub fn closed(mark: Option<Self>, number: Position) -> Option<Self> {
+        mark.filter(|mark| mark.number > number)
+    }
 }
 
 /// One entry of a device's queue, keyed by the position of the record that put it there.
@@ -207,7 +247,7 @@ pub struct QueueEntry {
     pub message_id: MessageId,
     /// The other side: the sender of an incoming message, the recipient of a copy.
     pub peer: UserId,
-    /// The sender's devices, who learn of delivery (empty for copies and gap notices).
+    /// The sender's devices, who learn of delivery (empty for copies).
     pub sender_devices: DeviceSet,
     /// Size of the body, bytes.
     pub body_bytes: u32,
@@ -222,8 +262,6 @@ pub enum EntryKind {
     Incoming,
     /// A copy of what another device of oneself sent to the peer.
     Copy,
-    /// Entries were not kept: catch up by history.
-    Gap,
 }
 
 /// A receipt entry of a device's queue: one per (peer, status), the higher id wins.
@@ -286,7 +324,7 @@ impl Head {
             Self::Ack(ack) => ack.user,
             Self::Read(read) => read.user,
             Self::DeviceAdded(added) => added.user,
-            Self::GapNotice(notice) => notice.user,
+            Self::GapClosed(closed) => closed.user,
             Self::DeviceSeen(seen) => seen.user,
             Self::DeviceRemoved(removed) => removed.user,
         }
@@ -301,7 +339,7 @@ impl Head {
                 .collect(),
             Self::Read(read) => [read.user, read.advance.sender].into_iter().collect(),
             Self::DeviceAdded(added) => std::iter::once(added.user).collect(),
-            Self::GapNotice(notice) => std::iter::once(notice.user).collect(),
+            Self::GapClosed(closed) => std::iter::once(closed.user).collect(),
             Self::DeviceSeen(seen) => std::iter::once(seen.user).collect(),
             Self::DeviceRemoved(removed) => std::iter::once(removed.user).collect(),
         }

@@ -286,7 +286,7 @@ impl Shard {
                     full.into_iter().for_each(|bound| self.counters.hits.add(bound));
                     request.copy_gaps = request.copy_gaps.with(other.id);
                 } else {
-                    other.queue.reserve(bytes as u32);
+                    other.queue.reserve(None, bytes as u32);
                     request.copy_devices = request.copy_devices.with(other.id);
                 }
             }
@@ -329,7 +329,7 @@ impl Shard {
         let sending = resident.device(device).outgoing.as_mut()?.finish(message_id)?;
         self.in_flight.give_back(sending.body_bytes as usize);
         for copy in sending.copy_devices.iter() {
-            resident.device(copy).queue.release(sending.body_bytes);
+            resident.device(copy).queue.release(None, sending.body_bytes);
         }
         Some(sending)
     }

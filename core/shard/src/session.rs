@@ -41,13 +41,24 @@ pub(crate) struct Session {
     pub(crate) device: DeviceId,
     /// The low bits of the asked intents; all that are defined today.
     pub(crate) intents: u8,
-    /// `queue_empty` was said.
-    pub(crate) told_empty: bool,
+    /// The last `queue_empty`.
+    pub(crate) told: Told,
     /// `Effect::WantWritable` was said and not answered yet.
     pub(crate) wants_writable: bool,
 }
 
 const _: () = assert!(size_of::<Option<Session>>() == 56, "an idle session costs what it says");
+
+/// What the last `queue_empty` of a connection has said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Told {
+    /// There was none yet.
+    Nothing,
+    /// Nothing is missing.
+    Empty,
+    /// The queue has a gap: the one that it is marked with, if it still is.
+    Gap,
+}
 
 /// Places that are allocated together.
 const CHUNK: usize = 1024;
@@ -274,7 +285,7 @@ impl Opening {
             window: self.window,
             device: self.device,
             intents: (self.intents & 0xff) as u8,
-            told_empty: false,
+            told: Told::Nothing,
             wants_writable: false,
         }
     }

@@ -10,6 +10,7 @@
 //!  durable       a record comes back from the journal: fold, answer, go on
 //!  pushing       from a queue to a connection, within its window and its outbox
 //!  acking        what devices acked, one record at a time
+//!  gaps          what was left out of a queue is told, and closed
 //!  reading       `read` receipts
 //!  ephemeral     what is never stored
 //! ```
@@ -251,6 +252,7 @@ impl Shard {
             Command::SendMessage(message) => self.send(asker, slot, &message, turn),
             Command::Ack { push } => self.ack(asker, slot, push, turn),
             Command::Receipt(receipt) => self.receipt(asker, slot, receipt, turn),
+            Command::GapClosed { gap } => self.gap_closed(asker, slot, gap, turn),
             Command::Typing { to, active } => self.send_typing(slot, to, active, turn),
             // Whether the application is in front changes nothing that is delivered here.
             Command::ClientState { .. } => {}

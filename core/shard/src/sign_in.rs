@@ -223,7 +223,9 @@ impl Shard {
             self.counters.tickets_unfounded += 1;
             return self.close(slot, CloseCode::SignInAgain, turn);
         };
-        device.live = Some(Box::new(Live::new(slot, ahead)));
+        let mark = device.queue.gap;
+        let live = Live::new(slot, ahead, self.told(slot, mark));
+        self.users.resident_mut(at).device(id).live = Some(Box::new(live));
         self.see_device(at, id, turn);
         self.tidy_queue(at, id, turn);
         self.pump(at, id, turn);

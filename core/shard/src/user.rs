@@ -21,7 +21,7 @@ use crate::live::Live;
 use crate::queue::{Queue, Queued};
 use crate::rate::Gcra;
 use crate::reading::Reads;
-use crate::record::{EntryKind, Position};
+use crate::record::{EntryKind, Gap, Position};
 
 /// A user whose state is here.
 #[derive(Debug)]
@@ -64,8 +64,8 @@ pub(crate) struct Device {
     /// The sign-in that waits for the device to be durable.
     pub(crate) entering: Option<ConnectionKey>,
     pub(crate) queue: Queue,
-    /// A gap notice is on the way: the queue will be open again.
-    pub(crate) noticing: bool,
+    /// The number of a `GapClosed` that is on the way.
+    pub(crate) closing: Option<Position>,
     pub(crate) live: Option<Box<Live>>,
     pub(crate) outgoing: Option<Box<Outgoing>>,
     pub(crate) acks: Acks,
@@ -82,7 +82,7 @@ impl Device {
             seeing_ms: 0,
             entering: None,
             queue: Queue::default(),
-            noticing: false,
+            closing: None,
             live: None,
             outgoing: None,
             acks: Acks::default(),
@@ -114,9 +114,10 @@ impl Device {
         }
     }
 
-    /// Whether the queue takes no more, as far as is known here.
-    pub(crate) const fn is_closed(&self) -> bool {
-        self.queue.gap && !self.noticing
+    /// Whether the queue takes no more: it has a gap, as far as is known here, and nobody is
+    /// connected to whom it could be pushed at once.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.live.is_none() && self.queue.gap.is_some_and(|gap| self.closing < Some(gap.number))
     }
 
     pub(crate) fn outgoing_mut(&mut self) -> &mut Outgoing {
@@ -128,13 +129,14 @@ impl Device {
             live.has_unacked()
                 || self.queue.next_after(live.cursor).is_some()
                 || self.acks.has_abandoned()
+                || live.owes(self.queue.gap)
         });
         delivering || self.is_on_the_way()
     }
 
     /// Whether a record, a read or a message that is on the way will look for the device.
     pub(crate) fn is_on_the_way(&self) -> bool {
-        self.noticing
+        self.closing.is_some()
             || self.seeing_ms > self.seen_ms
             || self.acks.is_busy()
             || self.reads.is_busy()
@@ -296,9 +298,14 @@ impl Resident {
                     device.queue.delete(position);
                 }
             }
-            Change::SetGap { user, device, gap } if user == self.id => {
-                if let Some(device) = self.durable_device(device) {
-                    device.queue.gap = gap;
+            Change::WidenGap { user, device, number, after } if user == self.id => {
+                if let Some(Device { queue, .. }) = self.durable_device(device) {
+                    queue.gap = Some(Gap::widened(queue.gap, number, after));
+                }
+            }
+            Change::CloseGap { user, device, number } if user == self.id => {
+                if let Some(Device { queue, .. }) = self.durable_device(device) {
+                    queue.gap = Gap::closed(queue.gap, number);
                 }
             }
             Change::RaiseReceipt { user, device, peer, status, receipt } if user == self.id => {
@@ -327,7 +334,8 @@ impl Resident {
             | Change::PutAccepted { .. }
             | Change::PutEntry { .. }
             | Change::DeleteEntry { .. }
-            | Change::SetGap { .. }
+            | Change::WidenGap { .. }
+            | Change::CloseGap { .. }
             | Change::RaiseReceipt { .. }
             | Change::SettleReceipt { .. }
             | Change::RaiseCursor { .. } => {}

@@ -89,7 +89,7 @@ fn image(user_applied: Position) -> UserImage {
         device: DeviceId::new(DEVICE).expect("1 to 127"),
         highest_accepted: MessageId::default(),
         seen_ms: NOW.wall_ms,
-        gap: false,
+        gap: None,
         entries: Vec::new(),
         receipts: Vec::new(),
     };

@@ -226,6 +226,7 @@ fn ack(user: UserId, removed: Vec<u64>, settled: Vec<Settled>, delivered: Vec<Ad
         device: device(),
         at_ms: 1,
         removed,
+        missed_after: None,
         early: None,
         settled,
         delivered,

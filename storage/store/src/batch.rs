@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use ringpost_shard::change::{Change, changes};
-use ringpost_shard::record::{Head, Position, QueueEntry, ReceiptEntry, SharedRecord};
+use ringpost_shard::record::{Gap, Head, Position, QueueEntry, ReceiptEntry, SharedRecord};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 use smallvec::SmallVec;
@@ -54,8 +54,8 @@ pub enum Op {
     PutEntry { user: UserId, device: DeviceId, position: Position, entry: QueueEntry },
     /// A queue entry is not there.
     DeleteEntry { user: UserId, device: DeviceId, position: Position },
-    /// The queue's gap flag.
-    SetGap { user: UserId, device: DeviceId, gap: bool },
+    /// Steps that the mark of a queue goes through, in order.
+    Gap { user: UserId, device: DeviceId, steps: SmallVec<[GapStep; 2]> },
     /// Steps that a receipt row goes through, in order.
     Receipt {
         user: UserId,
@@ -114,7 +114,7 @@ impl Op {
         match self {
             Self::PutEntry { user, device, .. }
             | Self::DeleteEntry { user, device, .. }
-            | Self::SetGap { user, device, .. }
+            | Self::Gap { user, device, .. }
             | Self::Receipt { user, device, .. }
             | Self::Device { user, device, .. } => Some((*user, *device)),
             _ => None,
@@ -137,6 +137,30 @@ impl ReceiptStep {
         match self {
             Self::Raise(new) => Some(row.filter(|old| old.id >= new.id).unwrap_or(new)),
             Self::Settle(through) => row.filter(|old| old.position > through.0),
+        }
+    }
+}
+
+/// One step of the mark of a queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GapStep {
+    /// Something was left out.
+    Widen {
+        /// By the record here.
+        number: Position,
+        /// Behind here.
+        after: Position,
+    },
+    /// The gap of this number is closed.
+    Close(Position),
+}
+
+impl GapStep {
+    /// The mark after this step.
+    pub fn run(self, mark: Option<Gap>) -> Option<Gap> {
+        match self {
+            Self::Widen { number, after } => Some(Gap::widened(mark, number, after)),
+            Self::Close(number) => Gap::closed(mark, number),
         }
     }
 }
@@ -335,9 +359,11 @@ impl BatchBuilder {
             Change::DeleteEntry { user, device, position } => {
                 self.delete_entry(user, device, position);
             }
-            Change::SetGap { user, device, gap } => {
-                let slot = Slot::Gap(self.life(user, device));
-                self.replace(slot, Op::SetGap { user, device, gap }, false);
+            Change::WidenGap { user, device, number, after } => {
+                self.gap(user, device, GapStep::Widen { number, after });
+            }
+            Change::CloseGap { user, device, number } => {
+                self.gap(user, device, GapStep::Close(number));
             }
             Change::RaiseReceipt { user, device, peer, status, receipt } => {
                 self.receipt(user, device, peer, status, ReceiptStep::Raise(receipt));
@@ -423,6 +449,17 @@ impl BatchBuilder {
         }
     }
 
+    fn gap(&mut self, user: UserId, device: DeviceId, step: GapStep) {
+        let slot = Slot::Gap(self.life(user, device));
+        match self.place(slot) {
+            Some(Op::Gap { steps, .. }) => append_gap_step(steps, step),
+            _ => {
+                let steps = SmallVec::from_slice(&[step]);
+                self.insert(slot, Op::Gap { user, device, steps }, false);
+            }
+        }
+    }
+
     fn receipt(
         &mut self,
         user: UserId,
@@ -463,6 +500,18 @@ fn append_step(steps: &mut SmallVec<[ReceiptStep; 2]>, step: ReceiptStep) {
             steps.clear();
             steps.push(step);
         }
+        _ => steps.push(step),
+    }
+}
+
+/// Appends a step; two of one kind behind each other are one, whatever mark they meet.
+fn append_gap_step(steps: &mut SmallVec<[GapStep; 2]>, step: GapStep) {
+    use GapStep::{Close, Widen};
+    match (steps.last_mut(), step) {
+        (Some(Widen { number: old, after: from }), Widen { number, after }) => {
+            (*old, *from) = (number.max(*old), after.min(*from));
+        }
+        (Some(Close(old)), Close(number)) => *old = number.max(*old),
         _ => steps.push(step),
     }
 }

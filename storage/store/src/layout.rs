@@ -12,7 +12,7 @@
 //! users     USER          01 user:16 00 00                                added_ms:8
 //! users     DEVICE        01 user:16 device:1 01                          added_ms:8 seen_ms:8
 //! users     HIGHEST       01 user:16 device:1 02                          message_id:16
-//! users     GAP           01 user:16 device:1 03                          (nothing)
+//! users     GAP           01 user:16 device:1 03                          number:8 after:8
 //! users     RECEIPT       01 user:16 device:1 04 peer:16 status:1         receipt, see below
 //! users     ENTRY         01 user:16 device:1 05 position:8               entry, see below
 //! any       MARK          00                                              applied:8 stamp:16
@@ -23,7 +23,7 @@
 //!           sender_devices copy_devices copy_gaps (each a device set) body
 //!           flags: bit 0 = plain text, bit 1 = reply_to is there
 //! entry     kind:1 id:16 accepted_ms:8 message_id:16 peer:16 body_bytes:4 acked:1 sender_devices
-//!           kind: 1 = incoming, 2 = copy, 3 = gap
+//!           kind: 1 = incoming, 2 = copy
 //! receipt   id:16 message_id:16 position:8 at_ms:8
 //! set       count:1 device:1 x count, rising
 //! ```
@@ -44,7 +44,7 @@
 
 use bytes::Bytes;
 use ringpost_shard::image::{Accepted, MessageRow};
-use ringpost_shard::record::{EntryKind, MessageHead, Position, QueueEntry, ReceiptEntry};
+use ringpost_shard::record::{EntryKind, Gap, MessageHead, Position, QueueEntry, ReceiptEntry};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, DeviceSet, MessageId, ServerId, UserId};
 use smallvec::SmallVec;
@@ -172,7 +172,7 @@ pub fn highest_key(user: UserId, device: DeviceId) -> Key {
     device_row(user, device, KIND_HIGHEST, &[])
 }
 
-/// The key of a device's gap flag: there if the flag is set.
+/// The key of the mark of a device's queue: there if it has a gap.
 pub fn gap_key(user: UserId, device: DeviceId) -> Key {
     device_row(user, device, KIND_GAP, &[])
 }
@@ -196,7 +196,7 @@ pub enum UserRow {
     Device(DeviceId),
     /// Its highest accepted id.
     Highest(DeviceId),
-    /// Its gap flag is set.
+    /// Its queue has a gap.
     Gap(DeviceId),
     /// A receipt of its queue.
     Receipt(DeviceId, UserId, Status),
@@ -362,12 +362,25 @@ pub fn read_receipt(value: &[u8]) -> Result<ReceiptEntry, StoreError> {
     })
 }
 
+/// The value of a queue's mark.
+pub fn gap_value(gap: Gap) -> Bytes {
+    value(&[&gap.number.0.to_be_bytes(), &gap.after.0.to_be_bytes()])
+}
+
+/// Reads a queue's mark.
+///
+/// # Errors
+/// If it is damaged.
+pub fn read_gap(value: &[u8]) -> Result<Gap, StoreError> {
+    let mut reader = Reader::value("gap", value)?;
+    Ok(Gap { number: Position(reader.u64()?), after: Position(reader.u64()?) })
+}
+
 /// The value of a queue entry.
 pub fn entry_value(entry: &QueueEntry) -> Bytes {
     let kind = match entry.kind {
         EntryKind::Incoming => 1,
         EntryKind::Copy => 2,
-        EntryKind::Gap => 3,
     };
     value(&[
         &[kind],
@@ -390,7 +403,6 @@ pub fn read_entry(value: &[u8]) -> Result<QueueEntry, StoreError> {
     let kind = match reader.u8()? {
         1 => EntryKind::Incoming,
         2 => EntryKind::Copy,
-        3 => EntryKind::Gap,
         _ => return Err(reader.damaged("unknown kind of entry")),
     };
     Ok(QueueEntry {

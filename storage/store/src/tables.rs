@@ -11,7 +11,7 @@ use ringpost_shard::record::{Head, Position, ReceiptEntry, Record};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
-use crate::batch::{Batch, Fate, Op, ReceiptStep};
+use crate::batch::{Batch, Fate, GapStep, Op, ReceiptStep};
 use crate::engine::{Engine, Order, Space, View, Write};
 use crate::layout::{self, Key, UserRow};
 use crate::store::{
@@ -341,13 +341,14 @@ fn resolve_op(
         &Op::DeleteEntry { user, device, position } => {
             writes.push(Write::Delete(Space::Users, layout::entry_key(user, device, position)));
         }
-        &Op::SetGap { user, device, gap } => {
-            let key = layout::gap_key(user, device);
-            writes.push(if gap {
-                Write::Put(Space::Users, key, layout::empty_value())
+        Op::Gap { user, device, steps } => {
+            let key = layout::gap_key(*user, *device);
+            let stood = if cleared.contains(&(*user, *device)) {
+                None
             } else {
-                Write::Delete(Space::Users, key)
-            });
+                view.read(Space::Users, &key)?
+            };
+            gap(stood.as_ref(), key, steps, writes)?;
         }
         Op::Receipt { user, device, peer, status, steps } => {
             let key = layout::receipt_key(*user, *device, *peer, *status);
@@ -442,6 +443,24 @@ fn receipt(
     Ok(())
 }
 
+fn gap(
+    stood: Option<&Bytes>,
+    key: Key,
+    steps: &[GapStep],
+    writes: &mut Vec<Write>,
+) -> Result<(), StoreError> {
+    let old = stood.map(|value| layout::read_gap(value)).transpose()?;
+    let new = steps.iter().fold(old, |mark, step| step.run(mark));
+    match new {
+        Some(new) if Some(new) != old => {
+            writes.push(Write::Put(Space::Users, key, layout::gap_value(new)));
+        }
+        None if old.is_some() => writes.push(Write::Delete(Space::Users, key)),
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Builds an image from its rows in the order of their keys. Of a device that is not there only the
 /// highest accepted id is shown.
 #[derive(Default)]
@@ -459,7 +478,7 @@ impl ImageBuilder {
                 device,
                 highest_accepted: MessageId::default(),
                 seen_ms: layout::read_device(value)?.1,
-                gap: false,
+                gap: None,
                 entries: Vec::new(),
                 receipts: Vec::new(),
             }),
@@ -472,7 +491,7 @@ impl ImageBuilder {
             }
             UserRow::Gap(device) => {
                 if let Some(image) = self.device(device) {
-                    image.gap = true;
+                    image.gap = Some(layout::read_gap(value)?);
                 }
             }
             UserRow::Receipt(device, peer, status) => {

@@ -112,7 +112,7 @@ impl Dialect for Ringpost {
                 self.welcome(user, welcome.ticket);
                 Inbound::Nothing
             }
-            Event::QueueEmpty { gap: false, .. } => Inbound::Ready,
+            Event::QueueEmpty { gap: None } => Inbound::Ready,
             Event::NewMessage(message) => {
                 // The content is the last section of the frame.
                 let content = &payload[payload.len() - message.body.len()..];

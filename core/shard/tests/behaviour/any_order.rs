@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ringpost_shard::image::MessageRow;
 use ringpost_shard::record::{SharedRecord, status_number};
-use ringpost_shard::{Head, Rate, ShardLimits};
+use ringpost_shard::{Bound, Head, Rate, ShardLimits};
 use ringpost_wire::command::{ClientStatus, Named};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, UserId};
@@ -85,6 +85,10 @@ fn small_limits(dice: &mut Dice) -> ShardLimits {
         accepted_cache_max: 2,
         queue_entries_max: 6,
         queue_bytes_max: 8192,
+        message_bytes_max: 3200,
+        queue_sender_share: 2,
+        queue_sender_entries_min: 1,
+        queue_ttl: Duration::from_secs([30 * 24 * 3600, 12][dice.below(2)]),
         read_rows_max: 3,
         read_bytes_max: 1500,
         reads_per_device_max: 3,
@@ -97,12 +101,15 @@ fn small_limits(dice: &mut Dice) -> ShardLimits {
     }
 }
 
+/// The place of the expired entries among what is counted.
+const EXPIRED: usize = 9;
+
 struct Run {
     dice: Dice,
     world: World,
     users: Vec<UserId>,
     clients: Vec<Client>,
-    counted: [u64; 9],
+    counted: [u64; 12],
 }
 
 impl Run {
@@ -116,7 +123,7 @@ impl Run {
             .iter()
             .flat_map(|&user| (1..=3).map(move |device| Client::new(user, device)))
             .collect();
-        Self { dice, world, users, clients, counted: [0; 9] }
+        Self { dice, world, users, clients, counted: [0; 12] }
     }
 
     fn act(&mut self) {
@@ -141,7 +148,7 @@ impl Run {
             }
             return;
         }
-        match dice.below(20) {
+        match dice.below(22) {
             0..=6 => {
                 let stranger = UserId([0xee; 16]);
                 let to = if dice.chance(30) { stranger } else { users[dice.below(users.len())] };
@@ -169,6 +176,8 @@ impl Run {
                 }
             }
             14 => self.receipt(at),
+            20 => client.fetch(world),
+            21 => client.close_gap(world),
             15 => {
                 if dice.chance(3) {
                     client.hang_up(world);
@@ -274,6 +283,9 @@ impl Run {
                 c.message_reads,
                 c.store_failures,
                 c.displacements,
+                c.gaps_closed,
+                c.entries_expired,
+                c.hits.count(Bound::SenderShare),
                 c.devices_signed_out,
             ];
             self.counted.iter_mut().zip(of_shard).for_each(|(sum, count)| *sum += count);
@@ -306,8 +318,7 @@ impl Run {
         }
         for user in self.world.truth.users() {
             for device in self.world.truth.image(user).expect("listed").devices {
-                // A gap notice stands in a queue that was empty.
-                assert!(device.entries.len() <= limits.queue_entries_max as usize + 1);
+                assert!(device.entries.len() <= limits.queue_entries_max as usize);
                 assert!(device.entries.is_sorted_by_key(|(position, _)| *position));
             }
         }
@@ -345,6 +356,13 @@ impl Run {
                     client.ack(world, client.last_push());
                 }
                 world.settle();
+                client.listen(world);
+                if client.has_gap() {
+                    rests = false;
+                    client.fetch(world);
+                    client.close_gap(world);
+                    world.settle();
+                }
             }
             self.world.pass(Duration::from_secs(2));
             self.world.tick();
@@ -373,24 +391,25 @@ impl Run {
         };
         for row in truth.messages.values() {
             let head = &row.head;
-            let queued = [(head.to, head.recipient_devices), (head.from, head.copy_devices)];
-            for (user, devices) in queued {
+            // From its queue, or from history behind the cursor of a gap that was told.
+            let meant = [
+                (head.to, head.recipient_devices),
+                (head.from, head.copy_devices),
+                (head.to, head.recipient_gaps),
+                (head.from, head.copy_gaps),
+            ];
+            for (user, devices) in meant {
                 for device in devices.iter().filter(|&device| self.stayed(user, device, row)) {
                     let client = device_of(user, device.number());
                     assert!(client.seen.contains(&head.id), "{:?} lost {}", client, head.id);
-                }
-            }
-            let marked = [(head.to, head.recipient_gaps), (head.from, head.copy_gaps)];
-            for (user, devices) in marked {
-                for device in devices.iter().filter(|&device| self.stayed(user, device, row)) {
-                    assert!(device_of(user, device.number()).gaps > 0, "a gap is announced");
                 }
             }
         }
         self.check_cursors();
         for &user in &self.users {
             for device in truth.image(user).expect("everybody has signed in").devices {
-                assert!(device.entries.is_empty() && device.receipts.is_empty() && !device.gap);
+                assert!(device.entries.is_empty() && device.receipts.is_empty());
+                assert_eq!(device.gap, None, "read and closed");
             }
         }
         for shard in &self.world.shards {
@@ -431,9 +450,15 @@ impl Run {
                                 || !head.recipient_devices.contains(device)
                                 || !self.stayed(head.to, device, row)
                                 || client.acked.contains(earlier)
+                                // It may have left by age, told as a gap.
+                                || self.counted[EXPIRED] > 0
                         })
                 });
             assert!(said_so, "{id} from {sender} to {reader}");
+        }
+        if self.counted[EXPIRED] > 0 {
+            // What has left by age, nobody has acked.
+            return;
         }
         let stayed = |row: &&MessageRow| {
             let head = &row.head;
@@ -448,7 +473,7 @@ impl Run {
 
 /// Acts so many times, or until the script ends; then everything comes to rest and is checked.
 /// Answers how often some of what matters has happened.
-pub(crate) fn run(dice: Dice, actions_max: usize) -> [u64; 9] {
+pub(crate) fn run(dice: Dice, actions_max: usize) -> [u64; 12] {
     let mut run = Run::new(dice);
     for _ in 0..actions_max {
         if run.dice.is_spent() {
@@ -458,7 +483,7 @@ pub(crate) fn run(dice: Dice, actions_max: usize) -> [u64; 9] {
         run.happen();
     }
     run.finish();
-    run.check_end();
     run.count();
+    run.check_end();
     run.counted
 }

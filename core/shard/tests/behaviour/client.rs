@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringpost_shard::event::{ConnectionKey, Proof};
-use ringpost_wire::event::{NewMessage, Receipt, Status};
-use ringpost_wire::{ErrorCode, Event as WireEvent, MessageId, ServerId, UserId};
+use ringpost_wire::event::{Gap, NewMessage, Receipt, Status};
+use ringpost_wire::{Command, ErrorCode, Event as WireEvent, MessageId, ServerId, UserId};
 
 use super::world::store::Store;
 use super::world::{World, message_id};
@@ -37,7 +37,11 @@ pub(crate) struct Client {
     pub(crate) seen: BTreeSet<ServerId>,
     /// Those of them that were acked.
     pub(crate) acked: BTreeSet<ServerId>,
-    pub(crate) gaps: u32,
+    /// The gap told last on this connection.
+    gap: Option<Gap>,
+    /// The number of a gap told on this connection that was read from history.
+    fetched: Option<u64>,
+    pub(crate) gaps_closed: u64,
     /// The last receipt of each peer, over all connections.
     told: BTreeMap<(UserId, Status), ServerId>,
     /// Pushes of this connection that are not acked: number and message (nil for other kinds).
@@ -62,7 +66,9 @@ impl Client {
             sent: BTreeMap::new(),
             seen: BTreeSet::new(),
             acked: BTreeSet::new(),
-            gaps: 0,
+            gap: None,
+            fetched: None,
+            gaps_closed: 0,
             told: BTreeMap::new(),
             unacked: BTreeMap::new(),
             last_push: 0,
@@ -115,6 +121,7 @@ impl Client {
         self.connection = None;
         self.asked.clear();
         self.unacked.clear();
+        (self.gap, self.fetched) = (None, None);
         self.last_push = 0;
         self.directions.clear();
         for wanted in self.wanted.values_mut() {
@@ -186,12 +193,11 @@ impl Client {
                     let last = self.told.insert((receipt.peer, receipt.status), receipt.id);
                     assert!(last <= Some(receipt.id), "back from {last:?}: {receipt:?}");
                 }
-                WireEvent::QueueEmpty { push, gap } => {
-                    assert_eq!(gap, push > 0);
-                    if gap {
-                        self.gaps += 1;
-                        self.count_push(push, Default::default());
-                    }
+                WireEvent::QueueEmpty { gap } => {
+                    let before = self.gap.as_ref().map(|gap| gap.number);
+                    let told = gap.as_ref().map(|gap| gap.number);
+                    assert!(told > before || before.is_none(), "again only what has grown");
+                    self.gap = gap;
                 }
                 WireEvent::Error(error) => {
                     // Receipts and acks are asked with tag 0.
@@ -208,6 +214,30 @@ impl Client {
         if world.closed(connection).is_some() {
             self.disconnected();
         }
+    }
+
+    /// Whether a gap was told that is not closed yet.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    /// Reads what the gap left out, to the end of what is durable.
+    pub(crate) fn fetch(&mut self, world: &mut World) {
+        self.listen(world);
+        let Some(gap) = &self.gap else { return };
+        let rows = world.truth.history(self.user, &gap.after);
+        self.seen.extend(rows.iter().map(|row| row.head.id));
+        self.fetched = Some(gap.number);
+    }
+
+    /// Says that what was read is closed, although the gap may have grown since.
+    pub(crate) fn close_gap(&mut self, world: &mut World) {
+        let (Some(connection), Some(gap)) = (self.connection, self.fetched.take()) else { return };
+        world.command(connection, 0, Command::GapClosed { gap });
+        self.gaps_closed += 1;
+        self.listen(world);
+        // A gap that has grown was told, or will be.
+        self.gap = self.gap.take().filter(|told| told.number > gap);
     }
 
     fn hear_refusal(&mut self, number: u64, error: &ringpost_wire::event::Error) {

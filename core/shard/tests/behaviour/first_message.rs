@@ -12,7 +12,7 @@ fn check(workers: u16) {
     let a = world.sign_in(alice, 1);
     let b = world.sign_in(bob, 1);
     world.settle();
-    assert_eq!(world.told(b), [(0, WireEvent::QueueEmpty { push: 0, gap: false })]);
+    assert_eq!(world.told(b), [(0, WireEvent::QueueEmpty { gap: None })]);
     world.told(a);
 
     world.send(a, 42, 1, bob, b"ciphertext");

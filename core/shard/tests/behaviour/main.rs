@@ -6,6 +6,7 @@ mod clock;
 mod devices;
 mod ephemeral;
 mod first_message;
+mod gaps;
 mod idempotency;
 mod inspect;
 mod queue_limits;

@@ -89,7 +89,7 @@ fn an_unknown_user_is_created_by_sign_in_only_where_the_policy_says_so() {
     let a = world.sign_in(user, 1);
     world.settle();
     assert_eq!(world.closed(a), None);
-    assert_eq!(world.told(a), [(0, WireEvent::QueueEmpty { push: 0, gap: false })]);
+    assert_eq!(world.told(a), [(0, WireEvent::QueueEmpty { gap: None })]);
     world.handle(0, Event::CreateUser { user, ticket: 6 });
     assert_eq!(world.requests_done.last(), Some(&(6, true)), "there already");
     assert!(world.truth.image(other).is_none());

@@ -93,7 +93,7 @@ fn a_new_connection_gets_what_is_left_in_windows_and_then_queue_empty() {
         for (_, event) in &told {
             match event {
                 WireEvent::NewMessage(message) => seen.push(message.push),
-                WireEvent::QueueEmpty { push: 0, gap: false } => seen.push(0),
+                WireEvent::QueueEmpty { gap: None } => seen.push(0),
                 other => panic!("{other:?}"),
             }
         }
@@ -129,7 +129,7 @@ fn what_was_sent_before_a_connection_came_is_pushed_ahead_of_queue_empty() {
         .into_iter()
         .map(|(_, event)| match event {
             WireEvent::NewMessage(message) => message.push,
-            WireEvent::QueueEmpty { push: 0, gap: false } => 0,
+            WireEvent::QueueEmpty { gap: None } => 0,
             other => panic!("{other:?}"),
         })
         .collect();

@@ -200,9 +200,8 @@ fn events() -> impl Strategy<Value = Event> {
         (any::<u32>(), any::<u32>())
             .prop_map(|(one_time_left, kyber_left)| Event::KeysLow { one_time_left, kyber_left }),
         Just(Event::QueueEmpty { gap: None }),
-        (1..=JSON_INTEGER_MAX, text(40)).prop_map(|(number, after)| {
-            Event::QueueEmpty { gap: Some(Gap { number, after }) }
-        }),
+        (1..=JSON_INTEGER_MAX, text(40))
+            .prop_map(|(number, after)| { Event::QueueEmpty { gap: Some(Gap { number, after }) } }),
         (close_code(), any::<u32>())
             .prop_map(|(code, retry_after_ms)| Event::Close { code, retry_after_ms }),
         (close_code(), any::<u32>())

@@ -8,7 +8,8 @@ use ringpost_wire::command::{
     self, ClientStatus, Command, Content, Credential, Hello, Named, SendMessage, intent,
 };
 use ringpost_wire::event::{
-    self, DeviceChange, DeviceChanged, Event, Gap, GroupChange, GroupEvent, NewMessage, Status, Welcome,
+    self, DeviceChange, DeviceChanged, Event, Gap, GroupChange, GroupEvent, NewMessage, Status,
+    Welcome,
 };
 use ringpost_wire::{
     CloseCode, DeviceId, ErrorCode, GroupId, HistoryCursor, MessageId, ServerId, UserId,

@@ -210,7 +210,7 @@ impl Client {
                 counts.resumed += u64::from(session.by_ticket);
                 Ok(())
             }
-            Event::QueueEmpty { gap: false, .. } if !session.is_live => {
+            Event::QueueEmpty { gap: None } if !session.is_live => {
                 session.is_live = true;
                 if !std::mem::replace(&mut self.has_gathered, true) {
                     self.shared.gathered();

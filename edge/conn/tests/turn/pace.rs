@@ -112,7 +112,10 @@ fn a_long_queue_comes_over_one_connection_by_any_rule_of_acking() {
         let gone = world.sign_in(1, bob, 1);
         world.clients[gone].hang_up();
         world.settle();
-        fill(&mut world, alice, bob, WAITING);
+        // Two senders: neither holds more than its share of the queue.
+        for sender in [alice, world.user_at(0, 1)] {
+            fill(&mut world, sender, bob, WAITING / 2);
+        }
         let client = world.greet(1, bob, 1);
         let mut shown = 0;
         // Without time for a budget to fill again.

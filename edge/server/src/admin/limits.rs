@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 37] = [
+const LIMITS: [Limit; 38] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -245,6 +245,12 @@ const LIMITS: [Limit; 37] = [
         "bytes",
         |it| it.limits.queue_bytes_max,
         &[Counted(SHARD, &["queue_bytes"])],
+    ),
+    limit(
+        "limits.queue_sender_share",
+        "part of the queue, one in",
+        |it| it.limits.queue_sender_share.into(),
+        &[Counted(SHARD, &["sender_share"])],
     ),
     limit(
         "limits.queue_ttl",

@@ -7,7 +7,8 @@ use axum::response::Response;
 use ringpost_conn::question::{Answer, Question};
 use ringpost_shard::image::{DeviceImage, UserImage};
 use ringpost_shard::inspect::{DeviceView, Residence, SessionView, UserView};
-use ringpost_wire::UserId;
+use ringpost_shard::record;
+use ringpost_wire::{HistoryCursor, UserId};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -55,7 +56,8 @@ struct Device {
     entries: usize,
     entries_bytes: u64,
     receipts: usize,
-    gap: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<Gap>,
     reserved: u32,
     unacked: u32,
     unacked_bytes: u64,
@@ -67,6 +69,13 @@ struct Device {
     seen_ms: u64,
 }
 
+/// What was left out of a device's queue, as the device is told it.
+#[derive(Serialize)]
+struct Gap {
+    number: u64,
+    after: String,
+}
+
 /// A device and its queue, as the store has them.
 #[derive(Serialize)]
 struct Stored {
@@ -74,7 +83,8 @@ struct Stored {
     entries: usize,
     entries_bytes: u64,
     receipts: usize,
-    gap: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<Gap>,
     highest_message_id: Uuid,
     /// When it was last seen, to a day.
     seen_ms: u64,
@@ -145,7 +155,7 @@ fn stored_device(image: &DeviceImage) -> Stored {
         entries: image.entries.len(),
         entries_bytes: image.entries.iter().map(|(_, entry)| u64::from(entry.body_bytes)).sum(),
         receipts: image.receipts.len(),
-        gap: image.gap,
+        gap: image.gap.map(gap),
         highest_message_id: image.highest_accepted.uuid(),
         seen_ms: image.seen_ms,
         oldest_id: oldest.map(|entry| entry.id.uuid()),
@@ -173,13 +183,17 @@ fn session(view: &SessionView) -> Session {
     }
 }
 
+fn gap(gap: record::Gap) -> Gap {
+    Gap { number: gap.number.0, after: HistoryCursor(gap.after.0).to_text() }
+}
+
 fn device(view: &DeviceView) -> Device {
     Device {
         device: view.device.number(),
         entries: view.entries,
         entries_bytes: view.bytes,
         receipts: view.receipts,
-        gap: view.gap,
+        gap: view.gap.map(gap),
         reserved: view.reserved,
         unacked: view.unacked,
         unacked_bytes: view.unacked_bytes,

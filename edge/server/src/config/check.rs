@@ -212,6 +212,8 @@ impl Checker<'_> {
         self.number("limits.queue_entries_max", entries, 1..=10_000_000);
         let queue = limits.message_bytes_max.min(*content.end())..=1 << 40;
         self.size("limits.queue_bytes_max", limits.queue_bytes_max, queue);
+        let share = limits.queue_sender_share.into();
+        self.number("limits.queue_sender_share", share, 1..=1_000);
         self.duration("limits.queue_ttl", limits.queue_ttl, hour, 365 * 24 * hour);
         self.number("limits.devices_per_user_max", limits.devices_per_user_max.into(), 1..=127);
         // A ticket lives a day, and when its device was seen is known to a day: one that has a ticket

@@ -61,6 +61,7 @@ pub(super) fn shard(config: &Config, workers: u16, sessions_max: u32) -> ShardLi
         in_flight_max: (defaults.in_flight_max / u32::from(workers)).max(IN_FLIGHT_MIN),
         queue_entries_max: keys.queue_entries_max,
         queue_bytes_max: keys.queue_bytes_max,
+        queue_sender_share: keys.queue_sender_share,
         queue_ttl: keys.queue_ttl,
         ..defaults
     }

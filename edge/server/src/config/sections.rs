@@ -324,6 +324,8 @@ pub struct LimitKeys {
     /// Content that may wait in one device's queue.
     #[serde(with = "size")]
     pub queue_bytes_max: u64,
+    /// The part of a device's queue that one sender may hold: one in so many.
+    pub queue_sender_share: u32,
     /// How long an entry waits for its device.
     #[serde(with = "duration")]
     pub queue_ttl: Duration,
@@ -358,6 +360,7 @@ impl Default for LimitKeys {
             in_flight_bytes_max: 128 << 20,
             queue_entries_max: 10_000,
             queue_bytes_max: 64 << 20,
+            queue_sender_share: 10,
             queue_ttl: Duration::from_secs(30 * 86_400),
             devices_per_user_max: 16,
             device_absence_max: Duration::from_secs(90 * 86_400),

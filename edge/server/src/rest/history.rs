@@ -18,12 +18,12 @@ use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use ringpost_shard::Position;
 use ringpost_shard::image::MessageRow;
 use ringpost_store::{Store, StoreError};
 use ringpost_wire::event::Status;
-use ringpost_wire::{ServerId, UserId};
+use ringpost_wire::{HistoryCursor, ServerId, UserId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -39,8 +39,6 @@ const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 200;
 /// Rows read at one time: 16 of the largest are [`PAGE_BYTES_MAX`].
 const STEP_ROWS: usize = 16;
-/// Form of a cursor.
-const CURSOR_VERSION: u8 = 1;
 
 const _: () = assert!(STEP_ROWS * ringpost_wire::limits::MESSAGE_BYTES_MAX <= PAGE_BYTES_MAX);
 
@@ -155,9 +153,9 @@ fn check(parameters: &Parameters) -> Result<(Asked, usize), Problem> {
             return Err(Problem::BadRequest("`before` and `after` do not go together."));
         }
         (None, Some(text), peer) => {
-            let after = cursor(text)
-                .ok_or(Problem::BadRequest("`after` is a cursor from `next`, or empty."))?;
-            Asked::After { peer, after }
+            let form = "`after` is a cursor from `next` or `queue_empty`, or empty.";
+            let after = HistoryCursor::from_text(text).ok_or(Problem::BadRequest(form))?;
+            Asked::After { peer, after: Position(after.0) }
         }
         (_, None, None) => return Err(Problem::BadRequest("`user_id` or `after` is needed.")),
         (before, None, Some(peer)) => {
@@ -172,23 +170,6 @@ fn check(parameters: &Parameters) -> Result<(Asked, usize), Problem> {
         }
     };
     Ok((asked, limit))
-}
-
-/// A cursor's text. Nothing secret: it only counts within the bearer's own timeline.
-fn cursor_text(position: Position) -> String {
-    let mut bytes = [CURSOR_VERSION; 9];
-    bytes[1..].copy_from_slice(&position.0.to_be_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// The position of a cursor; the empty one is the beginning.
-fn cursor(text: &str) -> Option<Position> {
-    if text.is_empty() {
-        return Some(Position(0));
-    }
-    let bytes: [u8; 9] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-    let [CURSOR_VERSION, position @ ..] = bytes else { return None };
-    Some(Position(u64::from_be_bytes(position)))
 }
 
 fn read_before(
@@ -258,7 +239,7 @@ fn answer(store: &dyn Store, page: Rows) -> Result<Answer, StoreError> {
         let status = cursors.status(row.head.from, row.head.to, row.head.id)?;
         messages.push(message(row, status));
     }
-    Ok(Answer { messages, has_more: page.has_more, next: cursor_text(page.next) })
+    Ok(Answer { messages, has_more: page.has_more, next: HistoryCursor(page.next.0).to_text() })
 }
 
 fn message(row: MessageRow, status: &'static str) -> Message {
@@ -313,22 +294,5 @@ impl Cursors<'_> {
         } else {
             "sent"
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cursors_are_opaque_text_that_only_we_make() {
-        for position in [0, 1, 77, u64::MAX] {
-            let text = cursor_text(Position(position));
-            assert_eq!(cursor(&text), Some(Position(position)));
-        }
-        assert_eq!(cursor(""), Some(Position(0)));
-        for text in ["0", "x", "AQAAAAAAAAA", "AgAAAAAAAAAB", "AQAAAAAAAAABAA", "../etc"] {
-            assert_eq!(cursor(text), None, "{text}");
-        }
     }
 }

@@ -95,7 +95,7 @@ impl Client {
     /// All that waited has been pushed.
     pub(super) fn expect_queue_empty(&mut self) -> anyhow::Result<()> {
         self.expect("queue_empty without a gap", |event, _| {
-            matches!(event, Event::QueueEmpty { gap: false, .. }).then_some(())
+            matches!(event, Event::QueueEmpty { gap: None }).then_some(())
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringpost_shard::record::{
-    AckHead, Advance, GapNoticeHead, MessageHead, ReadHead, Record, Settled,
+    AckHead, Advance, GapClosedHead, MessageHead, ReadHead, Record, Settled,
 };
 use ringpost_wire::DeviceSet;
 
@@ -50,6 +50,7 @@ fn ack(user: UserId, removed: &[u64], settled: Option<u64>) -> Head {
         device: device(),
         at_ms: 0,
         removed: removed.to_vec(),
+        missed_after: None,
         early: None,
         settled: settled.map(settle).into_iter().collect(),
         delivered: Vec::new(),
@@ -118,13 +119,25 @@ fn an_entry_put_early_may_be_in_the_store_and_its_delete_stays() {
 }
 
 #[test]
-fn the_last_word_on_a_gap_counts() {
-    let head = Head::GapNotice(GapNoticeHead { user: BOB, device: device() });
-    let Head::Message(mut full) = message(1) else { panic!("message makes a message") };
-    full.recipient_gaps = DeviceSet::only(device());
-    let batch = batch(&[Head::Message(full), head]);
-    let gaps: Vec<_> = batch.ops().iter().filter(|op| matches!(op, Op::SetGap { .. })).collect();
-    assert_eq!(gaps, [&Op::SetGap { user: BOB, device: device(), gap: false }]);
+fn a_gap_is_one_operation_whose_steps_of_a_kind_are_one() {
+    let closed = |number| Head::GapClosed(GapClosedHead { user: BOB, device: device(), number });
+    let full = |number| {
+        let Head::Message(mut full) = message(number) else { panic!("message makes a message") };
+        full.recipient_gaps = DeviceSet::only(device());
+        Head::Message(full)
+    };
+    let batch = batch(&[full(1), full(2), closed(3), closed(12), full(3)]);
+    let steps = batch.ops().iter().find_map(|op| match op {
+        Op::Gap { steps, .. } => Some(steps.as_slice()),
+        _ => None,
+    });
+    let widen = |number, after| GapStep::Widen { number: Position(number), after: Position(after) };
+    assert_eq!(steps, Some(&[widen(12, 10), GapStep::Close(Position(12)), widen(15, 14)][..]));
+    let fold = |mark| steps.unwrap().iter().fold(mark, |mark, step| step.run(mark));
+    let last = Gap { number: Position(15), after: Position(14) };
+    assert_eq!(fold(None), Some(last));
+    let stored = Gap { number: Position(4), after: Position(2) };
+    assert_eq!(fold(Some(stored)), Some(last), "what stood in the store was closed as well");
 }
 
 #[test]

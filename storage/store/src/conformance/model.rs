@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ringpost_shard::change::{Change, changes};
 use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, Received, UserImage};
-use ringpost_shard::record::{EntryKind, Position, QueueEntry, ReceiptEntry, Record};
+use ringpost_shard::record::{EntryKind, Gap, Position, QueueEntry, ReceiptEntry, Record};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, DeviceSet, MessageId, ServerId, UserId};
 
@@ -23,7 +23,7 @@ pub struct Model {
     messages: BTreeMap<ServerId, MessageRow>,
     accepted: BTreeMap<(UserId, DeviceId, MessageId), Accepted>,
     highest: Queue<MessageId>,
-    gaps: BTreeSet<(UserId, DeviceId)>,
+    gaps: Queue<Gap>,
     entries: Queue<BTreeMap<Position, QueueEntry>>,
     receipts: Queue<BTreeMap<(UserId, Status), ReceiptEntry>>,
     cursors: BTreeMap<(UserId, UserId, Status), ServerId>,
@@ -83,11 +83,15 @@ impl Model {
             Change::DeleteEntry { user, device, position } => {
                 self.entries.entry((user, device)).or_default().remove(&position);
             }
-            Change::SetGap { user, device, gap: true } => {
-                self.gaps.insert((user, device));
+            Change::WidenGap { user, device, number, after } => {
+                let gap = self.gaps.entry((user, device)).or_insert(Gap { number, after });
+                gap.number = number.max(gap.number);
+                gap.after = after.min(gap.after);
             }
-            Change::SetGap { user, device, gap: false } => {
-                self.gaps.remove(&(user, device));
+            Change::CloseGap { user, device, number } => {
+                if self.gaps.get(&(user, device)).is_some_and(|gap| gap.number <= number) {
+                    self.gaps.remove(&(user, device));
+                }
             }
             Change::RaiseReceipt { user, device, peer, status, receipt } => {
                 let receipts = self.receipts.entry((user, device)).or_default();
@@ -155,7 +159,7 @@ impl Model {
             device: key.1,
             highest_accepted: self.highest.get(&key).copied().unwrap_or_default(),
             seen_ms,
-            gap: self.gaps.contains(&key),
+            gap: self.gaps.get(&key).copied(),
             entries: entries.map(|(&position, &entry)| (position, entry)).collect(),
             receipts,
         }

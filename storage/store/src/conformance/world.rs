@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringpost_shard::record::{
-    AckHead, Advance, DeviceAddedHead, DeviceRemovedHead, DeviceSeenHead, EntryKind, GapNoticeHead,
+    AckHead, Advance, DeviceAddedHead, DeviceRemovedHead, DeviceSeenHead, EntryKind, GapClosedHead,
     Head, MessageHead, QueueEntry, ReadHead, Record, Settled, SharedRecord,
 };
 use ringpost_wire::event::Status;
@@ -58,7 +58,9 @@ impl World {
             1..=5 if is_young => self.device_added(),
             1 => {
                 let (user, device) = (self.user(), self.device());
-                Head::GapNotice(GapNoticeHead { user, device })
+                // Level with what was left out lately, or below it.
+                let number = self.records.saturating_sub(self.below(12));
+                Head::GapClosed(GapClosedHead { user, device, number })
             }
             2..=9 => self.message(),
             10..=16 => self.ack(),
@@ -182,7 +184,8 @@ impl World {
             .collect();
         let delivered = (0..self.below(3)).map(|_| self.advance()).collect();
         let at_ms = self.records;
-        Head::Ack(AckHead { user, device, at_ms, removed, early, settled, delivered })
+        let missed_after = (self.below(6) == 0).then(|| self.below(self.records));
+        Head::Ack(AckHead { user, device, at_ms, removed, missed_after, early, settled, delivered })
     }
 
     fn early(&mut self, Sent { position, id, message_id, .. }: Sent) -> (u64, QueueEntry) {

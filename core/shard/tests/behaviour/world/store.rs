@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, Received, UserImage};
-use ringpost_shard::record::{QueueEntry, ReceiptEntry, Record, status_number};
+use ringpost_shard::record::{Gap, QueueEntry, ReceiptEntry, Record, status_number};
 use ringpost_shard::{Change, Position, changes};
 use ringpost_wire::event::Status;
-use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+use ringpost_wire::{DeviceId, HistoryCursor, MessageId, ServerId, UserId};
 
 #[derive(Default)]
 struct Device {
     seen_ms: u64,
-    gap: bool,
+    gap: Option<Gap>,
     entries: BTreeMap<Position, QueueEntry>,
     receipts: BTreeMap<(UserId, u8), ReceiptEntry>,
 }
@@ -86,9 +86,14 @@ impl Store {
                 let device = self.device_mut(user, device);
                 device.expect("nobody acks who has left").entries.remove(&position);
             }
-            Change::SetGap { user, device, gap } => {
-                if let Some(device) = self.device_mut(user, device) {
-                    device.gap = gap;
+            Change::WidenGap { user, device, number, after } => {
+                if let Some(Device { gap, .. }) = self.device_mut(user, device) {
+                    *gap = Some(Gap::widened(*gap, number, after));
+                }
+            }
+            Change::CloseGap { user, device, number } => {
+                if let Some(Device { gap, .. }) = self.device_mut(user, device) {
+                    *gap = Gap::closed(*gap, number);
                 }
             }
             Change::RaiseReceipt { user, device, peer, status, receipt } => {
@@ -156,6 +161,20 @@ impl Store {
         let head = self.messages.get(&id)?.head.clone();
         let cursor = self.cursors.get(&(head.to, head.from, status_number(Status::Read)));
         Some(Received { read_to: cursor.copied().unwrap_or_default(), head })
+    }
+
+    /// What a client that asks for history behind a cursor is answered, all of it.
+    pub(crate) fn history(&self, user: UserId, after: &str) -> Vec<&MessageRow> {
+        let after = HistoryCursor::from_text(after).expect("a cursor that was told");
+        let own = |row: &&MessageRow| {
+            row.position.0 > after.0 && [row.head.from, row.head.to].contains(&user)
+        };
+        self.messages.values().filter(own).collect()
+    }
+
+    /// The mark of a device's queue.
+    pub(crate) fn gap(&self, user: UserId, device: DeviceId) -> Option<Gap> {
+        self.users.get(&user)?.get(&device)?.gap
     }
 
     pub(crate) fn users(&self) -> impl Iterator<Item = UserId> {

@@ -181,7 +181,7 @@ impl Teller<'_> {
         stored: &[(DeviceId, Option<QueueEntry>)],
     ) -> Option<Standing> {
         if gaps.contains(device) {
-            let why = "the device's queue was full when it came; the device catches up by history";
+            let why = "the device's queue was full when it came, or had a gap: history has it";
             return Some(standing("gap", why));
         }
         let (_, entry) = stored.iter().find(|(known, _)| *known == device)?;

@@ -71,7 +71,10 @@ shows! {
         rows_missing => "ringpost_shard_rows_missing", "Queue entries without their message.";
         receipts_trimmed => "ringpost_shard_receipts_trimmed",
             "Receipts that left untold because a device had too many.";
-        gaps => "ringpost_shard_gaps", "Device queues that overflowed.";
+        gaps => "ringpost_shard_gaps", "Messages that a device's queue did not take.";
+        gaps_told => "ringpost_shard_gaps_told", "Gaps told to devices.";
+        gaps_closed => "ringpost_shard_gaps_closed",
+            "Gaps that devices have read from history.";
         orphaned_commands => "ringpost_shard_orphaned_commands",
             "Commands dropped because their connection ended before they ran.";
     }
