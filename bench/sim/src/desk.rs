@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ringpost_conn::Letter;
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
 use ringpost_shard::event::{ConnectionKey, WorkerId};
-use ringpost_shard::record::MessageHead;
+use ringpost_shard::record::{AckHead, GapClosedHead, MessageHead};
 use ringpost_shard::{Effect, Event, Head, Homes, Record};
-use ringpost_wire::UserId;
+use ringpost_wire::{DeviceSet, UserId};
 
 use crate::front_desk::FrontDesk;
 use crate::fuse::Fuse;
@@ -130,6 +131,29 @@ impl Desk<'_> {
                         if to != from {
                             *touch &= !(1 << to.0);
                         }
+                    }
+                }
+            }
+            Some(Plant::CloseGapByAck) => {
+                for at in (0..records.len()).rev() {
+                    if let Head::Ack(AckHead { user, device, .. }) = records[at].0.head {
+                        let head = GapClosedHead { user, device, number: u64::MAX };
+                        let (head, body) = (Head::GapClosed(head), Bytes::new());
+                        let closed = (Arc::new(Record { head, body }), records[at].1);
+                        records.insert(at + 1, closed);
+                    }
+                }
+            }
+            Some(Plant::GapOfFirstDevice) => {
+                for (record, _) in &mut records {
+                    if let Head::Message(head) = &record.head {
+                        let first = |set: DeviceSet| set.iter().take(1).collect();
+                        let head = Head::Message(MessageHead {
+                            recipient_gaps: first(head.recipient_gaps),
+                            copy_gaps: first(head.copy_gaps),
+                            ..head.clone()
+                        });
+                        *record = Arc::new(Record { head, body: record.body.clone() });
                     }
                 }
             }

@@ -138,8 +138,26 @@ pub(crate) enum Fact {
     QueueEmpty {
         /// Which.
         who: Who,
-        /// Something was left out.
-        gap: bool,
+        /// Something was left out: the number of the gap.
+        gap: Option<u64>,
+    },
+    /// A device read a message from history, behind the cursor of a gap.
+    Fetched {
+        /// The reader.
+        who: Who,
+        /// The sender that the row names, if it is one of the fleet.
+        from: Option<Who>,
+        /// The server's id.
+        id: ServerId,
+        /// What stands in the content.
+        canary: Option<Canary>,
+    },
+    /// A device said that it has read what a gap left out.
+    GapClosed {
+        /// Which.
+        who: Who,
+        /// The number that it was told.
+        gap: u64,
     },
     /// A device said that it keeps a message.
     Acked {

@@ -9,6 +9,9 @@ use ringpost_shard::{Provision, ShardLimits};
 use crate::dice::Dice;
 use crate::plant::Plant;
 
+/// Longer than any run; but the wall clock may jump beyond it.
+const LONG_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Options of one run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -62,6 +65,10 @@ pub struct Options {
     pub window_pushes: u32,
     /// What of one user is read in a time.
     pub user_input: InputRate,
+    /// Messages in one device's queue.
+    pub queue_entries_max: u32,
+    /// How long an entry waits for its device.
+    pub queue_ttl: Duration,
     /// Lines of the trace that a report shows.
     pub lines_max: usize,
 }
@@ -103,6 +110,8 @@ impl Options {
             window_pushes: dice.pick(&[1, 8, 256]),
             newcomers: dice.pick(&[0, 1, 3]),
             user_input: dice.pick(&[Self::NARROW_INPUT, ConnectionConfig::default().user_input]),
+            queue_entries_max: dice.pick(&[6, 20, 10_000, 10_000]),
+            queue_ttl: dice.pick(&[Duration::from_secs(2), LONG_TTL, LONG_TTL, LONG_TTL]),
             lines_max: 60,
         }
     }
@@ -124,12 +133,22 @@ impl Options {
             resident_bytes_max: self.resident_bytes_max,
             window_pushes_default: self.window_pushes,
             accepted_cache_max: 4,
+            queue_entries_max: self.queue_entries_max,
+            queue_sender_share: 2,
+            queue_sender_entries_min: 1,
+            queue_ttl: self.queue_ttl,
+            quota_retry: Duration::from_secs(1),
             ..ShardLimits::default()
         }
     }
 
     /// As much as devices that behave say for long, and less than they say at once.
     const NARROW_INPUT: InputRate = InputRate { bytes_per_second: 96 << 10, burst_bytes: 16 << 10 };
+
+    /// Whether entries of queues may leave by age.
+    pub(crate) fn queues_age(&self) -> bool {
+        self.queue_ttl < LONG_TTL
+    }
 
     /// Nobody is let go.
     pub(crate) const ROOM_FOR_ALL_BYTES: u64 = 256 << 20;

@@ -55,6 +55,12 @@ pub enum Plant {
     RestOwnedByConnection,
     /// A device that says much at once is closed for it.
     CloseForRate,
+    /// A user that is loaded does not know who holds how much of its queues.
+    ForgetShares,
+    /// An ack of a device closes its gap.
+    CloseGapByAck,
+    /// Of several devices whose queues do not take a message only the first has a gap.
+    GapOfFirstDevice,
 }
 
 impl Plant {
@@ -87,5 +93,9 @@ impl Plant {
         (Self::ToldBeforeDurable, "devices"),
         (Self::RestOwnedByConnection, "devices"),
         (Self::CloseForRate, "pace"),
+        (Self::ForgetShares, "limits"),
+        (Self::CloseGapByAck, "gaps"),
+        (Self::CloseGapByAck, "ahead"),
+        (Self::GapOfFirstDevice, "ahead"),
     ];
 }

@@ -9,9 +9,10 @@ use ringpost_conn::{Driver, Letter, Tables, Worker};
 use ringpost_ring::fake::{FakePeer, FakeWorld, Faults};
 use ringpost_ring::{Rings, Wait};
 use ringpost_shard::event::{Now, Proof, WorkerId};
-use ringpost_shard::{Event, Homes, Shard, ShardConfig};
-use ringpost_store::Store;
-use ringpost_wire::ServerId;
+use ringpost_shard::record::EntryKind;
+use ringpost_shard::{Event, Homes, Position, Shard, ShardConfig};
+use ringpost_store::{Store, TimelinePage};
+use ringpost_wire::{HistoryCursor, ServerId, UserId};
 
 use crate::desk::{CHECKS_MAX, Check, Desk};
 use crate::dice::Dice;
@@ -51,7 +52,12 @@ pub(crate) struct Process {
     dice: Dice,
     trace: Trace,
     options: Options,
+    /// Until the queues on the disk are looked at again.
+    steps_to_look: u32,
 }
+
+/// The queues on the disk are looked at once in so many steps.
+const LOOK_IN: u32 = 32;
 
 impl Process {
     /// Starts on what the hardware holds.
@@ -124,12 +130,29 @@ impl Process {
             dice,
             trace,
             options,
+            steps_to_look: LOOK_IN,
         })
     }
 
     /// The process ends here and now; the hardware remains.
     pub(crate) fn die(self) -> Hardware {
         self.storage.into_hardware()
+    }
+
+    /// How far the journal is durable.
+    pub(crate) fn durable(&self) -> Position {
+        self.storage.durable()
+    }
+
+    /// A page of a user's history behind a cursor, once the store has applied what `fence` names.
+    pub(crate) fn history(
+        &mut self,
+        user: UserId,
+        after: HistoryCursor,
+        fence: Position,
+        rows: usize,
+    ) -> Option<TimelinePage> {
+        self.storage.history(user, after, fence, rows)
     }
 
     /// What decides when it dies.
@@ -169,6 +192,11 @@ impl Process {
         self.check_tokens(now);
         self.front_desk.step(&mut self.mailboxes);
         self.tell();
+        self.steps_to_look -= 1;
+        if self.steps_to_look == 0 {
+            self.steps_to_look = LOOK_IN;
+            self.tell_queues();
+        }
     }
 
     /// One worker's turn, or a look into the ring in which it sleeps.
@@ -242,6 +270,31 @@ impl Process {
     /// Who is told now how its sign-out went.
     pub(crate) fn signed_out(&mut self) -> Vec<(Who, bool)> {
         self.front_desk.take_answers()
+    }
+
+    /// Tells how full the queues are, as the store has them, and what one sender holds.
+    fn tell_queues(&self) {
+        let limits = self.options.limits();
+        let (share, max) = (limits.sender_share().0.into(), limits.queue_entries_max.into());
+        for number in 0..self.options.users {
+            let image = self.storage.store().user(tokens::user_id(number));
+            let image = image.expect("the store's rows are whole");
+            for device in image.iter().flat_map(|image| &image.devices) {
+                let held = device.entries.len() as u64;
+                self.trace.fact(Fact::Held { place: "a queue", held, max });
+                let mut senders: Vec<_> = device
+                    .entries
+                    .iter()
+                    .filter(|(_, entry)| entry.kind == EntryKind::Incoming)
+                    .map(|(_, entry)| entry.peer)
+                    .collect();
+                senders.sort_unstable();
+                for of_one in senders.chunk_by(|one, other| one == other) {
+                    let (place, held) = ("a sender's share of a queue", of_one.len() as u64);
+                    self.trace.fact(Fact::Held { place, held, max: share });
+                }
+            }
+        }
     }
 
     fn tell(&self) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::image::{MessageRow, StoreUnavailable};
+use ringpost_shard::record::EntryKind;
 use ringpost_shard::{Effect, Event, Position};
 use ringpost_store::{Store, StoreError};
 use ringpost_wire::MessageId;
@@ -116,6 +117,11 @@ impl Reads {
                     }
                     if self.plant == Some(Plant::ForgetQueue) {
                         device.entries.clear();
+                    }
+                    if self.plant == Some(Plant::ForgetShares) {
+                        // What a user's other devices sent is nobody's share.
+                        let kinds = device.entries.iter_mut().map(|(_, entry)| &mut entry.kind);
+                        kinds.for_each(|kind| *kind = EntryKind::Copy);
                     }
                 }
                 Event::Loaded { user, answer: whole(image) }

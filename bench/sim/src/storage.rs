@@ -18,7 +18,8 @@ use ringpost_shard::event::WorkerId;
 use ringpost_shard::record::SharedRecord;
 use ringpost_shard::{Effect, Event, Head, Position};
 use ringpost_store::engine::MemoryEngine;
-use ringpost_store::{Applier, ApplierLimits, Batch, Store, Tables};
+use ringpost_store::{Applier, ApplierLimits, Batch, Store, Tables, TimelinePage};
+use ringpost_wire::{HistoryCursor, UserId};
 
 use crate::content;
 use crate::dice::Dice;
@@ -72,6 +73,8 @@ pub(crate) struct Storage {
     under_way: Vec<(Duration, Action, Vec<u8>)>,
     store: Tables<MemoryEngine>,
     applier: Applier,
+    /// The last record that is durable.
+    durable: Position,
     feed: VecDeque<(Position, SharedRecord)>,
     applying: Option<(Duration, Batch)>,
     persisted_at: Duration,
@@ -122,6 +125,7 @@ impl Storage {
             journal,
             undurable_cost: 0,
             under_way: Vec::new(),
+            durable: store.applied(),
             store,
             applier,
             feed: VecDeque::new(),
@@ -154,6 +158,27 @@ impl Storage {
     /// The store, to be read.
     pub(crate) fn store(&self) -> &Tables<MemoryEngine> {
         &self.store
+    }
+
+    /// The last record that is durable: everything acknowledged is at or before it.
+    pub(crate) const fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// A page of a user's timeline, once `fence` is applied.
+    pub(crate) fn history(
+        &mut self,
+        user: UserId,
+        after: HistoryCursor,
+        fence: Position,
+        rows: usize,
+    ) -> Option<TimelinePage> {
+        self.applier.kick(fence);
+        if self.store.applied() < fence {
+            return None;
+        }
+        let page = self.store.timeline(user, Position(after.0), None, rows);
+        Some(page.expect("the store's rows are whole"))
     }
 
     /// From here on nothing fails.
@@ -295,6 +320,7 @@ impl Storage {
         self.undurable_cost -= durable.cost;
         for entry in durable.entries {
             let position = Position(entry.position);
+            self.durable = position;
             let record = decoded(&entry.record.head, &entry.record.body);
             self.feed.push_back((position, Arc::clone(&record)));
             if self.plant != Some(Plant::DeliverBeforeCommit) && self.fuse.burn() {

@@ -49,6 +49,8 @@ pub struct Met {
     pub told: u64,
     /// Commands refused.
     pub refused: u64,
+    /// Gaps that devices have read from history and closed.
+    pub gaps: u64,
     /// Deaths of the process alone.
     pub kills: u64,
     /// Losses of power.
@@ -59,11 +61,11 @@ pub struct Met {
 
 impl std::fmt::Display for Met {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { sent, shown, told, refused, kills, power_cuts, refused_starts } = self;
+        let Self { sent, shown, told, refused, gaps, kills, power_cuts, refused_starts } = self;
         write!(
             f,
-            "{sent} messages sent, {shown} shown, {told} receipts, {refused} refusals, {kills} kills, \
-             {power_cuts} power cuts, {refused_starts} starts refused"
+            "{sent} messages sent, {shown} shown, {told} receipts, {refused} refusals, {gaps} gaps \
+             closed, {kills} kills, {power_cuts} power cuts, {refused_starts} starts refused"
         )
     }
 }
@@ -75,6 +77,7 @@ impl Met {
         self.shown += other.shown;
         self.told += other.told;
         self.refused += other.refused;
+        self.gaps += other.gaps;
         self.kills += other.kills;
         self.power_cuts += other.power_cuts;
         self.refused_starts += other.refused_starts;
@@ -130,7 +133,7 @@ impl World {
             newcomers,
             revoked: Revoked::new(),
             checkers: checkers::all(),
-            liveness: Liveness::default(),
+            liveness: Liveness::new(!options.queues_age()),
             trouble_began: false,
             next_canary: 1,
             next_connection: 1,
@@ -304,6 +307,7 @@ impl World {
             users: self.options.users,
             newcomers: &[],
             body_bytes_max: self.options.body_bytes_max,
+            server: None,
             next_canary: &mut self.next_canary,
         };
         let delay = self.options.delay_max;
@@ -334,6 +338,7 @@ impl World {
             users: self.options.users,
             newcomers: &newcomers,
             body_bytes_max: self.options.body_bytes_max,
+            server: self.process.as_mut(),
             next_canary: &mut self.next_canary,
         };
         act(&mut self.devices, &mut self.liars, it);
@@ -347,6 +352,7 @@ impl World {
             users: self.options.users,
             newcomers: &[],
             body_bytes_max: self.options.body_bytes_max,
+            server: self.process.as_mut(),
             next_canary: &mut self.next_canary,
         };
         act(&mut self.newcomers, it);
@@ -393,6 +399,7 @@ impl World {
                 Fact::Shown { .. } => self.met.shown += 1,
                 Fact::Told { .. } => self.met.told += 1,
                 Fact::Refused { .. } => self.met.refused += 1,
+                Fact::GapClosed { .. } => self.met.gaps += 1,
                 _ => {}
             }
             for checker in &mut self.checkers {

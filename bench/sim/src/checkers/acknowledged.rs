@@ -1,5 +1,5 @@
 //! Nothing acknowledged is lost: what was `sent` comes to every device of the recipient, and to the
-//! sender's other devices. The server can always read its own data, unless the disk has damaged it:
+//! sender's other devices, from the queue or from history behind an announced gap. The server can always read its own data, unless the disk has damaged it:
 //! then it may refuse to start, until the disk is repaired; or the disk fails just then: that excuses
 //! this start alone.
 
@@ -37,7 +37,8 @@ impl Checker for Acknowledged {
                 self.asked.insert((*who, *message), (*to, *canary));
             }
             Fact::Sent { who, message, .. } => drop(self.sent.insert((*who, *message))),
-            Fact::Shown { who, canary: Some(canary), .. } => {
+            Fact::Shown { who, canary: Some(canary), .. }
+            | Fact::Fetched { who, canary: Some(canary), .. } => {
                 self.shown.insert((*who, *canary));
             }
             Fact::Damaged => self.is_damaged = true,

@@ -1,6 +1,6 @@
 //! A message whose sender was told `sent` before a device said `hello` comes ahead of that
-//! connection's `queue_empty`, unless the device has acked it before; and there is no gap, because
-//! no queue here is near its limits.
+//! connection's `queue_empty`, unless the device has acked it before, or read it from history. If
+//! `queue_empty` tells a gap it may lie in that: then it is read before the gap is closed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,8 @@ pub(crate) struct Ahead {
     acked: BTreeSet<(Who, ServerId)>,
     /// What must come on the present connection before `queue_empty`.
     ahead: BTreeMap<Who, BTreeSet<ServerId>>,
+    /// What did not, and must lie in the gap that was told.
+    in_gap: BTreeMap<Who, BTreeSet<ServerId>>,
 }
 
 impl Checker for Ahead {
@@ -39,21 +41,33 @@ impl Checker for Ahead {
                 self.gone.insert(*who);
                 self.waiting.retain(|(waits, _)| waits != who);
                 self.ahead.remove(who);
+                self.in_gap.remove(who);
             }
             Fact::Greeted { who } => {
                 let own = (*who, ServerId::default())..=(*who, ServerId([0xff; 16]));
                 let ahead = self.waiting.range(own).map(|(_, id)| *id).collect();
                 self.ahead.insert(*who, ahead);
+                self.in_gap.remove(who);
             }
-            Fact::Shown { who, id, .. } => {
-                self.ahead.entry(*who).or_default().remove(id);
-            }
+            Fact::Shown { who, id, .. } => self.has(*who, *id),
             Fact::Acked { who, id } => {
                 self.acked.insert((*who, *id));
                 self.waiting.remove(&(*who, *id));
             }
-            Fact::QueueEmpty { who, gap: true } => {
-                return Err(format!("a gap for {who:?}, whose queue is far from its limits"));
+            Fact::Fetched { who, id, .. } => {
+                self.has(*who, *id);
+                self.acked.insert((*who, *id));
+                self.waiting.remove(&(*who, *id));
+            }
+            Fact::QueueEmpty { who, gap: Some(_) } => {
+                self.devices.insert(*who);
+                let left = self.ahead.remove(who).unwrap_or_default();
+                self.in_gap.entry(*who).or_default().extend(left);
+            }
+            Fact::GapClosed { who, gap } => {
+                if let Some(id) = self.in_gap.remove(who).and_then(|left| left.first().copied()) {
+                    return Err(format!("{who:?} has read its gap {gap}, and {id} is not in it"));
+                }
             }
             Fact::QueueEmpty { who, .. } => {
                 self.devices.insert(*who);
@@ -72,6 +86,12 @@ impl Checker for Ahead {
 }
 
 impl Ahead {
+    fn has(&mut self, who: Who, id: ServerId) {
+        for missing in [&mut self.ahead, &mut self.in_gap] {
+            missing.entry(who).or_default().remove(&id);
+        }
+    }
+
     fn sent(&mut self, sender: Who, message: MessageId, id: ServerId) {
         let Some(to) = self.recipients.get(&(sender, message)) else { return };
         if !self.sent.insert(id) {

@@ -1,5 +1,6 @@
-//! Once nothing goes wrong any more, everything asked is answered, everything answered is shown and
-//! every device of its sender is told that it was delivered, within the time that the world allows.
+//! Once nothing goes wrong any more, everything asked is answered, everything answered is shown or
+//! read from history, and every device of the sender of what was acked is told that it was delivered,
+//! within the time that the world allows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +20,12 @@ pub(crate) struct Liveness {
     answered: BTreeSet<Canary>,
     shown: BTreeSet<(Who, Canary)>,
     owed: BTreeSet<(Who, Canary)>,
-    /// The last message of one user to another that was answered.
-    last: BTreeMap<(u8, u8), ServerId>,
+    /// Who sent a message to whom.
+    directions: BTreeMap<ServerId, (u8, u8)>,
+    /// What a device of the recipient has acked, by sender and recipient.
+    acked: BTreeMap<(u8, u8), BTreeSet<ServerId>>,
+    /// Receipts wait until their device comes, however late.
+    receipts_last: bool,
     /// The highest that a device was told of a peer.
     told: BTreeMap<(Who, u8), ServerId>,
     /// What was owed when the time was up.
@@ -28,6 +33,11 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
+    /// Nothing is owed yet. Where queues keep things for a short time, receipts leave untold.
+    pub(crate) fn new(receipts_last: bool) -> Self {
+        Self { receipts_last, ..Self::default() }
+    }
+
     /// What is still owed to somebody, if anything.
     pub(crate) fn owed(&self) -> Option<String> {
         if let Some((who, message)) = self.unanswered.first() {
@@ -37,20 +47,27 @@ impl Liveness {
         if let Some((who, canary)) = self.owed.first() {
             return Some(format!("{who:?} was not shown {canary}"));
         }
+        if !self.receipts_last {
+            return None;
+        }
         let has_gone = |user: u8| self.gone.iter().any(|who| who.user == user);
-        let last = self.last.iter().filter(|((_, peer), _)| !has_gone(*peer));
-        last.into_iter().find_map(|(&(user, peer), last)| {
+        let acked = self.acked.iter().filter(|((_, peer), _)| !has_gone(*peer));
+        acked.into_iter().find_map(|(&(user, peer), acked)| {
+            let last = acked.last()?;
             let of_user = self.devices.iter().filter(|who| who.user == user);
             let untold = of_user.copied().find(|&who| self.told.get(&(who, peer)) < Some(last))?;
             Some(format!("{untold:?} was not told that {peer} has {last}"))
         })
     }
 
-    fn sent(&mut self, sender: Who, message: MessageId, id: ServerId) {
+    fn has(&mut self, who: Who, canary: Canary) {
+        self.shown.insert((who, canary));
+        self.owed.remove(&(who, canary));
+    }
+
+    fn sent(&mut self, sender: Who, message: MessageId) {
         self.unanswered.remove(&(sender, message));
         let Some(&(to, canary)) = self.asked.get(&(sender, message)) else { return };
-        let last = self.last.entry((sender.user, to)).or_default();
-        *last = (*last).max(id);
         if !self.answered.insert(canary) {
             return;
         }
@@ -80,10 +97,24 @@ impl Checker for Liveness {
                 let before = self.asked.insert((*who, *message), (*to, *canary));
                 self.unanswered.extend(before.is_none().then_some((*who, *message)));
             }
-            Fact::Sent { who, message, id, .. } => self.sent(*who, *message, *id),
-            Fact::Shown { who, canary: Some(canary), .. } => {
-                self.shown.insert((*who, *canary));
-                self.owed.remove(&(*who, *canary));
+            Fact::Sent { who, message, .. } => self.sent(*who, *message),
+            Fact::Shown { who, canary: Some(canary), from, to, id, .. } => {
+                self.has(*who, *canary);
+                if let (Some(from), Some(to)) = (from, to) {
+                    self.directions.insert(*id, (from.user, *to));
+                }
+            }
+            Fact::Acked { who, id } => {
+                if let Some(direction) = self.directions.get(id).filter(|it| it.1 == who.user) {
+                    self.acked.entry(*direction).or_default().insert(*id);
+                }
+            }
+            Fact::Fetched { who, id, canary: Some(canary), .. } => {
+                self.has(*who, *canary);
+                // Its ack may have been lost, and the message have left the queue by age.
+                for acked in self.acked.values_mut() {
+                    acked.remove(id);
+                }
             }
             Fact::Told { who, peer: Some(peer), step: Step::Delivered, id, .. } => {
                 let told = self.told.entry((*who, *peer)).or_default();

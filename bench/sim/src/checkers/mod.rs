@@ -8,6 +8,7 @@ mod content;
 mod devices;
 mod duplicates;
 mod durability;
+mod gaps;
 mod idempotency;
 mod limits;
 mod liveness;
@@ -57,6 +58,7 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(limits::Limits),
         Box::new(turns::Turns),
         Box::new(pace::Pace),
+        Box::new(gaps::Gaps::default()),
         Box::new(ahead::Ahead::default()),
         Box::new(acknowledged::Acknowledged::default()),
         Box::new(devices::Devices::default()),

@@ -10,6 +10,8 @@ use ringpost_wire::command::{ClientStatus, Credential, Named, Receipt as Reading
 use ringpost_wire::event::{NewMessage, Receipt, Status};
 use ringpost_wire::{CloseCode, Command, ErrorCode, Event, MessageId, ServerId, UserId};
 
+use crate::clients::catch_up::CatchUp;
+use crate::clients::keeping::Keeping;
 use crate::clients::{RECONNECT_AFTER, Surroundings, hello, message};
 use crate::content;
 use crate::dice::Dice;
@@ -55,16 +57,13 @@ pub(crate) struct Device {
     drafts: BTreeMap<MessageId, Draft>,
     answered: VecDeque<(MessageId, Draft)>,
     /// Of the present connection, by push number: what it was shown.
-    pushed: BTreeMap<u64, Option<ServerId>>,
-    last_push: u64,
-    acked: u64,
+    keeping: Keeping,
     /// The messages shown last, on whichever connection.
     seen: VecDeque<ServerId>,
+    catch_up: CatchUp,
     last_told: BTreeMap<UserId, ServerId>,
     next_message: u64,
     ids_rise: bool,
-    /// It acks each push by itself.
-    acks_each: bool,
     plant: Option<Plant>,
 }
 
@@ -81,14 +80,12 @@ impl Device {
             ticket: None,
             drafts: BTreeMap::new(),
             answered: VecDeque::new(),
-            pushed: BTreeMap::new(),
-            last_push: 0,
-            acked: 0,
+            keeping: Keeping::new(dice),
             seen: VecDeque::new(),
+            catch_up: CatchUp::default(),
             last_told: BTreeMap::new(),
             next_message: 0,
             ids_rise: dice.one_in(2),
-            acks_each: dice.one_in(3),
             plant,
         }
     }
@@ -106,7 +103,8 @@ impl Device {
 
     /// Whether all that it wrote was answered and all that it was pushed was acked.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.is_welcome && self.drafts.is_empty() && self.acked == self.last_push
+        let has_all = self.keeping.is_at_rest() && self.catch_up.is_at_rest();
+        self.is_welcome && self.drafts.is_empty() && has_all
     }
 
     /// Signs in over a new connection. An older one is left to the server, half open.
@@ -170,7 +168,12 @@ impl Device {
             return;
         }
         if is_calm || it.dice.one_in(3) {
-            self.ack(it);
+            self.ack(is_calm, it);
+        }
+        if let Some(command) = self.catch_up.step(self.who, is_calm, it)
+            && let Some(link) = &mut self.link
+        {
+            link.say(&command, it.now.mono, it.dice);
         }
         if !is_calm {
             self.live(it);
@@ -225,8 +228,8 @@ impl Device {
     fn lost(&mut self, it: &mut Surroundings<'_>) {
         it.trace.fact(Fact::Left { who: self.who });
         self.is_welcome = false;
-        self.pushed.clear();
-        (self.last_push, self.acked) = (0, 0);
+        self.catch_up.forget();
+        self.keeping.forget();
         self.connect_at = it.now.mono + RECONNECT_AFTER;
         // The answers may have been under way: all is asked again.
         self.drafts.values_mut().for_each(|draft| draft.repeat_at = it.now.mono);
@@ -302,20 +305,11 @@ impl Device {
         link.say(&command, it.now.mono, it.dice);
     }
 
-    fn ack(&mut self, it: &mut Surroundings<'_>) {
-        let Some(link) = self.link.as_mut().filter(|_| self.last_push > self.acked) else { return };
-        self.acked = self.last_push;
-        for id in self.pushed.values().flatten() {
-            it.trace.fact(Fact::Acked { who: self.who, id: *id });
+    fn ack(&mut self, is_calm: bool, it: &mut Surroundings<'_>) {
+        let Some(link) = &mut self.link else { return };
+        for command in self.keeping.acks(self.who, is_calm, it) {
+            link.say(&command, it.now.mono, it.dice);
         }
-        if self.acks_each {
-            for &push in self.pushed.keys() {
-                link.say(&Command::Ack { push }, it.now.mono, it.dice);
-            }
-        } else {
-            link.say(&Command::Ack { push: self.acked }, it.now.mono, it.dice);
-        }
-        self.pushed.clear();
     }
 
     fn read_something(&mut self, it: &mut Surroundings<'_>) {
@@ -371,9 +365,11 @@ impl Device {
                 // A ticket may be over; a token is always at hand.
                 self.ticket = None;
             }
-            Event::QueueEmpty { gap, .. } => {
+            Event::QueueEmpty { gap } => {
                 self.is_known = true;
-                it.trace.fact(Fact::QueueEmpty { who, gap });
+                let number = gap.as_ref().map(|gap| gap.number);
+                it.trace.fact(Fact::QueueEmpty { who, gap: number });
+                self.catch_up.told(gap);
             }
             Event::GoAway { .. } | Event::Pong { .. } => {}
             other => it.trace.note(&format!("{who:?} hears {other:?}")),
@@ -416,8 +412,7 @@ impl Device {
     }
 
     fn keep(&mut self, push: u64, id: Option<ServerId>, it: &mut Surroundings<'_>) {
-        self.last_push = self.last_push.max(push);
-        self.pushed.insert(push, id);
+        self.keeping.keep(push, id);
         if self.plant == Some(Plant::AckForDevice)
             && let Some(link) = &mut self.link
         {

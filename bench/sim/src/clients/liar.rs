@@ -109,6 +109,7 @@ impl Liar {
                 return link.write(&bytes, it.now.mono, it.dice);
             }
             10 => return link.hang_up(),
+            11 => Command::GapClosed { gap: it.dice.below(200) },
             _ => return,
         };
         link.say(&command, it.now.mono, it.dice);

@@ -1,6 +1,8 @@
 //! The fleet: devices that behave (and forget, and repeat themselves), and users who lie.
 
+mod catch_up;
 mod device;
+mod keeping;
 mod liar;
 mod newcomer;
 
@@ -16,6 +18,7 @@ use ringpost_wire::{Command, DeviceId, MessageId, UserId};
 
 use crate::dice::Dice;
 use crate::fact::Who;
+use crate::process::Process;
 use crate::trace::Trace;
 
 /// What a client needs of the world in one step.
@@ -32,6 +35,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) newcomers: &'a [u8],
     /// Largest content, bytes.
     pub(crate) body_bytes_max: u64,
+    /// The server, to be asked for history.
+    pub(crate) server: Option<&'a mut Process>,
     /// The number for the next message of the run.
     pub(crate) next_canary: &'a mut u64,
 }

@@ -9,6 +9,7 @@ use ringpost_wire::command::Credential;
 use ringpost_wire::event::NewMessage;
 use ringpost_wire::{Command, Event, ServerId};
 
+use crate::clients::catch_up::CatchUp;
 use crate::clients::{Surroundings, hello};
 use crate::content;
 use crate::fact::{Fact, Who};
@@ -37,6 +38,7 @@ pub(crate) struct Newcomer {
     was_welcome: bool,
     unacked: Vec<ServerId>,
     last_push: u64,
+    catch_up: CatchUp,
     /// It asks the front desk to sign out.
     wants_out: bool,
 }
@@ -53,6 +55,7 @@ impl Newcomer {
             was_welcome: false,
             unacked: Vec::new(),
             last_push: 0,
+            catch_up: CatchUp::default(),
             wants_out: false,
         }
     }
@@ -69,7 +72,7 @@ impl Newcomer {
 
     /// Whether it is here and has acked all that it was shown.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.is_welcome && self.unacked.is_empty()
+        self.is_welcome && self.unacked.is_empty() && self.catch_up.is_at_rest()
     }
 
     /// Takes its wish to sign out, once.
@@ -131,6 +134,11 @@ impl Newcomer {
         if self.is_welcome {
             self.ack(it);
         }
+        if let Some(command) = self.catch_up.step(self.who, is_calm, it)
+            && let Some(link) = &mut self.link
+        {
+            link.say(&command, it.now.mono, it.dice);
+        }
     }
 
     /// Whether it goes now: as it came, in the middle of its sign-in, or to sign out.
@@ -156,6 +164,7 @@ impl Newcomer {
         }
         self.is_welcome = false;
         self.unacked.clear();
+        self.catch_up.forget();
         self.last_push = 0;
         self.connect_at = Some(it.now.mono + SIGN_OUT_PATIENCE);
         if !self.wants_out {
@@ -187,7 +196,11 @@ impl Newcomer {
                 it.trace.fact(Fact::SignedIn { who, connection });
             }
             Event::NewMessage(message) => self.shown(&message, it),
-            Event::QueueEmpty { gap, .. } => it.trace.fact(Fact::QueueEmpty { who, gap }),
+            Event::QueueEmpty { gap } => {
+                let number = gap.as_ref().map(|gap| gap.number);
+                it.trace.fact(Fact::QueueEmpty { who, gap: number });
+                self.catch_up.told(gap);
+            }
             Event::Ping { nonce } => {
                 if let Some(link) = &mut self.link {
                     link.say(&Command::Pong { nonce }, it.now.mono, it.dice);
