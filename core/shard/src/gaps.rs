@@ -26,12 +26,13 @@ use crate::users::{Found, UserSlot};
 impl Shard {
     /// The queue is pushed to its end: that is said once per connection, and again whenever the
     /// gap has grown; but not before what the connection found on the way has come, nor before
-    /// what leaves unseen has widened the gap.
+    /// what leaves unseen has widened the gap, or the closing that is on the way has removed it.
     pub(crate) fn caught_up(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
         let device = self.users.resident_mut(at).device(id);
         let Some(live) = device.live.as_mut() else { return };
         let (session, mark) = (live.session, device.queue.gap);
-        if live.ahead > 0 || device.acks.misses() || !live.owes(mark) {
+        let is_closing = mark.is_some_and(|gap| device.closing >= Some(gap.number));
+        if live.ahead > 0 || device.acks.misses() || is_closing || !live.owes(mark) {
             return;
         }
         if !self.has_room(session) {

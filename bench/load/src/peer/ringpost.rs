@@ -38,6 +38,9 @@ const COMMON: &[&str] = &[
     "limits.address_input_bytes_per_second=1TiB",
     "--set",
     "limits.address_input_burst_bytes=1TiB",
+    // A receiver that does not read has one sender.
+    "--set",
+    "limits.queue_sender_share=1",
 ];
 
 pub(super) struct Ringpost {

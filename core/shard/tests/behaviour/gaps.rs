@@ -212,6 +212,23 @@ fn an_overflow_on_the_way_when_the_gap_is_closed_leaves_a_gap_whichever_comes_fi
 }
 
 #[test]
+fn a_gap_whose_closing_is_on_the_way_is_not_told_to_the_next_connection() {
+    let mut scene = Scene::new(three());
+    let sent: Vec<_> = (0..4).map(|_| scene.send()).collect();
+    let late = scene.come();
+    scene.told(late);
+    scene.world.ack(late, 3);
+    scene.world.settle();
+    scene.close(late, sent[3].0);
+    scene.world.hang_up(late);
+    let late = scene.world.sign_in(scene.bob, 2);
+    scene.world.settle_without_commits();
+    assert_eq!(scene.told(late), (0, vec![]));
+    scene.world.settle();
+    assert_eq!(scene.told(late), (0, vec![None]));
+}
+
+#[test]
 fn what_is_on_the_way_into_a_gap_when_the_connection_comes_is_told_with_the_first_word() {
     let mut scene = Scene::new(three());
     for _ in 0..3 {

@@ -19,6 +19,7 @@ mod disk;
 mod few_files;
 mod first_sign_in;
 mod foreign_library;
+mod gaps;
 mod http;
 mod ipv6;
 mod kill;
