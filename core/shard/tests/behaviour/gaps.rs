@@ -12,7 +12,7 @@ use ringpost_shard::{Position, ShardLimits};
 use ringpost_wire::event::{Gap, Status};
 use ringpost_wire::{Command, ErrorCode, Event as WireEvent, HistoryCursor, UserId};
 
-use crate::world::{World, device};
+use crate::world::{Step, World, device};
 
 fn three() -> ShardLimits {
     ShardLimits { queue_entries_max: 3, ..ShardLimits::default() }
@@ -248,15 +248,16 @@ fn what_is_on_the_way_into_a_gap_when_the_connection_comes_is_told_with_the_firs
 fn a_gap_waits_for_room_in_the_outbox_and_is_told_as_it_is_then() {
     let mut scene = Scene::new(three());
     let sent: Vec<_> = (0..4).map(|_| scene.send()).collect();
-    // Room for one message, then for none.
-    let late = scene.world.sign_in_as(scene.bob, 2, |sign_in| sign_in.room_bytes = 1);
+    // Room for three messages, and then for nothing.
+    let late = scene.world.sign_in_as(scene.bob, 2, |sign_in| sign_in.room_bytes = 1200);
     scene.world.slow.insert(late);
     scene.world.settle();
-    assert_eq!(scene.told(late), (1, vec![]));
+    assert_eq!(scene.told(late), (3, vec![]));
     let next = scene.send();
+    assert_eq!(scene.told(late), (0, vec![]));
     scene.world.slow.remove(&late);
     scene.world.settle();
-    assert_eq!(scene.told(late), (2, vec![gap(next, sent[3])]));
+    assert_eq!(scene.told(late), (0, vec![gap(next, sent[3])]));
 }
 
 #[test]
@@ -282,6 +283,29 @@ fn what_grows_too_old_is_a_gap_and_nothing_is_called_empty_before_it_is_one() {
     scene.world.settle();
     assert!(scene.is_closed());
     assert_eq!(scene.world.shards[1].counters().entries_expired, 2);
+}
+
+#[test]
+fn what_grows_too_old_behind_its_push_is_a_gap_before_anything_is_called_empty() {
+    let hour = Duration::from_secs(3600);
+    let mut scene = Scene::new(ShardLimits { queue_ttl: hour, ..three() });
+    let old: Vec<_> = (0..2).map(|_| scene.send()).collect();
+    // One that is on the way when the connection comes, and one that finds no room later on.
+    scene.ask();
+    scene.world.settle_without_commits();
+    let late = scene.world.sign_in(scene.bob, 2);
+    scene.world.settle_without_commits();
+    assert_eq!(scene.told(late), (2, vec![]));
+    scene.world.pass(2 * hour);
+    scene.ask();
+    scene.world.settle_without_commits();
+    scene.world.step(Step::Commit);
+    scene.world.settle_without_commits();
+    assert_eq!(scene.told(late), (1, vec![]), "the first two leave unacked");
+    scene.world.settle();
+    let last = scene.last_message();
+    let by_age = gap(Position(last.0 - 1), old[0]);
+    assert_eq!(scene.told(late), (0, vec![by_age, gap(last, old[0])]));
 }
 
 #[test]
