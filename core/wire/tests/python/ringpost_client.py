@@ -277,6 +277,10 @@ class Client:
         """All pushes up to `push` are stored."""
         self.say(type="ack", push=push)
 
+    def gap_closed(self, gap):
+        """What the gap of that number left out was read from history, and is stored."""
+        self.say(type="gap_closed", gap=gap)
+
     def receipt(self, status, id=None, message_id=None):
         """Says `delivered` or `read` of a message."""
         now = time.time_ns() // 1_000_000

@@ -24,6 +24,7 @@ TOKEN_COMMAND = json.loads(os.environ["NODE_TOKEN_COMMAND"])
 TRANSPORTS = ("tcp", "ws-json", "ws-bin")
 PAIRINGS = [(one, other) for one in TRANSPORTS for other in TRANSPORTS]
 PATIENCE_S = 60
+QUEUE = 30  # messages that wait for a device; the node is configured so
 
 
 def token(user, device=1, ttl_s=None):
@@ -237,6 +238,34 @@ class Sessions(unittest.TestCase):
         pushed(a2, "receipt", status="read", id=sent["id"])
         for client in (a1, a2, b1, b2):
             client.close()
+
+    def test_a_gap_is_read_from_history_and_closed(self):
+        self.each_transport(self.gap)
+
+    def gap(self, transport):
+        alice, bob = Device(), Device()
+        bob.connect_live(transport).bye(PATIENCE_S)
+        a = alice.connect_live("tcp")
+        sent = [a.send(bob.user, b"%d" % n, timeout=PATIENCE_S)["id"] for n in range(QUEUE + 3)]
+        b = bob.connect(transport)
+        for n in range(QUEUE):
+            pushed(b, "new_message", push=n + 1, id=sent[n])
+        told = pushed(b, "queue_empty")
+        b.ack(QUEUE)
+        after, missed, has_more = told["after"], [], True
+        while has_more:
+            page = history(bob, after=after, limit=2)
+            missed += [message["id"] for message in page["messages"]]
+            after, has_more = page["next"], page["has_more"]
+        self.assertEqual(missed, sent[QUEUE:])
+        with self.assertRaises(Refused) as refused:
+            b.ask("pong", PATIENCE_S, type="gap_closed", gap=told["gap"] + 1)
+        self.assertEqual(refused.exception.code, 19)
+        b.gap_closed(told["gap"])
+        silent(b)
+        b.bye(PATIENCE_S)
+        bob.connect_live(transport).close()
+        a.close()
 
     def test_ephemeral_messages_reach_who_is_there(self):
         self.each_transport(self.ephemeral)
