@@ -51,6 +51,10 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Neighbours for Desk<'_> {
+    fn takes_work(&self) -> bool {
+        self.storage.takes_work()
+    }
+
     fn next_letter(&mut self) -> Option<Letter> {
         self.mailboxes.take(self.worker)
     }

@@ -45,6 +45,8 @@ pub(crate) struct Disk {
     trace: Trace,
     plant: Option<Plant>,
     error_in: u64,
+    /// There is no room for another segment.
+    is_full: bool,
     /// A bit that is not what was written.
     flipped: Option<Flip>,
     /// Where the last batch was written: for a fault that writes there again.
@@ -61,6 +63,7 @@ impl Disk {
             trace,
             plant,
             error_in,
+            is_full: false,
             flipped: None,
             last_write: None,
         }
@@ -71,12 +74,17 @@ impl Disk {
         std::mem::replace(&mut self.error_in, times)
     }
 
+    /// Fills the disk, or makes room.
+    pub(crate) fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
     /// A new segment of zeros, durable at once.
     ///
     /// # Errors
     /// If the disk is full today.
     pub(crate) fn prepare(&mut self, slot: u32, bytes: u64) -> Result<(), DeviceError> {
-        if self.fails() {
+        if self.is_full || self.fails() {
             return Err(error(Operation::Write, ErrorKind::StorageFull));
         }
         self.flipped.take_if(|flip| flip.slot == slot);

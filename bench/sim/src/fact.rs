@@ -227,6 +227,11 @@ pub(crate) enum Fact {
     Repaired,
     /// An operation of the disk failed.
     DiskFailed,
+    /// The store was out, and was opened again.
+    Reopened {
+        /// Records that it had applied and has no more.
+        lost: u64,
+    },
     /// The server found its own data unusable.
     Unusable {
         /// What it says.

@@ -23,6 +23,7 @@ mod fuse;
 mod mailboxes;
 mod network;
 mod options;
+mod outage;
 mod plant;
 mod process;
 mod reads;

@@ -61,6 +61,8 @@ pub enum Plant {
     CloseGapByAck,
     /// Of several devices whose queues do not take a message only the first has a gap.
     GapOfFirstDevice,
+    /// A store that was opened again is not given what it had lost.
+    SkipReplay,
 }
 
 impl Plant {
@@ -97,5 +99,6 @@ impl Plant {
         (Self::CloseGapByAck, "gaps"),
         (Self::CloseGapByAck, "ahead"),
         (Self::GapOfFirstDevice, "ahead"),
+        (Self::SkipReplay, "idempotency"),
     ];
 }

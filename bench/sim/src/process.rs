@@ -11,7 +11,7 @@ use ringpost_ring::{Rings, Wait};
 use ringpost_shard::event::{Now, Proof, WorkerId};
 use ringpost_shard::record::EntryKind;
 use ringpost_shard::{Event, Homes, Position, Shard, ShardConfig};
-use ringpost_store::{Store, TimelinePage};
+use ringpost_store::{Store, StoreError, TimelinePage};
 use ringpost_wire::{HistoryCursor, ServerId, UserId};
 
 use crate::desk::{CHECKS_MAX, Check, Desk};
@@ -277,8 +277,11 @@ impl Process {
         let limits = self.options.limits();
         let (share, max) = (limits.sender_share().0.into(), limits.queue_entries_max.into());
         for number in 0..self.options.users {
-            let image = self.storage.store().user(tokens::user_id(number));
-            let image = image.expect("the store's rows are whole");
+            let image = match self.storage.store().user(tokens::user_id(number)) {
+                // Opened again: it says nothing before it has what it had shown.
+                Err(StoreError::CatchingUp) => return,
+                image => image.expect("the store's rows are whole"),
+            };
             for device in image.iter().flat_map(|image| &image.devices) {
                 let held = device.entries.len() as u64;
                 self.trace.fact(Fact::Held { place: "a queue", held, max });

@@ -161,7 +161,10 @@ fn flip(row: &mut MessageRow) {
 /// # Panics
 /// If the store is damaged: nothing damages it here.
 fn whole<T>(answer: Result<T, StoreError>) -> Result<T, StoreUnavailable> {
-    Ok(answer.expect("the store's rows are whole"))
+    match answer {
+        Err(StoreError::CatchingUp) => Err(StoreUnavailable),
+        answer => Ok(answer.expect("the store's rows are whole")),
+    }
 }
 
 fn unavailable(question: Effect) -> Event<'static> {

@@ -8,17 +8,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ringpost_conn::Letter;
 use ringpost_conn::driver::{CommitRefused, Committed};
 use ringpost_journal::{
-    Action, BLOCK_BYTES, Config, Done, Durable, Journal, Limits, Record, RecordReader, Refused,
-    recover,
+    Action, BLOCK_BYTES, Config, Done, Durable, Journal, Limits, Record, RecordReader,
+    RecoveredRecord, Refused, recover,
 };
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::record::SharedRecord;
 use ringpost_shard::{Effect, Event, Head, Position};
-use ringpost_store::engine::MemoryEngine;
-use ringpost_store::{Applier, ApplierLimits, Batch, Store, Tables, TimelinePage};
+use ringpost_store::engine::{Engine, MemoryEngine};
+use ringpost_store::{Applier, ApplierLimits, Batch, Store, StoreError, Tables, TimelinePage};
 use ringpost_wire::{HistoryCursor, UserId};
 
 use crate::content;
@@ -28,9 +29,13 @@ use crate::fact::Fact;
 use crate::fuse::Fuse;
 use crate::mailboxes::Mailboxes;
 use crate::options::Options;
+use crate::outage::{Outage, Standing};
 use crate::plant::Plant;
 use crate::reads::Reads;
 use crate::trace::Trace;
+
+/// What the dice of outages differs by from others of the same seed and time.
+const OUTAGES: u64 = 0x0D15_C0FF;
 
 /// How often the store persists.
 const PERSIST_EVERY: Duration = Duration::from_millis(700);
@@ -78,6 +83,8 @@ pub(crate) struct Storage {
     feed: VecDeque<(Position, SharedRecord)>,
     applying: Option<(Duration, Batch)>,
     persisted_at: Duration,
+    outage: Outage,
+    standing: Standing,
     reads: Reads,
     /// Letters that wait for room in a mailbox: the threads wait with them.
     owed: VecDeque<(usize, Letter)>,
@@ -104,6 +111,12 @@ impl Storage {
         (fuse, mut dice, trace): (Fuse, Dice, Trace),
         now: Duration,
     ) -> Result<Self, Box<Unusable>> {
+        hardware.disk.set_full(false);
+        if hardware.engine.check().is_err() {
+            // What an outage has left is found at the start, as by a process that is opened anew.
+            hardware.engine.mend();
+            hardware.engine.reopen().expect("there is room");
+        }
         let store = Tables::open(hardware.engine.clone()).expect("its rows are whole");
         if options.plant == Some(Plant::CutTooMuch) {
             hardware.disk.cut_newest_batch();
@@ -119,6 +132,8 @@ impl Storage {
             Ok(journal) => journal,
             Err(why) => return Err(Box::new(Unusable { hardware, why })),
         };
+        let seed = options.seed ^ now.as_nanos() as u64 ^ OUTAGES;
+        let outage = Outage::new(Dice::new(seed), error_in > 0);
         let reads = Reads::new(options.read_error_in, options.plant, dice.split());
         Ok(Self {
             hardware,
@@ -131,6 +146,8 @@ impl Storage {
             feed: VecDeque::new(),
             applying: None,
             persisted_at: now,
+            outage,
+            standing: Standing::Well,
             reads,
             owed: VecDeque::new(),
             lag: options.lag,
@@ -177,13 +194,16 @@ impl Storage {
         if self.store.applied() < fence {
             return None;
         }
-        let page = self.store.timeline(user, Position(after.0), None, rows);
-        Some(page.expect("the store's rows are whole"))
+        match self.store.timeline(user, Position(after.0), None, rows) {
+            Err(StoreError::CatchingUp) => None,
+            page => Some(page.expect("the store's rows are whole")),
+        }
     }
 
     /// From here on nothing fails.
     pub(crate) fn heal(&mut self) {
         self.hardware.disk.fail_once_in(0);
+        self.outage.heal(&mut self.hardware.disk, &self.hardware.engine);
         self.reads.heal();
         self.lag = Duration::ZERO;
     }
@@ -191,6 +211,11 @@ impl Storage {
     /// Whether the journal has ended.
     pub(crate) fn has_failed(&self) -> bool {
         self.journal.failure().is_some()
+    }
+
+    /// Whether more work may be taken on.
+    pub(crate) fn takes_work(&self) -> bool {
+        self.journal.lack().is_none()
     }
 
     /// Takes records of one worker's turn, all or none.
@@ -343,6 +368,95 @@ impl Storage {
     }
 
     fn apply(&mut self, now: Duration, mailboxes: &mut Mailboxes) {
+        let Hardware { disk, engine } = &mut self.hardware;
+        self.outage.step(now, disk, engine, &self.trace);
+        if let Standing::Well = self.standing {
+            let applied = self.apply_due(now, mailboxes);
+            if applied.and(self.store.check()).is_err() {
+                self.standing = Standing::Out;
+            }
+        } else {
+            // The journal has what comes meanwhile.
+            self.feed.clear();
+            self.applying = None;
+            self.mend_store(mailboxes);
+        }
+    }
+
+    /// Opens the store again, or brings it a step nearer to the journal.
+    fn mend_store(&mut self, mailboxes: &mut Mailboxes) {
+        let Standing::CatchingUp(records) = &mut self.standing else {
+            let shown = self.store.applied();
+            match self.store.reopen() {
+                Ok(found) => {
+                    self.trace.fact(Fact::Reopened { lost: shown.0 - found.0 });
+                    self.applier.restart(found);
+                    self.standing = Standing::CatchingUp(self.lacking(found));
+                    if self.plant == Some(Plant::SkipReplay) {
+                        self.skip_up_to(shown);
+                    }
+                }
+                Err(error) => assert!(error.may_pass(), "{error}"),
+            }
+            return;
+        };
+        for _ in 0..self.outage.pace() {
+            let Some((position, record)) = records.pop_front() else { break };
+            if !self.applier.has_room() {
+                records.push_front((position, record));
+                break;
+            }
+            self.applier.push(self.now, position, &record).expect("in order, and there is room");
+        }
+        self.applier.kick(self.applier.gathered());
+        if let Some(batch) = self.applier.poll_batch(self.now) {
+            if self.store.apply(&batch).is_err() {
+                self.standing = Standing::Out;
+                return;
+            }
+            self.applier.on_applied(batch.through());
+        }
+        if let Standing::CatchingUp(records) = &self.standing
+            && records.is_empty()
+        {
+            let rest = self.lacking(self.applier.applied());
+            if rest.is_empty() {
+                self.standing = Standing::Well;
+                let position = self.store.applied();
+                for worker in 0..mailboxes.len() {
+                    self.post(worker, Letter::Event(Event::Applied { position }), mailboxes);
+                }
+            } else {
+                self.standing = Standing::CatchingUp(rest);
+            }
+        }
+    }
+
+    /// The durable records behind one, read from the disk; none if that fails just now.
+    fn lacking(&mut self, after: Position) -> VecDeque<(Position, SharedRecord)> {
+        let chain = self.journal.durable_chain();
+        let error_in = self.hardware.disk.fail_once_in(0);
+        let reader = RecordReader::new(&mut self.hardware.disk, JOURNAL_ID, &chain, after.0);
+        let records = reader
+            .map(|record| {
+                let record = record.expect("no bit turns over while the server lives");
+                let (head, body) = split(&record);
+                (Position(record.position), decoded(&head, &body))
+            })
+            .collect();
+        self.hardware.disk.fail_once_in(error_in);
+        records
+    }
+
+    /// For [`Plant::SkipReplay`].
+    fn skip_up_to(&mut self, shown: Position) {
+        let Standing::CatchingUp(records) = &mut self.standing else { return };
+        while let Some((position, _)) = records.pop_front_if(|it| it.0 <= shown) {
+            self.applier.skip(self.now, position).expect("in order");
+        }
+    }
+
+    fn apply_due(&mut self, now: Duration, mailboxes: &mut Mailboxes) -> Result<(), StoreError> {
         while self.applier.has_room()
             && let Some((position, record)) = self.feed.pop_front()
         {
@@ -350,9 +464,9 @@ impl Storage {
         }
         if let Some((_, batch)) = self.applying.take_if(|(due, _)| *due <= now) {
             if !self.fuse.burn() {
-                return;
+                return Ok(());
             }
-            self.store.apply(&batch).expect("the engine in memory takes every batch");
+            self.store.apply(&batch)?;
             self.applier.on_applied(batch.through());
             let position = batch.through();
             for worker in 0..mailboxes.len() {
@@ -368,11 +482,12 @@ impl Storage {
         }
         if now >= self.persisted_at + PERSIST_EVERY && self.fuse.burn() {
             self.persisted_at = now;
-            let position = self.store.persist().expect("the engine in memory is up");
+            let position = self.store.persist()?;
             if self.fuse.burn() && !self.has_failed() {
                 self.journal.trim(position.0);
             }
         }
+        Ok(())
     }
 
     fn post(&mut self, to: usize, letter: Letter, mailboxes: &mut Mailboxes) {
@@ -454,8 +569,7 @@ fn recovered(
     for record in records {
         let record = record.map_err(|error| error.to_string())?;
         last = Position(record.position);
-        let (head, body) = (record.payload.slice(..record.head_bytes), record.payload);
-        let body = body.slice(head.len()..);
+        let (head, body) = split(&record);
         for canary in content::canaries(&body) {
             trace.note(&format!("recovered {canary} at {}", last.0));
         }
@@ -466,6 +580,12 @@ fn recovered(
     }
     drain(applier, store);
     Ok(journal)
+}
+
+/// Head and body of a record that was read back.
+fn split(record: &RecoveredRecord) -> (Bytes, Bytes) {
+    let payload = &record.payload;
+    (payload.slice(..record.head_bytes), payload.slice(record.head_bytes..))
 }
 
 /// Applies what was gathered.

@@ -57,15 +57,31 @@ pub struct Met {
     pub power_cuts: u64,
     /// Starts that were refused because the disk was damaged.
     pub refused_starts: u64,
+    /// Times that the store was out and was opened again.
+    pub outages: u64,
+    /// Those of them in which it had lost what it had applied.
+    pub relapses: u64,
 }
 
 impl std::fmt::Display for Met {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { sent, shown, told, refused, gaps, kills, power_cuts, refused_starts } = self;
+        let Self {
+            sent,
+            shown,
+            told,
+            refused,
+            gaps,
+            kills,
+            power_cuts,
+            refused_starts,
+            outages,
+            relapses,
+        } = self;
         write!(
             f,
             "{sent} messages sent, {shown} shown, {told} receipts, {refused} refusals, {gaps} gaps \
-             closed, {kills} kills, {power_cuts} power cuts, {refused_starts} starts refused"
+             closed, {kills} kills, {power_cuts} power cuts, {refused_starts} starts refused, \
+             {outages} outages of the store, {relapses} with a loss"
         )
     }
 }
@@ -81,6 +97,8 @@ impl Met {
         self.kills += other.kills;
         self.power_cuts += other.power_cuts;
         self.refused_starts += other.refused_starts;
+        self.outages += other.outages;
+        self.relapses += other.relapses;
     }
 }
 
@@ -400,6 +418,10 @@ impl World {
                 Fact::Told { .. } => self.met.told += 1,
                 Fact::Refused { .. } => self.met.refused += 1,
                 Fact::GapClosed { .. } => self.met.gaps += 1,
+                Fact::Reopened { lost } => {
+                    self.met.outages += 1;
+                    self.met.relapses += u64::from(lost > 0);
+                }
                 _ => {}
             }
             for checker in &mut self.checkers {

@@ -28,11 +28,13 @@ pub enum Bound {
     SenderShare,
     /// Sends of one user, or their content, in a time.
     UserRate,
+    /// Room in the journal, or in what waits for the store.
+    Storage,
 }
 
 impl Bound {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InFlight,
         Self::DeviceInFlight,
         Self::Answers,
@@ -45,6 +47,7 @@ impl Bound {
         Self::QueueBytes,
         Self::SenderShare,
         Self::UserRate,
+        Self::Storage,
     ];
 
     /// The value of its label.
@@ -62,6 +65,7 @@ impl Bound {
             Self::QueueBytes => "queue_bytes",
             Self::SenderShare => "sender_share",
             Self::UserRate => "user_rate",
+            Self::Storage => "storage",
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Counters {
     pub unprovisioned_sign_ins: u64,
     /// Sign-ins refused because the user has as many devices as may be.
     pub devices_refused: u64,
-    /// Sign-ins of new devices refused because the journal has failed.
+    /// Sign-ins of new devices refused because the journal has failed, or has no room for them.
     pub unkept_sign_ins: u64,
     /// Sign-ins by token refused because too many wait for the same user.
     pub sign_ins_crowded: u64,

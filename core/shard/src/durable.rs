@@ -6,6 +6,7 @@
 
 use smallvec::SmallVec;
 
+use crate::at_hand::{self, Span};
 use crate::change::changes;
 use crate::record::{Head, MessageHead, Position, SharedRecord};
 use crate::shard::Shard;
@@ -89,7 +90,10 @@ impl Shard {
         let resident = self.users.resident_mut(at);
         resident.last_touched = position;
         if !resident.has(position) {
-            changes(position, record, &mut |change| resident.apply(change));
+            // Also at the end of a load, behind the record's own event.
+            at_hand::with(Span::of(position), || {
+                changes(position, record, &mut |change| resident.apply(change));
+            });
         }
     }
 

@@ -89,6 +89,12 @@ pub enum Event<'a> {
     },
     /// The journal has failed; nothing will ever be durable again.
     JournalFailed,
+    /// Journal or store take on no more work, or take it again. Meanwhile new sends are refused; what
+    /// was accepted before has room.
+    StorageFull {
+        /// They are full from here on.
+        full: bool,
+    },
     /// The applier has put everything up to `position` into the store.
     Applied {
         /// The record's place, which keys the entry.

@@ -6,6 +6,7 @@
 //! the bounded in-flight tables and the live sessions.
 #![forbid(unsafe_code)]
 
+pub mod at_hand;
 pub mod bound;
 pub mod change;
 pub mod counters;

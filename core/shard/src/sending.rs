@@ -260,6 +260,9 @@ impl Shard {
         {
             return self.refuse(held.asker, held.request.message_id, refusal, turn);
         }
+        if self.storage_full {
+            return self.refuse_at(Bound::Storage, held.asker, held.request.message_id, turn);
+        }
         let request = &mut held.request;
         let (message_id, device, bytes) =
             (request.message_id, request.from_device, request.body.len());

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use ringpost_wire::{Command, DeviceId, ErrorCode, MessageId, UserId};
 
+use crate::at_hand::{self, Span};
 use crate::away::Away;
 use crate::budget::Budget;
 use crate::counters::{Counters, Gauges};
@@ -80,6 +81,8 @@ pub struct Shard {
     pub(crate) journal_failed: bool,
     /// The worker's outboxes together take no more.
     pub(crate) outboxes_full: bool,
+    /// Journal or store take on no more work.
+    pub(crate) storage_full: bool,
 }
 
 impl Shard {
@@ -120,6 +123,7 @@ impl Shard {
             applied: Position(0),
             journal_failed: false,
             outboxes_full: false,
+            storage_full: false,
             config,
         }
     }
@@ -149,7 +153,10 @@ impl Shard {
                 relay = self.command(Asker { connection, tag }, command, turn);
             }
             Event::Mail { from: _, mail } => self.mail(mail, turn),
-            Event::Durable { position, record } => self.durable(position, &record, turn),
+            Event::Durable { position, record } => {
+                at_hand::with(Span::of(position), || self.durable(position, &record, turn));
+            }
+            Event::StorageFull { full } => self.storage_full = full,
             Event::JournalFailed => self.fail_journal(turn),
             Event::Applied { position } => {
                 self.applied = self.applied.max(position);

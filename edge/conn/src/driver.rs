@@ -38,8 +38,16 @@ const BATCH_RECORDS_MAX: usize = 4_096;
 /// turn. Two are what happens: a question that the store does not take, and what follows from that.
 const ROUNDS_PER_TURN_MAX: usize = 16;
 
-/// A journal without room is asked again after this.
-const JOURNAL_RETRY: Duration = Duration::from_millis(2);
+/// A journal without room is asked again after this, and then after twice as long each time, up to
+/// the longer one: a moment's wait for a segment is short, and a full disk is not asked all the time.
+const JOURNAL_RETRY_MIN: Duration = Duration::from_millis(2);
+const JOURNAL_RETRY_MAX: Duration = Duration::from_millis(64);
+
+/// A peer without room in its mailbox is tried again after this.
+const LETTER_RETRY: Duration = Duration::from_millis(2);
+
+/// While the storage tier takes on no work it is looked at this often.
+const STORAGE_LOOK: Duration = Duration::from_millis(100);
 
 /// Workers of a node, at most: a record names those that it touches by a bit for each.
 pub const WORKERS_MAX: u16 = u64::BITS as u16;
@@ -60,6 +68,9 @@ pub trait Neighbours {
     /// # Errors
     /// Gives the letter back if there is no room.
     fn try_post(&mut self, to: WorkerId, letter: Letter) -> Result<bool, Letter>;
+
+    /// Whether journal and store take on more work. Asked once a turn.
+    fn takes_work(&self) -> bool;
 
     /// Hands records to the journal: all of them in order, or none.
     ///
@@ -106,6 +117,10 @@ pub struct Driver<R: Rings> {
     sleep: Arc<SleepFlag>,
     commits: VecDeque<SharedRecord>,
     letters: Outgoing,
+    /// Until when a journal without room is let be, and the pause behind that.
+    commit_at: Duration,
+    commit_pause: Duration,
+    storage_full: bool,
     journal_failed: bool,
 }
 
@@ -119,7 +134,18 @@ impl<R: Rings> Driver<R> {
         assert!(handles.len() <= WORKERS_MAX.into(), "each worker has a bit of its own");
         let letters = Outgoing::new(handles.len());
         let commits = VecDeque::new();
-        Self { worker, rings, handles, sleep, commits, letters, journal_failed: false }
+        Self {
+            worker,
+            rings,
+            handles,
+            sleep,
+            commits,
+            letters,
+            commit_at: Duration::ZERO,
+            commit_pause: JOURNAL_RETRY_MIN,
+            storage_full: false,
+            journal_failed: false,
+        }
     }
 
     /// The worker.
@@ -150,6 +176,10 @@ impl<R: Rings> Driver<R> {
     /// Takes letters, ends the turn and carries out what it asks for; operations are queued.
     /// Answers whether the ring was given any.
     pub fn turn(&mut self, now: Now, neighbours: &mut impl Neighbours) -> bool {
+        let full = !neighbours.takes_work();
+        if std::mem::replace(&mut self.storage_full, full) != full {
+            self.worker.letter(Letter::Event(Event::StorageFull { full }), now);
+        }
         for _ in 0..LETTERS_PER_TURN_MAX {
             let Some(letter) = neighbours.next_letter() else { break };
             self.worker.letter(letter, now);
@@ -184,8 +214,11 @@ impl<R: Rings> Driver<R> {
             return Some(Duration::ZERO);
         }
         let deadline = self.worker.next_deadline().map(|at| at.saturating_sub(now.mono));
-        let retry = (!self.is_settled()).then_some(JOURNAL_RETRY);
-        deadline.into_iter().chain(retry).min()
+        let waits = self.commit_at.saturating_sub(now.mono).max(JOURNAL_RETRY_MIN);
+        let commits = (!self.commits.is_empty()).then_some(waits);
+        let letters = (!self.letters.is_empty()).then_some(LETTER_RETRY);
+        let look = self.storage_full.then_some(STORAGE_LOOK);
+        [deadline, commits, letters, look].into_iter().flatten().min()
     }
 
     /// Submits what was queued, sleeps as `wait` allows, and takes completions. Answers whether
@@ -273,16 +306,26 @@ impl<R: Rings> Driver<R> {
         // Ends: each round hands records over, halves the batch, or is the last.
         while !self.commits.is_empty() && !self.journal_failed {
             let count = self.commits.len().min(most);
+            if now.mono < self.commit_at {
+                return false;
+            }
             let batch = self.commits.iter().take(count);
             let batch = batch.map(|record| (Arc::clone(record), self.touch(record))).collect();
             match neighbours.try_commit(batch) {
-                Ok(()) => drop(self.commits.drain(..count)),
+                Ok(()) => {
+                    self.commit_pause = JOURNAL_RETRY_MIN;
+                    drop(self.commits.drain(..count));
+                }
                 Err(CommitRefused::Ended) => {
                     self.journal_failed = true;
                     self.worker.letter(Letter::Event(Event::JournalFailed), now);
                 }
                 Err(CommitRefused::NoRoom) if count > 1 => most = count / 2,
-                Err(CommitRefused::NoRoom) => return false,
+                Err(CommitRefused::NoRoom) => {
+                    self.commit_at = now.mono + self.commit_pause;
+                    self.commit_pause = (self.commit_pause * 2).min(JOURNAL_RETRY_MAX);
+                    return false;
+                }
             }
         }
         if self.journal_failed {

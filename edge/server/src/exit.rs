@@ -15,7 +15,10 @@ pub enum Kind {
     Internal = 70,
     /// 71: the kernel or container refuses what the server needs.
     Host = 71,
-    /// 74: disk or data directory.
+    /// 73: the journal could no longer be written while the server ran. All that was acknowledged is
+    /// kept; a start recovers it.
+    JournalFailed = 73,
+    /// 74: disk or data directory, at the start; while running, a store that is damaged.
     Storage = 74,
     /// 75: another server holds the data directory or the address; try later.
     Busy = 75,

@@ -27,5 +27,6 @@ pub mod refusals;
 pub mod reload;
 pub mod rest;
 pub mod serve;
+pub mod set_aside;
 pub mod signals;
 mod try_tour;

@@ -8,7 +8,7 @@ use crate::exit::{Failure, Kind};
 use crate::host::{self, Host};
 use crate::reload::Loader;
 use crate::signals::{Signals, Told};
-use crate::{log, node, output};
+use crate::{log, node, output, set_aside};
 
 /// Checked settings, an owned data directory and its keys.
 pub struct Prepared {
@@ -30,14 +30,16 @@ pub struct Prepared {
 pub fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
     let limits = Limits::compute(&loaded.config, &Host::of_this_process())?;
     let data_dir = DataDir::open(&loaded.config.data_dir)?;
+    set_aside::note_crashes(data_dir.path());
     let keys = Keys::open(data_dir.path(), clock::wall_ms())?;
     Ok(Prepared { loaded, limits, data_dir, keys })
 }
 
-/// Serves until SIGTERM or SIGINT, then leaves in order. `load` reads the settings again.
+/// Serves until SIGTERM or SIGINT, or until it can do no more good, then leaves in order. `load`
+/// reads the settings again.
 ///
 /// # Errors
-/// The first step that fails, or what could not be made durable at the end.
+/// The first step that fails, why it ended by itself, or what could not be made durable at the end.
 pub fn serve(loaded: Loaded, load: Loader) -> Result<(), Failure> {
     log::start(&loaded.config.log);
     let signals = Signals::take().map_err(|error| Failure::new(Kind::Host, error))?;
@@ -46,15 +48,18 @@ pub fn serve(loaded: Loaded, load: Loader) -> Result<(), Failure> {
     let (node, summary) = node::start(prepare(loaded)?)?;
     output::say(&summary);
     signals.server_stands(node.stop_max());
+    node.watch_ending(signals.failing());
     let mut reload = node.reload(load);
-    // Ends: by a signal to stop. A round is one signal.
+    // Ends: by a signal to stop, or a part that has failed. A round is one of what is told.
     let signal = loop {
         match signals.next() {
             Told::Reload => reload.run(),
-            Told::Stop(signal) => break signal,
+            Told::Stop(signal) => break Some(signal),
+            Told::Failed => break None,
         }
     };
     drop(reload);
+    let Some(signal) = signal else { return Err(node.stop_failed(&signals.doing())) };
     tracing::info!(signal, "stopping: clients are told to leave");
     node.stop(&signals.doing())?;
     tracing::info!("stopped; everything acknowledged is durable");

@@ -22,8 +22,8 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::exit::Kind;
 
-/// What waits for the server at most: one stop, and one reload, which is as good as many.
-const WAITING_MAX: usize = 2;
+/// What waits for the server at most: one stop, one reload, which is as good as many, and one failure.
+const WAITING_MAX: usize = 3;
 
 /// Exit codes of a process that a signal ended are 128 and its number, as shells write them.
 const SIGNALLED: i32 = 128;
@@ -36,6 +36,8 @@ const STACK_BYTES: usize = 256 << 10;
 pub enum Told {
     /// Leave in order; the name of the signal.
     Stop(&'static str),
+    /// Leave in order: a part has failed without which there is nothing to serve.
+    Failed,
     /// Read the settings again.
     Reload,
 }
@@ -53,7 +55,24 @@ struct Life {
 #[derive(Debug)]
 pub struct Signals {
     told: Receiver<Told>,
+    tell: SyncSender<Told>,
     life: Arc<Life>,
+}
+
+/// Lets a part of the server end it, as a signal would.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    tell: SyncSender<Told>,
+    life: Arc<Life>,
+}
+
+impl Failing {
+    /// There is nothing to serve any more. The stop has its time from here on.
+    pub fn report(&self) {
+        end_in_time(&self.life);
+        // There is room for one; it is reported once.
+        let _ = self.tell.try_send(Told::Failed);
+    }
 }
 
 /// Says what a stop is about, for the line that ends it by force.
@@ -78,9 +97,9 @@ impl Signals {
         ours.thread_block()?;
         let (tell, told) = mpsc::sync_channel(WAITING_MAX);
         let life = Arc::new(Life::default());
-        let of_thread = Arc::clone(&life);
-        start("signals", move || run(&ours, &tell, &of_thread))?;
-        Ok(Self { told, life })
+        let (of_thread, to_tell) = (Arc::clone(&life), tell.clone());
+        start("signals", move || run(&ours, &to_tell, &of_thread))?;
+        Ok(Self { told, tell, life })
     }
 
     /// The server stands. A stop takes at most `stop_max` from here on; then the process ends, as it
@@ -88,6 +107,11 @@ impl Signals {
     pub fn server_stands(&self, stop_max: Duration) {
         *self.life.stop_max.lock().unwrap_or_else(PoisonError::into_inner) = stop_max;
         self.life.stands.store(true, SeqCst);
+    }
+
+    /// The way to end the server from within.
+    pub fn failing(&self) -> Failing {
+        Failing { tell: self.tell.clone(), life: Arc::clone(&self.life) }
     }
 
     /// What a stop says about where it is.

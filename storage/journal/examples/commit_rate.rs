@@ -25,6 +25,7 @@ struct Count {
 }
 
 impl DurableSink for Count {
+    fn room_changed(&mut self, _lack: Option<&str>) {}
     fn durable(&mut self, position: u64, _: Record, _: Touch) {
         self.durable = position;
     }

@@ -84,6 +84,8 @@ pub struct Limits {
     pub(crate) spare_kept_max: usize,
     /// Bytes on disk of the largest record in a batch of its own.
     pub(crate) record_cost_max: u64,
+    /// Room below which a journal that gets no more says so: what was taken on before has it.
+    pub(crate) reserve_bytes: u64,
 }
 
 impl Limits {
@@ -142,6 +144,7 @@ impl Limits {
             gather_max: config.gather_max,
             spare_kept_max: config.spare_segments as usize + 2,
             record_cost_max,
+            reserve_bytes: (segment / 2).min(config.inflight_bytes_max),
         })
     }
 

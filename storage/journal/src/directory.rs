@@ -18,7 +18,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::{
+    fcntl::{PosixFadviseAdvice, posix_fadvise},
+    sys::statvfs::statvfs,
+};
 
 use crate::{
     error::{DeviceError, OpenError, Operation},
@@ -115,7 +118,8 @@ impl Directory {
     pub fn prepare(&self, slot: u32, bytes: u64) -> Result<(), DeviceError> {
         let path = self.segment_path(slot);
         let unfinished = self.path.join(segment_name(slot) + UNFINISHED_SUFFIX);
-        let prepared = prewrite(&unfinished, bytes)
+        let prepared = ensure_room(&self.path, bytes)
+            .and_then(|()| prewrite(&unfinished, bytes))
             .and_then(|()| fs::rename(&unfinished, &path))
             .and_then(|()| sync_directory(&self.path));
         prepared.map_err(|error| {
@@ -306,6 +310,14 @@ fn create_format(path: &Path) -> Result<u64, DeviceError> {
             Ok(id)
         });
     created.map_err(|error| DeviceError::new(Operation::Directory, file, error))
+}
+
+/// A disk without room for a segment is not filled up to find that out: what is left may be all that
+/// the store has to get on with.
+fn ensure_room(path: &Path, bytes: u64) -> io::Result<()> {
+    let volume = statvfs(path)?;
+    let free = volume.blocks_available().saturating_mul(volume.fragment_size());
+    if free < bytes { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
 }
 
 fn prewrite(path: &Path, bytes: u64) -> io::Result<()> {

@@ -30,6 +30,7 @@
 //! # impl DurableSink for Homes {
 //! #     fn durable(&mut self, _: u64, _: Record, _: Touch) {}
 //! #     fn batch_end(&mut self) {}
+//! #     fn room_changed(&mut self, _: Option<&str>) {}
 //! #     fn failed(&mut self, _: &JournalError) {}
 //! # }
 //! # let directory = tempfile::tempdir()?;

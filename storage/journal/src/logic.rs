@@ -364,6 +364,16 @@ impl Journal {
         self.segments.shortage()
     }
 
+    /// Why no more work should be taken on: little room is left, and more does not come by itself. What
+    /// was taken on before has that little. `None` while there is room, or a segment on its way.
+    #[must_use]
+    pub fn lack(&self) -> Option<Refused> {
+        let left = self.segments.room_bytes().saturating_sub(self.undurable_cost);
+        let shortage = self.segments.shortage();
+        (left < self.limits.reserve_bytes && shortage != Refused::SegmentPending)
+            .then_some(shortage)
+    }
+
     /// Why the last attempt to prepare a segment failed; `None` once one has succeeded.
     #[must_use]
     pub fn prepare_error(&self) -> Option<&DeviceError> {

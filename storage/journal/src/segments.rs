@@ -102,12 +102,11 @@ impl Segments {
 
     /// Why there is not more room.
     pub(crate) fn shortage(&self) -> Refused {
-        if self.preparing.is_some() {
-            Refused::SegmentPending
-        } else if !self.fits_budget() {
-            Refused::DiskBudget
-        } else if self.prepare_failed.is_some() {
+        if self.prepare_failed.is_some() {
+            // Also while it is tried again: until that succeeds, nothing says that it will.
             Refused::DiskFull
+        } else if self.preparing.is_none() && !self.fits_budget() {
+            Refused::DiskBudget
         } else {
             Refused::SegmentPending
         }

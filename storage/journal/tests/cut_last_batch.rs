@@ -25,6 +25,7 @@ const SEGMENT: &str = "segment-00000000";
 struct Forward(mpsc::Sender<u64>);
 
 impl DurableSink for Forward {
+    fn room_changed(&mut self, _lack: Option<&str>) {}
     fn durable(&mut self, position: u64, _: Record, _: Touch) {
         self.0.send(position).unwrap();
     }

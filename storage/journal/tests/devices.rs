@@ -34,6 +34,7 @@ enum Heard {
 struct Ear(mpsc::Sender<Heard>);
 
 impl DurableSink for Ear {
+    fn room_changed(&mut self, _lack: Option<&str>) {}
     fn durable(&mut self, position: u64, record: Record, touch: Touch) {
         self.0.send(Heard::Durable(position, record, touch)).expect("the test listens");
     }
@@ -295,6 +296,7 @@ fn stopping_flushes_what_was_submitted() {
         let heard = Arc::new(Mutex::new(0));
         struct Count(Arc<Mutex<u64>>);
         impl DurableSink for Count {
+            fn room_changed(&mut self, _lack: Option<&str>) {}
             fn durable(&mut self, position: u64, _: Record, _: Touch) {
                 *self.0.lock().unwrap() = position;
             }

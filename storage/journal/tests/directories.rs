@@ -21,6 +21,7 @@ use tempfile::TempDir;
 struct Deaf;
 
 impl DurableSink for Deaf {
+    fn room_changed(&mut self, _lack: Option<&str>) {}
     fn durable(&mut self, _: u64, _: Record, _: Touch) {}
     fn batch_end(&mut self) {}
     fn failed(&mut self, error: &JournalError) {

@@ -62,6 +62,7 @@ enum Heard {
 struct Ear(mpsc::Sender<Heard>);
 
 impl DurableSink for Ear {
+    fn room_changed(&mut self, _lack: Option<&str>) {}
     fn durable(&mut self, position: u64, _: Record, _: Touch) {
         self.0.send(Heard::Durable(position)).unwrap();
     }

@@ -93,6 +93,13 @@ impl Applier {
         }
     }
 
+    /// Begins anew for a store that was opened again and has everything up to `applied`: what was
+    /// gathered or in flight is forgotten and comes again from the journal.
+    pub fn restart(&mut self, applied: Position) {
+        let Self { limits, kicked, cancelled, .. } = *self;
+        *self = Self { kicked, cancelled, ..Self::new(applied, limits) };
+    }
+
     /// Takes the next record of the journal.
     ///
     /// # Errors
@@ -102,6 +109,23 @@ impl Applier {
         now: Duration,
         position: Position,
         record: &SharedRecord,
+    ) -> Result<Pushed, PushError> {
+        self.take(now, position, |gathering| gathering.push(position, record))
+    }
+
+    /// Passes over the next record of the journal: it counts as applied and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Applier::push`].
+    pub fn skip(&mut self, now: Duration, position: Position) -> Result<Pushed, PushError> {
+        self.take(now, position, |gathering| gathering.skip(position))
+    }
+
+    fn take(
+        &mut self,
+        now: Duration,
+        position: Position,
+        gather: impl FnOnce(&mut BatchBuilder),
     ) -> Result<Pushed, PushError> {
         let expected = self.gathering.through().0 + 1;
         if position.0 < expected {
@@ -113,7 +137,7 @@ impl Applier {
         if !self.has_room() {
             return Err(PushError::Full);
         }
-        self.gathering.push(position, record);
+        gather(&mut self.gathering);
         self.since.get_or_insert(now);
         Ok(Pushed::Gathered)
     }
@@ -249,6 +273,20 @@ mod tests {
         assert_eq!(applier.applied(), Position(13));
         assert!(applier.backlog_bytes() < backlog);
         assert_eq!(applier.poll_batch(NOW).unwrap().after(), Position(13));
+    }
+
+    #[test]
+    fn an_applier_of_a_store_that_has_gone_back_takes_the_records_again() {
+        let mut applier = gathered(3);
+        applier.poll_batch(NOW).unwrap();
+        applier.restart(Position(9));
+        assert_eq!((applier.applied(), applier.backlog_bytes()), (Position(9), 0));
+        let records = World::new(1).records(2);
+        for (position, record) in (10..).zip(&records) {
+            assert_eq!(applier.push(NOW, Position(position), record), Ok(Pushed::Gathered));
+        }
+        applier.kick(Position(11));
+        assert_eq!(applier.poll_batch(NOW).unwrap().after(), Position(9));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 
+use ringpost_shard::at_hand::{self, Span};
 use ringpost_shard::change::{Change, changes};
 use ringpost_shard::record::{Gap, Head, Position, QueueEntry, ReceiptEntry, SharedRecord};
 use ringpost_wire::event::Status;
@@ -306,7 +307,23 @@ impl BatchBuilder {
         if let Head::Message(head) = &record.head {
             self.stamp = self.stamp.max(head.id);
         }
-        changes(position, record, &mut |change| self.fold(position, record, change));
+        at_hand::with(Span::of(position), || {
+            changes(position, record, &mut |change| self.fold(position, record, change));
+        });
+    }
+
+    /// Counts the next record and folds nothing: it is set aside.
+    ///
+    /// # Panics
+    /// As [`BatchBuilder::push`].
+    pub fn skip(&mut self, position: Position) {
+        assert_eq!(
+            position.0,
+            self.through.0 + 1,
+            "records are passed over in the journal's order"
+        );
+        self.through = position;
+        self.records += 1;
     }
 
     /// The batch.

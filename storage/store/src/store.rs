@@ -8,6 +8,7 @@ use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
 use crate::batch::Batch;
+use crate::engine::OpenError;
 use crate::trace::{Named, Trace};
 
 /// Most rows that one page of history or of a timeline holds; a larger limit is cut to this.
@@ -37,6 +38,21 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// If the sync failed; then nothing more was persisted.
     fn persist(&self) -> Result<Position, StoreError>;
+
+    /// Whether it still takes writes, as far as it knows: a thread of its own may have failed, or
+    /// another that writes to the same engine. Cheap.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self) -> Result<(), StoreError>;
+
+    /// Goes on after a failed write, on what the disk has; returns how far that is: no less than what
+    /// was persisted, and maybe less than what was applied. The records behind it are to be applied
+    /// again: until they are, reads fail, because they must not show less than they did.
+    ///
+    /// # Errors
+    /// See [`ReopenError`].
+    fn reopen(&self) -> Result<Position, ReopenError>;
 
     /// The last record in the store.
     fn applied(&self) -> Position;
@@ -189,14 +205,17 @@ pub enum StoreError {
         detail: String,
     },
     /// The disk is full.
-    #[error("no space left for the store; free some and start again, nothing is lost")]
+    #[error("no space left for the store; free some, nothing is lost")]
     NoSpace,
     /// The disk takes no writes.
-    #[error("the store's file system is read-only; remount it and restart")]
+    #[error("the store's file system is read-only; remount it")]
     ReadOnly,
-    /// A write failed earlier, and the engine takes no more: only a restart recovers.
-    #[error("the store stopped after a failed write; restart to recover from the journal")]
+    /// A write failed earlier, and the engine takes no more until it is opened again.
+    #[error("the store has stopped after a failed write")]
     Stopped,
+    /// The store was opened again and shows less than before: the journal brings it up.
+    #[error("the store catches up with the journal")]
+    CatchingUp,
     /// The memory engine was told to fail.
     #[error("the store is down for now")]
     Down,
@@ -214,6 +233,53 @@ impl StoreError {
     /// Whether the same call may succeed later in this process.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Down)
+    }
+
+    /// Whether it is one of many that an outage answers with: that is told once, by who ends it, and
+    /// not with each read.
+    pub const fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSpace | Self::ReadOnly | Self::Stopped | Self::CatchingUp | Self::Down
+        )
+    }
+
+    /// Whether [`Store::reopen`] may mend it: the disk refused a write, and may take it later.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::NoSpace | Self::ReadOnly | Self::Stopped | Self::Io { .. })
+    }
+}
+
+/// Why the store does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReopenError {
+    /// The engine cannot be opened.
+    #[error(transparent)]
+    Engine(#[from] OpenError),
+    /// It was opened, and fails again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What it has is less than what it had called persisted, and the journal may have been trimmed.
+    #[error(
+        "the store has lost records that it had persisted ({found} of {persisted}): its disk does \
+         not keep what it was asked to flush; restore the data directory from a backup"
+    )]
+    Lost {
+        /// The last record that it has.
+        found: u64,
+        /// The last that it had persisted.
+        persisted: u64,
+    },
+}
+
+impl ReopenError {
+    /// Whether it may succeed later.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Engine(error) => error.may_pass(),
+            Self::Store(error) => error.may_pass() || error.is_retryable(),
+            Self::Lost { .. } => false,
+        }
     }
 }
 

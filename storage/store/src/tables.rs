@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
+use ringpost_shard::at_hand::{self, Span};
 use ringpost_shard::image::{Accepted, DeviceImage, MessageRow, Received, UserImage};
 use ringpost_shard::record::{Head, Position, ReceiptEntry, Record};
 use ringpost_wire::event::Status;
@@ -15,7 +17,8 @@ use crate::batch::{Batch, Fate, GapStep, Op, ReceiptStep};
 use crate::engine::{Engine, Order, Space, View, Write};
 use crate::layout::{self, Key, UserRow};
 use crate::store::{
-    PAGE_ROWS_MAX, Page, Store, StoreError, StoreStats, TIMELINE_SCAN_MAX, TimelinePage,
+    PAGE_ROWS_MAX, Page, ReopenError, Store, StoreError, StoreStats, TIMELINE_SCAN_MAX,
+    TimelinePage,
 };
 use crate::trace::{self, Named, Trace};
 
@@ -25,6 +28,8 @@ struct Progress {
     applied: Position,
     stamp: ServerId,
     persisted: Position,
+    /// The most that was ever applied here: reads have shown it.
+    shown: Position,
 }
 
 /// A [`Store`] on an [`Engine`].
@@ -33,6 +38,8 @@ pub struct Tables<E> {
     /// Held while a batch is resolved and written: there is one writer.
     writer: Mutex<()>,
     progress: RwLock<Progress>,
+    /// Odd from the moment at which the engine is opened again until it shows what it had shown.
+    epoch: AtomicU64,
 }
 
 impl<E: Engine> Tables<E> {
@@ -42,19 +49,25 @@ impl<E: Engine> Tables<E> {
     /// # Errors
     /// If the engine cannot persist, or its own progress cannot be read.
     pub fn open(engine: E) -> Result<Self, StoreError> {
-        engine.persist()?;
-        let mark = engine.view().read(Space::Index, &layout::MARK)?;
-        let (applied, stamp) = match mark {
-            Some(mark) => layout::read_mark(&mark)?,
-            None => Default::default(),
-        };
-        let progress = RwLock::new(Progress { applied, stamp, persisted: applied });
-        Ok(Self { engine, writer: Mutex::new(()), progress })
+        let progress = RwLock::new(persisted_progress(&engine)?);
+        Ok(Self { engine, writer: Mutex::new(()), progress, epoch: AtomicU64::new(0) })
     }
 
     /// The engine.
     pub const fn engine(&self) -> &E {
         &self.engine
+    }
+
+    /// A view that shows no less than any view before it.
+    fn view(&self) -> Result<E::View<'_>, StoreError> {
+        let before = self.epoch.load(Ordering::SeqCst);
+        let view = self.engine.view();
+        let is_calm = before.is_multiple_of(2) && self.epoch.load(Ordering::SeqCst) == before;
+        if is_calm || applied_in(&view)? >= self.progress().shown {
+            Ok(view)
+        } else {
+            Err(StoreError::CatchingUp)
+        }
     }
 
     fn progress(&self) -> Progress {
@@ -64,6 +77,16 @@ impl<E: Engine> Tables<E> {
 
     fn set_progress(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut self.progress.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Only the writer calls it.
+    fn end_catching_up(&self) {
+        let progress = self.progress();
+        if !self.epoch.load(Ordering::SeqCst).is_multiple_of(2)
+            && progress.applied >= progress.shown
+        {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -79,12 +102,17 @@ impl<E: Engine> Store for Tables<E> {
             return Err(StoreError::OutOfOrder { applied, after });
         }
         let stamp = stamp.max(batch.stamp());
-        let writes = resolve(batch, stamp, &self.engine.view())?;
-        self.engine.commit(writes)?;
+        let span = Span { after: batch.after(), through: batch.through() };
+        at_hand::with(span, || {
+            let writes = resolve(batch, stamp, &self.engine.view())?;
+            self.engine.commit(writes)
+        })?;
         self.set_progress(|progress| {
             progress.applied = batch.through();
             progress.stamp = stamp;
+            progress.shown = progress.shown.max(batch.through());
         });
+        self.end_catching_up();
         Ok(())
     }
 
@@ -94,6 +122,26 @@ impl<E: Engine> Store for Tables<E> {
         self.engine.persist()?;
         self.set_progress(|progress| progress.persisted = progress.persisted.max(applied));
         Ok(self.progress().persisted)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.engine.check()
+    }
+
+    fn reopen(&self) -> Result<Position, ReopenError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.epoch.fetch_or(1, Ordering::SeqCst);
+        self.engine.reopen()?;
+        let found = persisted_progress(&self.engine)?;
+        let Progress { persisted, stamp, shown, .. } = self.progress();
+        if found.applied < persisted {
+            return Err(ReopenError::Lost { found: found.applied.0, persisted: persisted.0 });
+        }
+        // What was stamped was stamped, although its record is still to be applied again.
+        let stamp = stamp.max(found.stamp);
+        self.set_progress(|progress| *progress = Progress { stamp, shown, ..found });
+        self.end_catching_up();
+        Ok(found.applied)
     }
 
     fn applied(&self) -> Position {
@@ -109,7 +157,7 @@ impl<E: Engine> Store for Tables<E> {
     }
 
     fn user(&self, user: UserId) -> Result<Option<UserImage>, StoreError> {
-        let view = self.engine.view();
+        let view = self.view()?;
         let mut image = ImageBuilder::default();
         let from = layout::user_prefix(user);
         let to = layout::prefix_end(&from);
@@ -135,26 +183,26 @@ impl<E: Engine> Store for Tables<E> {
         message_id: MessageId,
     ) -> Result<Option<Accepted>, StoreError> {
         let key = layout::accepted_key(user, device, message_id);
-        let value = self.engine.view().read(Space::Index, &key)?;
+        let value = self.view()?.read(Space::Index, &key)?;
         value.map(|value| layout::read_accepted(&value)).transpose()
     }
 
     fn named(&self, message_id: MessageId, limit: usize) -> Result<Named, StoreError> {
-        trace::named(&self.engine.view(), message_id, limit.clamp(1, PAGE_ROWS_MAX))
+        trace::named(&self.view()?, message_id, limit.clamp(1, PAGE_ROWS_MAX))
     }
 
     fn trace(&self, id: ServerId) -> Result<Option<Trace>, StoreError> {
-        let view = self.engine.view();
+        let view = self.view()?;
         message(&view, id)?.map(|row| trace::trace(&view, row, applied_in(&view)?)).transpose()
     }
 
     fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError> {
-        let view = self.engine.view();
+        let view = self.view()?;
         ids.iter().map(|&id| message(&view, id)).collect()
     }
 
     fn received(&self, id: ServerId) -> Result<Option<Received>, StoreError> {
-        let view = self.engine.view();
+        let view = self.view()?;
         let Some(MessageRow { head, .. }) = message(&view, id)? else { return Ok(None) };
         let read_to = trace::cursor(&view, head.to, head.from, Status::Read)?.unwrap_or_default();
         Ok(Some(Received { head, read_to }))
@@ -168,7 +216,7 @@ impl<E: Engine> Store for Tables<E> {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
-        let view = self.engine.view();
+        let view = self.view()?;
         let from = layout::conversation_prefix(user, peer);
         let to = match before {
             Some(id) => layout::conversation_key(user, peer, id),
@@ -194,7 +242,7 @@ impl<E: Engine> Store for Tables<E> {
         limit: usize,
     ) -> Result<TimelinePage, StoreError> {
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
-        let view = self.engine.view();
+        let view = self.view()?;
         let from = layout::timeline_key(user, Position(after.0.saturating_add(1)));
         let to = layout::prefix_end(&layout::timeline_key(user, Position(0))[..17]);
         let mut page = TimelinePage { next: after, ..TimelinePage::default() };
@@ -226,12 +274,23 @@ impl<E: Engine> Store for Tables<E> {
         sender: UserId,
         status: Status,
     ) -> Result<Option<ServerId>, StoreError> {
-        trace::cursor(&self.engine.view(), reader, sender, status)
+        trace::cursor(&self.view()?, reader, sender, status)
     }
 
     fn stats(&self) -> StoreStats {
         self.engine.stats()
     }
+}
+
+/// How far an engine is once all that it shows is persisted.
+fn persisted_progress(engine: &impl Engine) -> Result<Progress, StoreError> {
+    engine.persist()?;
+    let mark = engine.view().read(Space::Index, &layout::MARK)?;
+    let (applied, stamp) = match mark {
+        Some(mark) => layout::read_mark(&mark)?,
+        None => Default::default(),
+    };
+    Ok(Progress { applied, stamp, persisted: applied, shown: applied })
 }
 
 fn applied_in(view: &impl View) -> Result<Position, StoreError> {

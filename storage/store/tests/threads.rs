@@ -6,24 +6,22 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, Sender};
 use ringpost_shard::event::WorkerId;
-use ringpost_shard::image::{Accepted, MessageRow, Received, StoreUnavailable, UserImage};
+use ringpost_shard::image::StoreUnavailable;
 use ringpost_shard::record::{Position, SharedRecord};
 use ringpost_store::conformance::{Model, World, assert_equal};
 use ringpost_store::engine::MemoryEngine;
-use ringpost_store::store::StoreStats;
+use ringpost_store::store::ReopenError;
 use ringpost_store::thread::{
-    ApplySink, Ended, ReadAnswer, ReadRequest, ReadSink, StopError, StoreThreads, ThreadLimits,
+    ApplySink, Ended, ReadAnswer, ReadRequest, ReadSink, ReplayError, StopError, StoreThreads,
+    Take, ThreadLimits,
 };
-use ringpost_store::{
-    ApplierLimits, Batch, Named, Page, Store, StoreError, Tables, TimelinePage, Trace,
-};
-use ringpost_wire::event::Status;
-use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
+use ringpost_store::{ApplierLimits, Store, StoreError, Tables};
+use ringpost_wire::{ServerId, UserId};
 use smallvec::smallvec;
 
 /// Long enough that a test which waits for it has failed.
@@ -35,26 +33,55 @@ const WORKER: WorkerId = WorkerId(3);
 enum Told {
     Applied(Position),
     Persisted(Position),
+    Suspended(StoreError),
+    Resumed,
     Failed(StoreError),
 }
 
-struct Sink<T>(Sender<T>);
+/// The journal as the applier thread knows it, and whom it tells.
+struct Node {
+    tell: Sender<Told>,
+    journal: Arc<[SharedRecord]>,
+    durable: Arc<AtomicU64>,
+}
 
-impl ApplySink for Sink<Told> {
+impl ApplySink for Node {
     fn applied(&mut self, position: Position) {
-        self.0.send(Told::Applied(position)).unwrap();
+        self.tell.send(Told::Applied(position)).unwrap();
     }
 
     fn persisted(&mut self, position: Position) {
-        self.0.send(Told::Persisted(position)).unwrap();
+        self.tell.send(Told::Persisted(position)).unwrap();
+    }
+
+    fn suspended(&mut self, error: &StoreError) {
+        self.tell.send(Told::Suspended(error.clone())).unwrap();
+    }
+
+    fn still_suspended(&mut self, error: &ReopenError) {
+        assert!(error.may_pass(), "{error}");
+    }
+
+    fn resumed(&mut self) {
+        self.tell.send(Told::Resumed).unwrap();
+    }
+
+    fn replay(&mut self, after: Position, take: Take<'_>) -> Result<(), ReplayError> {
+        let durable = after.0..self.durable.load(Ordering::Acquire);
+        for index in durable {
+            take(Position(index + 1), Some(&self.journal[index as usize]))?;
+        }
+        Ok(())
     }
 
     fn failed(&mut self, error: &StoreError) {
-        self.0.send(Told::Failed(error.clone())).unwrap();
+        self.tell.send(Told::Failed(error.clone())).unwrap();
     }
 }
 
-impl ReadSink for Sink<ReadAnswer> {
+struct Answers(Sender<ReadAnswer>);
+
+impl ReadSink for Answers {
     fn answer(&self, worker: WorkerId, answer: ReadAnswer) {
         assert_eq!(worker, WORKER);
         self.0.send(answer).unwrap();
@@ -66,7 +93,8 @@ struct Rig {
     threads: StoreThreads,
     told: Receiver<Told>,
     answers: Receiver<ReadAnswer>,
-    journal: Vec<SharedRecord>,
+    journal: Arc<[SharedRecord]>,
+    durable: Arc<AtomicU64>,
 }
 
 /// Gathers for ever and persists at the end, unless it is kicked.
@@ -92,15 +120,19 @@ fn rig(limits: ThreadLimits) -> Rig {
 
 fn rig_on(engine: MemoryEngine, store: Arc<dyn Store>, limits: ThreadLimits) -> Rig {
     let ((tell, told), (answer, answers)) = (channel::unbounded(), channel::unbounded());
-    let (apply_sink, read_sink) = (Box::new(Sink(tell)), Arc::new(Sink(answer)));
+    let journal: Arc<[SharedRecord]> = World::new(5).records(300).into();
+    let durable = Arc::new(AtomicU64::new(0));
+    let node = Node { tell, journal: Arc::clone(&journal), durable: Arc::clone(&durable) };
+    let (apply_sink, read_sink) = (Box::new(node), Arc::new(Answers(answer)));
     let threads = StoreThreads::start(store, limits, apply_sink, read_sink).unwrap();
-    Rig { engine, threads, told, answers, journal: World::new(5).records(300) }
+    Rig { engine, threads, told, answers, journal, durable }
 }
 
 impl Rig {
     fn submit(&self, positions: std::ops::RangeInclusive<u64>) {
         for position in positions {
             let record = SharedRecord::clone(&self.journal[position as usize - 1]);
+            self.durable.store(position, Ordering::Release);
             self.threads.handle().submit(Position(position), record).unwrap();
         }
     }
@@ -109,6 +141,21 @@ impl Rig {
         let mut model = Model::new();
         self.journal[..records].iter().for_each(|record| model.apply(record));
         model
+    }
+
+    /// Waits to be told so; answers why the store was suspended last.
+    fn told_until(&self, is_it: impl Fn(&Told) -> bool) -> StoreError {
+        let mut why = StoreError::Down;
+        loop {
+            let told = self.told.recv_timeout(PATIENCE).unwrap();
+            let is_last = is_it(&told);
+            if let Told::Suspended(error) = told {
+                why = error;
+            }
+            if is_last {
+                return why;
+            }
+        }
     }
 
     fn answer(&self) -> ReadAnswer {
@@ -269,119 +316,80 @@ fn a_stop_during_an_outage_leaves_the_rest_to_the_journal() {
     assert_eq!(Tables::open(rig.engine.clone()).unwrap().applied(), Position(0));
 }
 
-/// A store whose writes fail for good once it is told so.
-struct Breaking {
-    inner: Tables<MemoryEngine>,
-    is_broken: AtomicBool,
-}
-
-impl Store for Breaking {
-    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        if self.is_broken.load(Ordering::Acquire) {
-            return Err(StoreError::NoSpace);
+#[test]
+fn a_store_without_room_holds_up_nobody_and_goes_on_by_itself() {
+    for (error, kept) in [(StoreError::NoSpace, 0), (StoreError::Stopped, 1)] {
+        let rig = rig(tight());
+        let handle = rig.threads.handle();
+        for last in [10, 20] {
+            rig.submit(last - 9..=last);
+            handle.wait_applied(Position(last), Instant::now() + PATIENCE).unwrap();
         }
-        self.inner.apply(batch)
-    }
+        rig.engine.fail(error.clone(), kept);
+        // Far more than there is room for: none of them waits.
+        rig.submit(21..=200);
+        assert_eq!(rig.told_until(|told| matches!(told, Told::Suspended(_))), error);
+        assert!(handle.is_overloaded(), "who heeds it refuses sends");
+        // What will not come soon is not waited for.
+        handle.read(WORKER, load(200)).unwrap();
+        let user = World::users()[0];
+        assert_eq!(rig.answer(), ReadAnswer::Loaded { user, answer: Err(StoreUnavailable) });
+        assert!(handle.wait_applied(Position(200), Instant::now() + FOREVER).is_err());
+        // What it had shown is shown on.
+        handle.read(WORKER, load(20)).unwrap();
+        assert!(matches!(rig.answer(), ReadAnswer::Loaded { answer: Ok(_), .. }));
+        assert!(handle.stats().is_suspended);
 
-    fn persist(&self) -> Result<Position, StoreError> {
-        self.inner.persist()
-    }
-
-    fn applied(&self) -> Position {
-        self.inner.applied()
-    }
-
-    fn persisted(&self) -> Position {
-        self.inner.persisted()
-    }
-
-    fn highest_stamp(&self) -> ServerId {
-        self.inner.highest_stamp()
-    }
-
-    fn user(&self, user: UserId) -> Result<Option<UserImage>, StoreError> {
-        self.inner.user(user)
-    }
-
-    fn accepted(
-        &self,
-        user: UserId,
-        device: DeviceId,
-        message_id: MessageId,
-    ) -> Result<Option<Accepted>, StoreError> {
-        self.inner.accepted(user, device, message_id)
-    }
-
-    fn named(&self, message_id: MessageId, limit: usize) -> Result<Named, StoreError> {
-        self.inner.named(message_id, limit)
-    }
-
-    fn trace(&self, id: ServerId) -> Result<Option<Trace>, StoreError> {
-        self.inner.trace(id)
-    }
-
-    fn messages(&self, ids: &[ServerId]) -> Result<Vec<Option<MessageRow>>, StoreError> {
-        self.inner.messages(ids)
-    }
-
-    fn received(&self, id: ServerId) -> Result<Option<Received>, StoreError> {
-        self.inner.received(id)
-    }
-
-    fn history(
-        &self,
-        user: UserId,
-        peer: UserId,
-        before: Option<ServerId>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.inner.history(user, peer, before, limit)
-    }
-
-    fn timeline(
-        &self,
-        user: UserId,
-        after: Position,
-        peer: Option<UserId>,
-        limit: usize,
-    ) -> Result<TimelinePage, StoreError> {
-        self.inner.timeline(user, after, peer, limit)
-    }
-
-    fn cursor(
-        &self,
-        reader: UserId,
-        sender: UserId,
-        status: Status,
-    ) -> Result<Option<ServerId>, StoreError> {
-        self.inner.cursor(reader, sender, status)
-    }
-
-    fn stats(&self) -> StoreStats {
-        self.inner.stats()
+        rig.engine.mend();
+        rig.told_until(|told| *told == Told::Resumed);
+        assert!(!handle.is_overloaded());
+        rig.submit(201..=300);
+        handle.wait_applied(Position(300), Instant::now() + PATIENCE).unwrap();
+        assert_eq!((handle.stats().suspensions, handle.backlog_bytes()), (1, 0));
+        let model = rig.model(300);
+        rig.threads.stop(PATIENCE).unwrap();
+        rig.engine.crash();
+        assert_equal(&Tables::open(rig.engine.clone()).unwrap(), &model, 5);
     }
 }
 
 #[test]
-fn a_store_that_fails_for_good_is_told_and_reads_of_what_it_has_go_on() {
-    let engine = MemoryEngine::new();
-    let inner = Tables::open(engine.clone()).unwrap();
-    let store = Arc::new(Breaking { inner, is_broken: AtomicBool::new(false) });
-    let rig = rig_on(engine, Arc::clone(&store) as Arc<dyn Store>, patient());
+fn a_store_that_stopped_while_nothing_was_written_is_found_out() {
+    let rig = rig(patient());
+    rig.engine.fail(StoreError::Stopped, 0);
+    rig.engine.mend();
+    rig.told_until(|told| *told == Told::Resumed);
+    rig.threads.stop(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_stop_does_not_wait_for_room() {
+    let rig = rig(patient());
+    rig.engine.fail(StoreError::NoSpace, 0);
+    rig.submit(1..=10);
+    assert!(rig.threads.handle().wait_applied(Position(10), Instant::now() + PATIENCE).is_err());
+    let stopped = rig.threads.stop(PATIENCE);
+    assert_eq!(stopped, Err(StopError::Store(StoreError::NoSpace)));
+}
+
+#[test]
+fn a_store_that_is_damaged_is_told_and_reads_of_what_it_has_go_on() {
+    let rig = rig(patient());
     let handle = rig.threads.handle();
     rig.submit(1..=10);
     handle.wait_applied(Position(10), Instant::now() + PATIENCE).unwrap();
-    store.is_broken.store(true, Ordering::Release);
+    let damaged = StoreError::Damaged { table: "entry", detail: "nonsense".to_owned() };
+    rig.engine.fail(damaged.clone(), 0);
     rig.submit(11..=20);
     handle.read(WORKER, load(20)).unwrap();
 
     let user = World::users()[0];
     assert_eq!(rig.answer(), ReadAnswer::Loaded { user, answer: Err(StoreUnavailable) });
-    assert_eq!(rig.told.iter().last(), Some(Told::Failed(StoreError::NoSpace)));
+    assert_eq!(rig.told.iter().last(), Some(Told::Failed(damaged.clone())));
     let wait = handle.wait_applied(Position(20), Instant::now() + FOREVER);
     assert_eq!(wait, Err(StoreUnavailable));
     assert_eq!(handle.submit(Position(21), SharedRecord::clone(&rig.journal[0])), Err(Ended));
     handle.read(WORKER, load(10)).unwrap();
     assert!(matches!(rig.answer(), ReadAnswer::Loaded { answer: Ok(_), .. }));
-    assert_eq!(rig.threads.stop(PATIENCE), Err(StopError::Store(StoreError::NoSpace)));
+    assert_eq!(rig.threads.stop(PATIENCE), Err(StopError::Store(damaged)));
 }

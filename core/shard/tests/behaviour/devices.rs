@@ -145,6 +145,22 @@ fn a_new_device_is_turned_away_when_the_journal_has_failed() {
 }
 
 #[test]
+fn a_new_device_is_turned_away_while_there_is_no_room_for_its_record() {
+    let mut world = World::new(1);
+    let (alice, _) = pair(&mut world);
+    world.handle(0, Event::StorageFull { full: true });
+    let known = world.resume(alice, 1);
+    let new = world.sign_in(alice, 2);
+    world.settle();
+    assert!(is_welcome(&world, known));
+    assert_eq!(world.closed(new), Some(CloseCode::TryLater));
+    world.handle(0, Event::StorageFull { full: false });
+    let new = world.sign_in(alice, 2);
+    world.settle();
+    assert!(is_welcome(&world, new));
+}
+
+#[test]
 fn a_device_that_signed_out_frees_its_place_and_nothing_is_queued_for_it() {
     let limits = ShardLimits { devices_per_user_max: 2, ..ShardLimits::default() };
     let mut world = World::with_limits(1, limits);

@@ -112,6 +112,10 @@ struct Desk<'a> {
 }
 
 impl Neighbours for Desk<'_> {
+    fn takes_work(&self) -> bool {
+        self.journal.takes_work
+    }
+
     fn next_letter(&mut self) -> Option<Letter> {
         let mailbox = &mut self.mailboxes[self.own];
         let letter = if mailbox.held { None } else { mailbox.letters.pop_front() };

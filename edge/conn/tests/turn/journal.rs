@@ -15,6 +15,8 @@ use ringpost_wire::ServerId;
 pub(crate) struct Journal {
     /// Records that it takes at once.
     pub(crate) batch_records_max: usize,
+    /// What is answered to who asks before it takes on work.
+    pub(crate) takes_work: bool,
     /// Nothing becomes durable while this is set.
     pub(crate) held: bool,
     submitted: VecDeque<Committed>,
@@ -26,6 +28,7 @@ impl Default for Journal {
     fn default() -> Self {
         Self {
             batch_records_max: usize::MAX,
+            takes_work: true,
             held: false,
             submitted: VecDeque::new(),
             durable: Vec::new(),

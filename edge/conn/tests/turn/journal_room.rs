@@ -1,9 +1,10 @@
-//! Setup: a journal that takes one record at a time, and a client with several messages. Action:
-//! all of them are committed in one turn. Expectation: all are answered, in order: what waits for
-//! the journal may be more than it ever takes at once, and must not wait for ever.
+//! Setup: a journal that takes one record at a time, or takes on no more work, and a client with
+//! messages. Expectation: what waits for the journal may be more than it ever takes at once, and does
+//! not wait for ever; what cannot be kept is refused at once, with when to come again.
 
-use ringpost_wire::Event;
+use ringpost_shard::Bound;
 use ringpost_wire::event::Status;
+use ringpost_wire::{ErrorCode, Event};
 
 use crate::client::message;
 use crate::world::World;
@@ -31,4 +32,31 @@ fn more_than_the_journal_takes_at_once_is_committed_in_parts() {
         .collect();
     assert_eq!(sent.len() as u64, MESSAGES, "{told:?}");
     assert!(sent.is_sorted(), "{sent:?}");
+}
+
+#[test]
+fn a_send_that_cannot_be_kept_is_refused_at_once_and_taken_when_there_is_room() {
+    let mut world = World::new(2, 3);
+    let (alice, bob) = (world.user_at(0, 0), world.user_at(1, 0));
+    let sender = world.sign_in(0, alice, 1);
+    let recipient = world.sign_in(1, bob, 1);
+    world.journal.takes_work = false;
+    world.settle();
+    world.say(sender, &message(1, bob, b"x"));
+    world.settle();
+    let told = world.clients[sender].take();
+    let [.., Event::Error(error)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(error.code, ErrorCode::Overloaded);
+    assert!(error.retry_after_ms > 0);
+    let counters = world.drivers[0].worker().shard().counters();
+    assert_eq!(counters.hits.count(Bound::Storage), 1, "each refused send is counted once");
+
+    world.journal.takes_work = true;
+    world.settle();
+    world.say(sender, &message(1, bob, b"x"));
+    world.settle();
+    let told = world.clients[sender].take();
+    let is_sent = |event: &Event| matches!(event, Event::Receipt(it) if it.status == Status::Sent);
+    assert!(told.iter().any(is_sent), "{told:?}");
+    assert!(world.clients[recipient].take().iter().any(|it| matches!(it, Event::NewMessage(_))));
 }

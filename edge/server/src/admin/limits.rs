@@ -59,7 +59,7 @@ const LIMITS: [Limit; 38] = [
         "journal.disk_budget_bytes",
         "bytes",
         |it| it.journal.disk_budget_bytes,
-        &[Counted(JOURNAL, &["disk_budget"])],
+        &[Counted(JOURNAL, &["disk_budget"]), Counted(SHARD, &["storage"])],
     ),
     limit(
         "journal.pending_bytes_max",
@@ -71,7 +71,7 @@ const LIMITS: [Limit; 38] = [
         "journal.unapplied_bytes_max",
         "bytes",
         |it| it.journal.unapplied_bytes_max,
-        &[Counted("ringpost_store_submits_held", &[])],
+        &[Counted("ringpost_store_submits_held", &[]), Counted(SHARD, &["storage"])],
     ),
     limit(
         "auth.access_ttl",

@@ -64,6 +64,9 @@ pub(super) struct Threads {
     /// The worker's own mailbox.
     pub(super) letters: channel::Receiver<Letter>,
     pub(super) others: Others,
+    /// Records were refused for want of room, and none has been taken since: what is refused again
+    /// is not counted again.
+    pub(super) waits_for_room: bool,
 }
 
 /// What all workers have alike of them.
@@ -89,6 +92,13 @@ impl Neighbours for Threads {
         self.others.mailboxes[usize::from(to.0)].try_post(letter)
     }
 
+    fn takes_work(&self) -> bool {
+        // What has ended says so to who commits.
+        let admits =
+            !matches!(self.others.journal.admit(), Err(Refused::DiskFull | Refused::DiskBudget));
+        admits && !self.others.store.is_overloaded()
+    }
+
     fn try_commit(&mut self, records: Vec<Committed>) -> Result<(), CommitRefused> {
         let count = records.len() as u32;
         let records: Vec<(Record, u64)> = records
@@ -98,13 +108,20 @@ impl Neighbours for Threads {
             })
             .collect();
         let bytes = records.iter().map(|(record, _)| record.bytes()).sum();
-        let taken = self.others.journal.try_reserve(count, bytes).and_then(|room| {
+        let journal = &self.others.journal;
+        let room = if self.waits_for_room {
+            journal.try_reserve_again(count, bytes)
+        } else {
+            journal.try_reserve(count, bytes)
+        };
+        let taken = room.and_then(|room| {
             let mut batch = Batch::new(room);
             for (record, touch) in records {
                 batch.push(record, touch)?;
             }
-            self.others.journal.submit(batch)
+            journal.submit(batch)
         });
+        self.waits_for_room = taken.is_err();
         taken.map_err(|refused| match refused {
             Refused::Failed | Refused::Closed => CommitRefused::Ended,
             _ => CommitRefused::NoRoom,

@@ -12,6 +12,7 @@
 mod control;
 mod credentials;
 mod driver;
+mod ending;
 mod listen;
 mod mailbox;
 mod open;
@@ -38,6 +39,7 @@ use crate::rest::{Progress, RestService};
 
 pub use self::driver::Clock;
 use self::driver::Command;
+use self::ending::Ending;
 use self::mailbox::Mailbox;
 pub use self::open::start;
 use self::watch::{Pulse, Watch};
@@ -61,6 +63,7 @@ pub struct Node {
     watch: Watch,
     verifier: Arc<TokenVerifier>,
     config: Config,
+    ending: Arc<Ending>,
     /// Held until everything has ended.
     data_dir: DataDir,
 }

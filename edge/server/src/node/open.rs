@@ -17,7 +17,7 @@ use ringpost_shard::{Event, Homes, Shard, ShardConfig};
 use super::control::{Requests, Workers};
 use super::driver::{Clock, Command, Others, Published, Threads, WorkerLoop};
 use super::mailbox::{Inbox, Mailbox};
-use super::sources::{StorageSource, WorkerCells, WorkerSource};
+use super::sources::{WorkerCells, WorkerSource};
 use super::storage::Storage;
 use super::watch::{self, Pulse, Watch};
 use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
@@ -90,8 +90,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let rest = Arc::new(start_rest(&config, &storage, keys.signer, &verifier, control)?);
     let metrics = Arc::new(Metrics::default());
     metrics.register(rest.counters());
-    let store = storage.threads.handle();
-    metrics.register(Arc::new(StorageSource { journal: journal.handle(), store }));
+    metrics.register(Arc::new(storage.source(journal.handle())));
     let tokens = token_service(&config.auth, &verifier, &mailboxes)?;
     metrics.register(tokens.counters());
     let common = Common {
@@ -129,6 +128,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         verifier,
         config,
         data_dir,
+        ending: storage.ending,
     };
     Ok((node, summary))
 }
@@ -246,7 +246,7 @@ fn run_worker(
     // The owner gives up the start by dropping its side.
     let Ok(Start { worker, others, handles, clock, cells, pulse }) = started.recv() else { return };
     let driver = Driver::new(worker, rings, handles, inbox.sleep);
-    let threads = Threads { letters: inbox.letters, others };
+    let threads = Threads { letters: inbox.letters, others, waits_for_room: false };
     let published = Published::default();
     WorkerLoop { driver, threads, commands, clock, cells, published, pulse }.run();
 }

@@ -1,19 +1,26 @@
 //! From the storage tier back to the workers: durable records, answers of the store, progress.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ringpost_conn::{Letter, WORKERS_MAX};
-use ringpost_journal::{DurableSink, JournalError, JournalHandle, Record, Touch};
+use ringpost_journal::{DurableSink, JournalError, JournalHandle, Record, RecoveredRecord, Touch};
+use ringpost_shard::at_hand::{self, Span};
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::record::{Head, SharedRecord};
 use ringpost_shard::{Event, Position};
 use ringpost_store::StoreError;
-use ringpost_store::thread::{ApplySink, ReadAnswer, ReadSink, StoreHandle};
+use ringpost_store::store::ReopenError;
+use ringpost_store::thread::{ApplySink, ReadAnswer, ReadSink, ReplayError, StoreHandle, Take};
 
+use super::ending::Ending;
 use super::mailbox::Mailbox;
+use crate::exit::Kind;
 use crate::readiness::Readiness;
 use crate::rest::Progress;
+use crate::set_aside::SetAside;
 
 const _: () =
     assert!(WORKERS_MAX as u32 <= Touch::BITS, "a bit of a record's touch for each worker");
@@ -27,6 +34,7 @@ pub(super) struct Homes {
     pub(super) store: StoreHandle,
     pub(super) progress: Arc<Progress>,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) ending: Arc<Ending>,
     /// Of the batch at hand, for each worker.
     pub(super) batches: Vec<Vec<(Position, SharedRecord)>>,
     pub(super) last: Position,
@@ -35,7 +43,7 @@ pub(super) struct Homes {
 impl DurableSink for Homes {
     fn durable(&mut self, position: u64, record: Record, touch: Touch) {
         let position = Position(position);
-        let record = decoded(&record.head, &record.body);
+        let record = decoded(position, &record.head, &record.body);
         self.last = position;
         for (worker, batch) in self.batches.iter_mut().enumerate() {
             if touch & (1 << worker) != 0 {
@@ -55,21 +63,48 @@ impl DurableSink for Homes {
         }
     }
 
+    fn room_changed(&mut self, lack: Option<&str>) {
+        match lack {
+            Some(lack) => {
+                let text = format!(
+                    "{lack}; new messages are refused with `overloaded`; free space, or move the data \
+                     directory to a larger disk: no restart is needed"
+                );
+                tracing::error!("the journal has no room: {text}");
+                self.readiness.refuse("journal_room", text);
+            }
+            None => {
+                tracing::info!("the journal has room again");
+                self.readiness.clear("journal_room");
+            }
+        }
+    }
+
     fn failed(&mut self, error: &JournalError) {
         tracing::error!(%error, "the journal has failed: nothing more is acknowledged");
-        self.readiness.refuse("journal", error.to_string());
+        let text = format!("{error}; the server ends, and its next start recovers");
+        self.readiness.refuse("journal", text);
         for mailbox in &self.mailboxes {
             mailbox.post(Letter::Event(Event::JournalFailed));
         }
+        self.ending.report(Kind::JournalFailed, format!("the journal has failed: {error}"));
     }
+}
+
+/// Head and body of a record that was read back.
+pub(super) fn parts(record: &RecoveredRecord) -> (Bytes, Bytes) {
+    let payload = &record.payload;
+    (payload.slice(..record.head_bytes), payload.slice(record.head_bytes..))
 }
 
 /// A record as the journal keeps it, in memory again.
 ///
 /// # Panics
 /// If the head cannot be read: its checksum was good, so this build wrote it wrongly.
-pub(super) fn decoded(head: &[u8], body: &Bytes) -> SharedRecord {
-    let head = Head::decode(head).expect("a record with a good checksum is one of ours");
+pub(super) fn decoded(position: Position, head: &[u8], body: &Bytes) -> SharedRecord {
+    let head = at_hand::with(Span::of(position), || {
+        Head::decode(head).expect("a record with a good checksum is one of ours")
+    });
     Arc::new(ringpost_shard::Record { head, body: body.clone() })
 }
 
@@ -79,6 +114,30 @@ pub(super) struct Applied {
     pub(super) journal: Arc<OnceLock<JournalHandle>>,
     pub(super) progress: Arc<OnceLock<Arc<Progress>>>,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) ending: Arc<Ending>,
+    pub(super) set_aside: Arc<OnceLock<SetAside>>,
+    /// The store's directory, for people.
+    pub(super) path: PathBuf,
+    /// When the last line was written about a store that takes no writes.
+    pub(super) told_at: Option<Instant>,
+}
+
+/// Between two lines about the same trouble.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+impl Applied {
+    /// `/readyz` always, the log at most once a minute.
+    fn tell_suspended(&mut self, error: &str) {
+        let text = format!(
+            "{error}; messages are kept in the journal and delivered from memory, history waits; \
+             make room or mend the disk: no restart is needed"
+        );
+        if self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+            self.told_at = Some(Instant::now());
+            tracing::error!("the store takes no writes and is tried again: {text}");
+        }
+        self.readiness.refuse("store", text);
+    }
 }
 
 impl ApplySink for Applied {
@@ -97,9 +156,43 @@ impl ApplySink for Applied {
         }
     }
 
+    fn suspended(&mut self, error: &StoreError) {
+        self.tell_suspended(&format!("{}: {error}", self.path.display()));
+    }
+
+    fn still_suspended(&mut self, error: &ReopenError) {
+        self.tell_suspended(&error.to_string());
+    }
+
+    fn resumed(&mut self) {
+        self.told_at = None;
+        tracing::info!(path = %self.path.display(), "the store takes writes again, and has caught up");
+        self.readiness.clear("store");
+    }
+
+    fn replay(&mut self, after: Position, take: Take<'_>) -> Result<(), ReplayError> {
+        let Some(journal) = self.journal.get() else {
+            return Err(ReplayError::Journal("the journal is not started yet".to_owned()));
+        };
+        let records = journal.records_after(after.0);
+        let records = records.map_err(|error| ReplayError::Journal(error.to_string()))?;
+        for record in records {
+            let record = record.map_err(|error| ReplayError::Journal(error.to_string()))?;
+            let position = Position(record.position);
+            if self.set_aside.get().is_some_and(|it| it.contains(position)) {
+                take(position, None)?;
+                continue;
+            }
+            let (head, body) = parts(&record);
+            take(position, Some(&decoded(position, &head, &body)))?;
+        }
+        Ok(())
+    }
+
     fn failed(&mut self, error: &StoreError) {
         tracing::error!(%error, "the store has failed: the journal keeps what it lacks");
-        self.readiness.refuse("store", error.to_string());
+        self.readiness.refuse("store", format!("{}: {error}", self.path.display()));
+        self.ending.report(Kind::Storage, format!("{}: {error}", self.path.display()));
         if let Some(progress) = self.progress.get() {
             progress.on_stopped();
         }

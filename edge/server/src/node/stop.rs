@@ -4,6 +4,7 @@
 //! journal, which is flushed all the same. What takes too long behind that is ended by the process
 //! (`signals`), which is told here what is waited for.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,13 @@ use ringpost_conn::Letter;
 use super::driver::Command;
 use super::{Node, WorkerThread};
 use crate::exit::{Failure, Kind};
-use crate::signals::Doing;
+use crate::signals::{Doing, Failing};
 
 /// How long the store may take to persist at a stop.
 const STORE_STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long clients have to leave a node that can do no more good, at most.
+const FAILED_DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long behind the drain deadline a worker may end: it looks at the clock ten times a second.
 const WORKER_GRACE: Duration = Duration::from_secs(1);
@@ -32,6 +36,29 @@ impl Node {
     /// The longest that a stop may take. Whoever told it to stop need not wait longer.
     pub fn stop_max(&self) -> Duration {
         self.config.drain_deadline + BEHIND_DRAIN
+    }
+
+    /// Has this told when the node can do no more good: it is then to be stopped by
+    /// [`Node::stop_failed`].
+    pub fn watch_ending(&self, failing: Failing) {
+        self.ending.watch(failing);
+    }
+
+    /// Ends a node that can do no more good, as [`Node::stop`] does, but soon; answers why it could not
+    /// go on.
+    ///
+    /// # Panics
+    /// If nothing has failed.
+    pub fn stop_failed(mut self, doing: &Doing) -> Failure {
+        let ending = Arc::clone(&self.ending);
+        let failure = ending.reason().expect("it was told that a part has failed");
+        tracing::error!(error = %failure, "stopping: there is nothing to serve any more");
+        let drain = &mut self.config.drain_deadline;
+        *drain = (*drain).min(FAILED_DRAIN_DEADLINE);
+        if let Err(other) = self.stop(doing) {
+            tracing::warn!(error = %other, "what was found on the way out");
+        }
+        failure
     }
 
     /// Tells every client to leave, waits for them, makes everything durable and ends. Says in
@@ -59,11 +86,11 @@ impl Node {
         let store = self.store.stop(STORE_STOP_DEADLINE);
         doing.set("rest");
         drop(self.watch);
-        if let Some(rest) = std::sync::Arc::into_inner(self.rest) {
+        if let Some(rest) = Arc::into_inner(self.rest) {
             rest.stop();
         }
         workers?;
-        journal.map_err(|error| Failure::new(Kind::Storage, anyhow!("{error}")))?;
+        journal.map_err(|error| Failure::new(Kind::JournalFailed, anyhow!("{error}")))?;
         store.map_err(|error| Failure::new(Kind::Storage, error))
     }
 }

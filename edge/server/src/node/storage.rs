@@ -19,13 +19,16 @@ use ringpost_store::thread::{StopError, StoreThreads};
 use ringpost_store::{Store, StoreError, Tables};
 
 use super::PROBE_COMMAND;
+use super::ending::Ending;
 use super::mailbox::Mailbox;
-use super::sinks::{Answers, Applied, Homes, Mailboxes, decoded};
+use super::sinks::{Answers, Applied, Homes, Mailboxes, decoded, parts};
+use super::sources::StorageSource;
 use crate::config::quantity::size_rounded;
 use crate::config::{Config, JournalDevice, Limits};
 use crate::exit::{Failure, Kind};
 use crate::readiness::Readiness;
 use crate::rest::Progress;
+use crate::set_aside::{SetAside, Verdict};
 
 /// How long the recovered records may take to reach the store.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(3_600);
@@ -41,6 +44,9 @@ pub(super) struct Storage {
     pub(super) store: Arc<dyn Store>,
     pub(super) accounts: Arc<dyn Accounts>,
     pub(super) threads: StoreThreads,
+    pub(super) ending: Arc<Ending>,
+    /// Records that the store was not given.
+    pub(super) set_aside: Arc<OnceLock<SetAside>>,
     pub(super) progress: Arc<Progress>,
     /// Which device the journal writes to, and why.
     pub(super) device: String,
@@ -69,11 +75,17 @@ impl Storage {
         let mailboxes = Mailboxes::default();
         let journal = Arc::new(OnceLock::new());
         let reported = Arc::new(OnceLock::new());
+        let ending = Arc::new(Ending::default());
+        let set_aside = Arc::new(OnceLock::new());
         let applied = Applied {
             mailboxes: Arc::clone(&mailboxes),
             journal: Arc::clone(&journal),
             progress: Arc::clone(&reported),
             readiness: Arc::clone(readiness),
+            ending: Arc::clone(&ending),
+            set_aside: Arc::clone(&set_aside),
+            path: directory.join("store"),
+            told_at: None,
         };
         let answers = Arc::new(Answers { mailboxes: Arc::clone(&mailboxes) });
         let (for_threads, applied) = (limits.store_threads, Box::new(applied));
@@ -84,10 +96,13 @@ impl Storage {
         let path = directory.join("journal");
         let opened = ringpost_journal::open(&path, &limits.journal, store.persisted().0)
             .map_err(|error| unreadable(&path, error))?;
-        let (last, replayed) = match replay(&path, &opened, &threads, &store) {
+        let mut suspects = SetAside::open(directory, store.persisted()).map_err(failed)?;
+        let (last, replayed) = match replay(&path, &opened, &threads, &store, &mut suspects) {
             Ok(replayed) => replayed,
             Err(failure) => return Err(cause(failure, threads, directory)),
         };
+        tell(&suspects, readiness);
+        let _ = set_aside.set(suspects);
         let handle = threads.handle();
         let progress = Arc::new(Progress::new(last, move |position| handle.kick(position)));
         let _ = reported.set(Arc::clone(&progress));
@@ -101,6 +116,8 @@ impl Storage {
             store,
             accounts,
             threads,
+            ending,
+            set_aside,
             progress,
             device,
             recovery,
@@ -109,6 +126,12 @@ impl Storage {
             journal,
             last,
         })
+    }
+
+    /// What journal and store count.
+    pub(super) fn source(&self, journal: JournalHandle) -> StorageSource {
+        let set_aside = Arc::clone(&self.set_aside);
+        StorageSource { journal, store: self.threads.handle(), set_aside }
     }
 
     /// Starts the journal's thread; from here on the workers are told of everything.
@@ -127,6 +150,7 @@ impl Storage {
             store: self.threads.handle(),
             progress: Arc::clone(&self.progress),
             readiness: Arc::clone(readiness),
+            ending: Arc::clone(&self.ending),
             batches: mailboxes.iter().map(|_| Vec::new()).collect(),
             last: self.last,
         };
@@ -136,12 +160,23 @@ impl Storage {
     }
 }
 
+/// Says which records are set aside: no reason against traffic, which would not be better off
+/// elsewhere, and not to be overlooked.
+fn tell(set_aside: &SetAside, readiness: &Readiness) {
+    if !set_aside.is_empty() {
+        let text = set_aside.describe();
+        tracing::error!("{text}");
+        readiness.note("set_aside", text);
+    }
+}
+
 /// Brings the store to the end of the journal; answers the last position and how many records.
 fn replay(
     path: &Path,
     opened: &Opened,
     threads: &StoreThreads,
     store: &Arc<dyn Store>,
+    suspects: &mut SetAside,
 ) -> Result<(Position, u64), Failure> {
     let deadline = Instant::now() + RECOVERY_DEADLINE;
     let handle = threads.handle();
@@ -149,18 +184,20 @@ fn replay(
     let mut count = 0;
     for record in opened.records_after(last.0) {
         let record = record.map_err(|error| unreadable(path, error))?;
-        last = Position(record.position);
-        handle
-            .submit(
-                last,
-                decoded(
-                    &record.payload.slice(..record.head_bytes),
-                    &record.payload.slice(record.head_bytes..),
-                ),
-            )
-            .map_err(|_| Failure::new(Kind::Storage, anyhow!("the store ended in recovery")))?;
+        let before = std::mem::replace(&mut last, Position(record.position));
+        let (head, body) = parts(&record);
+        let verdict = suspects.judge(last, &head, &body).map_err(failed)?;
+        let is_alone = verdict == Verdict::ApplyAlone;
+        if is_alone {
+            handle.wait_applied(before, deadline).map_err(failed)?;
+        }
+        let taken = match verdict {
+            Verdict::SetAside => handle.skip(last),
+            _ => handle.submit(last, decoded(last, &head, &body)),
+        };
+        taken.map_err(|_| Failure::new(Kind::Storage, anyhow!("the store ended in recovery")))?;
         count += 1;
-        if count % RECOVERY_STEP == 0 {
+        if is_alone || count % RECOVERY_STEP == 0 {
             handle.wait_applied(last, deadline).map_err(failed)?;
         }
     }

@@ -127,7 +127,9 @@ pub(super) async fn messages(
 }
 
 fn unavailable(error: StoreError) -> Problem {
-    tracing::error!(%error, "history");
+    if !error.is_outage() {
+        tracing::error!(%error, "history");
+    }
     Problem::Unavailable
 }
 

@@ -111,7 +111,9 @@ impl From<AccountError> for Problem {
         match error {
             AccountError::CodesFull => Self::Overloaded,
             error => {
-                tracing::error!(%error, "account data");
+                if !matches!(&error, AccountError::Store(error) if error.is_outage()) {
+                    tracing::error!(%error, "account data");
+                }
                 Self::Unavailable
             }
         }

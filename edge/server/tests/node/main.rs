@@ -8,6 +8,7 @@
 
 mod abuse;
 mod abuse_foreign;
+mod abuse_poison;
 mod abuse_replay;
 mod abuse_sign_in;
 mod abuse_stalls;

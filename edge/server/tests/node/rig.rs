@@ -171,11 +171,6 @@ impl Node {
         self.child.wait().unwrap()
     }
 
-    /// Whether it has ended by itself.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
     pub(crate) fn admin_get(&self, path: &str) -> String {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         exchange(self.admin, request.as_bytes())
@@ -202,7 +197,7 @@ impl Drop for Node {
 }
 
 /// The settings of a test, and what serves all tests.
-fn own(settings: &[&str]) -> Vec<String> {
+pub(crate) fn own(settings: &[&str]) -> Vec<String> {
     // Segments are written in advance: small ones start fast.
     settings.iter().chain(&["journal.segment_bytes=4MiB"]).map(|&it| it.to_owned()).collect()
 }

@@ -8,6 +8,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ringpost_store::layout::FORMAT_VERSION;
 use serde_json::json;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::peer::{Encoding, Heard, Peer, message};
-use crate::rig::{ANY_PORT, BINARY, Node, eventually, serve_command};
+use crate::rig::{ANY_PORT, BINARY, Node, eventually, exchange, serve_command};
 
 #[test]
 fn abuse_row_41_a_directory_that_cannot_be_used_is_a_clear_error() {
@@ -81,10 +82,10 @@ fn abuse_row_41_a_write_that_fails_is_never_acknowledged() {
             Heard::End(_) => {}
             Heard::Pong(_) => panic!("nobody asked"),
         }
-        eventually("it no longer takes traffic", || {
-            node.has_ended() || !node.admin_get("/readyz").starts_with("HTTP/1.1 200")
-        });
-        node.kill();
+        // It is of no use any more and does not stay: its clients are told to come back, and whoever
+        // supervises it starts it again.
+        let code = node.wait().code();
+        assert_eq!(code, Some(73), "{device}: {}", node.log());
         let node = node.restart();
         // What was acknowledged is there; what was not may be sent again.
         let mut b = Peer::sign_in(&node, Encoding::Tcp, bob, 1);
@@ -251,6 +252,70 @@ fn abuse_row_41_a_disk_that_fills_up_refuses_and_keeps_what_was_acknowledged() {
         let node = node.restart();
         check_delivered(&node, bob, &ids);
         Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1).send(bob, b"room again");
+    });
+}
+
+#[test]
+fn abuse_row_41_a_disk_that_was_full_for_a_while_is_served_from_again_without_a_restart() {
+    /// Far more than fits.
+    const SENDS_MAX: usize = 2_000;
+    /// Once there is room again.
+    const WELL_WITHIN: Duration = Duration::from_secs(30);
+    on_a_disk(96, |disk| {
+        let node = Node::start_in(&disk.dir, &[]);
+        let (alice, bob) = (Uuid::new_v4(), Uuid::new_v4());
+        Peer::sign_in_live(&node, Encoding::Tcp, bob, 1);
+        let mut a = Peer::sign_in_live(&node, Encoding::Json, alice, 1);
+        disk.fill(0);
+        let mut ids = Vec::new();
+        let mut refused = 0;
+        for _ in 0..SENDS_MAX {
+            a.say(&message(Uuid::new_v4(), bob, &[7; 60_000]));
+            // Every send is answered at once: kept, or to be sent again later.
+            match a.listen() {
+                Heard::Event(event) if event["status"] == "sent" => {
+                    ids.push(event["id"].as_str().unwrap().to_owned());
+                }
+                Heard::Event(event) => {
+                    assert_eq!(event["code"], 11, "{event}");
+                    assert!(event["retry_after_ms"].as_u64().unwrap() > 0, "{event}");
+                    refused += 1;
+                    if refused == 20 {
+                        break;
+                    }
+                }
+                other => panic!("{} were taken, and then {other:?}", ids.len()),
+            }
+        }
+        assert_eq!(refused, 20, "{} were taken", ids.len());
+        let counted: u64 = ["disk_full", "disk_budget", "in_flight", "segment_pending"]
+            .map(|reason| {
+                node.metric(&format!("ringpost_journal_refused_total{{reason=\"{reason}\"}}"))
+            })
+            .iter()
+            .sum();
+        assert!(counted <= 2 * refused, "a retry is no new refusal: {counted}");
+        eventually("/readyz says what is wrong and what to do", || {
+            let text = node.admin_get("/readyz");
+            text.starts_with("HTTP/1.1 503") && text.contains("no restart is needed")
+        });
+
+        disk.give_back();
+        let begun = Instant::now();
+        eventually("ready again", || node.admin_get("/readyz").starts_with("HTTP/1.1 200"));
+        check_delivered(&node, bob, &ids);
+        let token = node.token(bob, 1);
+        let request = format!(
+            "GET /v1/messages?user_id={alice} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Connection: close\r\n\r\n"
+        );
+        let history = exchange(node.address, request.as_bytes());
+        assert!(history.starts_with("HTTP/1.1 200"), "{history}");
+        assert!(history.contains(ids.last().unwrap()), "what was sent is in history");
+        let took = begun.elapsed();
+        assert!(took < WELL_WITHIN, "{took:?}");
+        let mut c = Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1);
+        c.send(bob, b"room again");
     });
 }
 

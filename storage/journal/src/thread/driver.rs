@@ -38,6 +38,9 @@ pub(crate) enum Inbox {
     Stop,
 }
 
+/// Between two lines about the same trouble.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
 /// Messages in the inbox that are not batches: one of each kind at most.
 pub(crate) const CONTROL_MESSAGES_MAX: usize = 5;
 
@@ -48,10 +51,25 @@ pub(crate) struct Driver<S> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sink: S,
     /// Room that the gate knows of.
-    pub(crate) published_room: i64,
+    published_room: i64,
+    /// What the sink knows of the room.
+    told_lack: Option<Refused>,
+    /// When the last line about a segment that could not be prepared was written.
+    warned_at: Option<Instant>,
 }
 
 impl<S: DurableSink> Driver<S> {
+    pub(crate) fn new(
+        journal: Journal,
+        inbox: Receiver<Inbox>,
+        jobs: Sender<Job>,
+        shared: Arc<Shared>,
+        sink: S,
+    ) -> Self {
+        let (published_room, told_lack, warned_at) = (0, None, None);
+        Self { journal, inbox, jobs, shared, sink, published_room, told_lack, warned_at }
+    }
+
     /// Runs until stopped or failed.
     pub(crate) async fn run<D: LogDevice>(mut self, mut device: D) {
         // Ends: with a stop or a failure. A round is one operation of the device, or one sleep.
@@ -94,9 +112,7 @@ impl<S: DurableSink> Driver<S> {
             }
             Inbox::Prepared(slot, result) => {
                 self.shared.stats.on_prepared(result.is_ok());
-                if let Err(error) = &result {
-                    tracing::warn!(%error, "the journal cannot prepare a segment, will try again");
-                }
+                self.log_preparation(result.as_ref().err());
                 self.complete(Done::Prepared(slot, result));
             }
             Inbox::Removed(slot, result) => {
@@ -160,6 +176,30 @@ impl<S: DurableSink> Driver<S> {
         let journal = &self.journal;
         let (live, spare) = (journal.live_segments(), journal.spare_segments());
         self.shared.stats.set_segments(live, spare, journal.disk_bytes());
+        let lack = journal.lack();
+        if lack != self.told_lack {
+            self.told_lack = lack;
+            let why = |reason: Refused| match self.journal.prepare_error() {
+                Some(error) => format!("{reason}: {error}"),
+                None => reason.to_string(),
+            };
+            self.sink.room_changed(lack.map(why).as_deref());
+        }
+    }
+
+    /// A line for the first failure and one a minute while it goes on; one when it is over.
+    fn log_preparation(&mut self, error: Option<&DeviceError>) {
+        match error {
+            Some(error) if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) => {
+                self.warned_at = Some(Instant::now());
+                tracing::warn!(%error, "the journal cannot prepare a segment, will try again");
+            }
+            Some(_) => {}
+            None if self.warned_at.take().is_some() => {
+                tracing::info!("the journal has prepared a segment again");
+            }
+            None => {}
+        }
     }
 
     fn assign(&mut self, job: Job) {

@@ -28,6 +28,7 @@ pub(crate) struct Gate {
     reserved: CachePadded<AtomicI64>,
     inflight_bytes_max: i64,
     record_bytes_max: u64,
+    reserve_bytes: i64,
     /// Index of the [`Refused`] with which everything is refused, or `OPEN`.
     closed: AtomicU8,
     /// Index of the [`Refused`] that explains a lack of room.
@@ -43,16 +44,37 @@ impl Gate {
             reserved: CachePadded::new(AtomicI64::new(0)),
             inflight_bytes_max,
             record_bytes_max: limits.record_bytes_max,
+            reserve_bytes: i64::try_from(limits.reserve_bytes).unwrap_or(i64::MAX),
             closed: AtomicU8::new(OPEN),
             shortage: AtomicU8::new(Refused::SegmentPending.index() as u8),
             stats,
         }
     }
 
-    /// Takes `cost` bytes of room.
-    pub(crate) fn try_reserve(self: &Arc<Self>, cost: u64) -> Result<Room, Refused> {
-        self.take(cost).inspect_err(|&reason| self.stats.on_refused(reason))?;
-        Ok(Room { gate: Arc::clone(self), cost })
+    /// Takes `cost` bytes of room. A refusal is counted, unless this is one more attempt at the same.
+    pub(crate) fn try_reserve(
+        self: &Arc<Self>,
+        cost: u64,
+        is_repeated: bool,
+    ) -> Result<Room, Refused> {
+        let taken = self.take(cost);
+        if let Err(reason) = taken
+            && !is_repeated
+        {
+            self.stats.on_refused(reason);
+        }
+        taken.map(|()| Room { gate: Arc::clone(self), cost })
+    }
+
+    /// Whether more work may be taken on; see [`crate::Journal::lack`].
+    pub(crate) fn admit(&self) -> Result<(), Refused> {
+        if let Some(reason) = self.closed() {
+            return Err(reason);
+        }
+        let shortage = Refused::ALL[usize::from(self.shortage.load(Acquire))];
+        let is_short = shortage != Refused::SegmentPending
+            && self.available.load(Acquire) < self.reserve_bytes;
+        if is_short { Err(shortage) } else { Ok(()) }
     }
 
     fn take(&self, cost: u64) -> Result<(), Refused> {
@@ -236,7 +258,7 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..20_000 {
                         let cost = 1 + (round * step) % 40_000;
-                        let Ok(room) = gate.try_reserve(cost) else { continue };
+                        let Ok(room) = gate.try_reserve(cost, false) else { continue };
                         let now = taken.fetch_add(cost as i64, AcqRel) + cost as i64;
                         assert!(now <= 100_000, "{now} bytes handed out");
                         taken.fetch_sub(cost as i64, AcqRel);
@@ -251,20 +273,41 @@ mod tests {
         });
         assert_eq!(gate.available.load(Acquire), 100_000);
         assert_eq!(gate.reserved.load(Acquire), 0);
-        assert!(gate.try_reserve(100_000).is_ok());
+        assert!(gate.try_reserve(100_000, false).is_ok());
     }
 
     #[test]
     fn the_reason_of_a_refusal_is_the_one_that_holds() {
         let gate = gate(8192);
-        assert_eq!(gate.try_reserve(8193).unwrap_err(), Refused::SegmentPending);
+        assert_eq!(gate.try_reserve(8193, false).unwrap_err(), Refused::SegmentPending);
         gate.set_shortage(Refused::DiskBudget);
-        assert_eq!(gate.try_reserve(8193).unwrap_err(), Refused::DiskBudget);
-        assert_eq!(gate.try_reserve(u64::MAX).unwrap_err(), Refused::InFlight);
-        assert_eq!(gate.try_reserve((64 << 20) + 1).unwrap_err(), Refused::InFlight);
+        assert_eq!(gate.try_reserve(8193, false).unwrap_err(), Refused::DiskBudget);
+        assert_eq!(gate.try_reserve(u64::MAX, false).unwrap_err(), Refused::InFlight);
+        assert_eq!(gate.try_reserve((64 << 20) + 1, false).unwrap_err(), Refused::InFlight);
+        assert!(gate.try_reserve(8193, true).is_err(), "one more attempt at the same");
         gate.close(Refused::Failed);
         gate.close(Refused::Closed);
-        assert_eq!(gate.try_reserve(1).unwrap_err(), Refused::Failed, "the first reason stays");
+        assert_eq!(
+            gate.try_reserve(1, false).unwrap_err(),
+            Refused::Failed,
+            "the first reason stays"
+        );
         assert_eq!(gate.stats.snapshot().refused.iter().sum::<u64>(), 5);
+    }
+
+    #[test]
+    fn work_is_taken_on_while_there_is_more_than_the_reserve_or_more_will_come() {
+        let gate = gate(0);
+        let reserve = gate.reserve_bytes;
+        assert_eq!(gate.admit(), Ok(()), "a segment is on its way");
+        gate.set_shortage(Refused::DiskFull);
+        assert_eq!(gate.admit(), Err(Refused::DiskFull));
+        gate.settle(0, reserve);
+        assert_eq!(gate.admit(), Ok(()));
+        let room = gate.try_reserve(1, false).unwrap();
+        assert_eq!(gate.admit(), Err(Refused::DiskFull));
+        drop(room);
+        gate.close(Refused::Failed);
+        assert_eq!(gate.admit(), Err(Refused::Failed));
     }
 }

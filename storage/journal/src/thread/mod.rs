@@ -57,6 +57,9 @@ pub trait DurableSink: Send {
     fn durable(&mut self, position: u64, record: Record, touch: Touch);
     /// The batch is complete: a moment to wake those who were given something.
     fn batch_end(&mut self);
+    /// No more work should be taken on for want of room, with the reason in words; `None`: it may be
+    /// again. What is committed all the same is taken as far as there is room.
+    fn room_changed(&mut self, lack: Option<&str>);
     /// The journal has ended. What was submitted and not given to `durable` has an unknown
     /// outcome. Called once, last.
     fn failed(&mut self, error: &JournalError);
@@ -138,8 +141,7 @@ impl JournalThread {
         let shared = Arc::new(Shared::new(&journal, directory.clone()));
         let (jobs, preparer) =
             preparer::start(directory.clone(), sender.clone()).map_err(spawn_error)?;
-        let mut driver =
-            Driver { journal, inbox, jobs, shared: shared.clone(), sink, published_room: 0 };
+        let mut driver = Driver::new(journal, inbox, jobs, shared.clone(), sink);
         driver.publish(None);
         let (ready, started) = bounded(1);
         let thread = thread::Builder::new()
@@ -195,7 +197,24 @@ impl JournalHandle {
     /// # Errors
     /// See [`Refused`]; counted.
     pub fn try_reserve(&self, records: u32, bytes: u64) -> Result<Room, Refused> {
-        self.shared.gate.try_reserve(cost_max(records, bytes))
+        self.shared.gate.try_reserve(cost_max(records, bytes), false)
+    }
+
+    /// The same, for what was refused before and is tried again: not counted.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn try_reserve_again(&self, records: u32, bytes: u64) -> Result<Room, Refused> {
+        self.shared.gate.try_reserve(cost_max(records, bytes), true)
+    }
+
+    /// Whether more work may be taken on: asked before a command is accepted whose record will need
+    /// room. A few loads of memory; nothing is counted.
+    ///
+    /// # Errors
+    /// The journal has ended, or little room is left and more does not come by itself.
+    pub fn admit(&self) -> Result<(), Refused> {
+        self.shared.gate.admit()
     }
 
     /// Hands a batch to the journal. Its records keep their order. Does not block.

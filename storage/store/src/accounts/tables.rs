@@ -19,8 +19,9 @@ const SPACE: Space = Space::Accounts;
 
 /// What only the writer sees.
 struct Writer {
-    /// Codes outstanding.
+    /// Codes outstanding, counted in what the engine had at this opening.
     codes: usize,
+    opening: u64,
     /// Where the sweep goes on.
     prune_from: Key,
 }
@@ -39,15 +40,9 @@ impl<E: Engine> AccountTables<E> {
     /// # Errors
     /// If it was written with another key, or cannot be read.
     pub fn open(engine: E, key: AccountKey) -> Result<Self, AccountError> {
-        let mut codes = 0;
-        let check = {
-            let view = engine.view();
-            scan_table(&view, rows::CODE, &mut |_, _| {
-                codes += 1;
-                Ok(ControlFlow::Continue(()))
-            })?;
-            view.read(SPACE, &rows::key_check_key())?
-        };
+        let opening = engine.openings();
+        let codes = count_codes(&engine)?;
+        let check = engine.view().read(SPACE, &rows::key_check_key())?;
         match check {
             Some(check) => {
                 let check = rows::read_array::<32>("key check", &check)?;
@@ -61,7 +56,7 @@ impl<E: Engine> AccountTables<E> {
             }
         }
         let prune_from = Key::from_slice(&[rows::CODE]);
-        Ok(Self { engine, key, writer: Mutex::new(Writer { codes, prune_from }) })
+        Ok(Self { engine, key, writer: Mutex::new(Writer { codes, opening, prune_from }) })
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -69,9 +64,28 @@ impl<E: Engine> AccountTables<E> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The writer, whose count of codes is that of what the engine has: a change that was not
+    /// synced is gone from an engine that was opened again.
+    fn counting_writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        let mut writer = self.writer();
+        let opening = self.engine.openings();
+        if writer.opening != opening {
+            writer.codes = count_codes(&self.engine)?;
+            writer.opening = opening;
+        }
+        Ok(writer)
+    }
+
     /// Commits; the caller lets the writer go and syncs. Two changes may share one sync.
     fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         if writes.is_empty() { Ok(()) } else { self.engine.commit(writes) }
+    }
+
+    /// Syncs what was committed since the engine had this opening.
+    fn persist(&self, opening: u64) -> Result<(), StoreError> {
+        self.engine.persist()?;
+        // Where it was opened again meanwhile, what was committed before may be gone.
+        if self.engine.openings() == opening { Ok(()) } else { Err(StoreError::Stopped) }
     }
 
     fn row<T>(
@@ -158,6 +172,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
     }
 
     fn bind_phone(&self, phone: &str, user: UserId) -> Result<UserId, AccountError> {
+        let opening = self.engine.openings();
         let key = rows::phone_key(&self.key.phone(phone));
         let bound = {
             let _writer = self.writer();
@@ -169,7 +184,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
             bound
         };
         // Also where it was bound before: that may have been a moment ago, and not be synced.
-        self.engine.persist()?;
+        self.persist(opening)?;
         Ok(bound.map_or(user, UserId))
     }
 
@@ -180,13 +195,14 @@ impl<E: Engine> Accounts for AccountTables<E> {
         attempts: u8,
         expires_ms: u64,
     ) -> Result<(), AccountError> {
+        let opening = self.engine.openings();
         assert!(attempts > 0, "a code may be tried at least once");
         let phone_hash = self.key.phone(phone);
         let key = rows::code_key(&phone_hash);
         let hash = self.key.code(&phone_hash, code);
         let value = rows::code_value(&Code { hash, attempts_left: attempts, expires_ms });
         {
-            let mut writer = self.writer();
+            let mut writer = self.counting_writer()?;
             let is_new = self.engine.view().read(SPACE, &key)?.is_none();
             if is_new && writer.codes >= CODES_MAX {
                 return Err(AccountError::CodesFull);
@@ -194,15 +210,16 @@ impl<E: Engine> Accounts for AccountTables<E> {
             self.commit(vec![Write::Put(SPACE, key, value)])?;
             writer.codes += usize::from(is_new);
         }
-        Ok(self.engine.persist()?)
+        Ok(self.persist(opening)?)
     }
 
     fn check_code(&self, phone: &str, code: &str, now_ms: u64) -> Result<CodeCheck, AccountError> {
+        let opening = self.engine.openings();
         let phone_hash = self.key.phone(phone);
         let key = rows::code_key(&phone_hash);
         let presented = self.key.code(&phone_hash, code);
         let outcome = {
-            let mut writer = self.writer();
+            let mut writer = self.counting_writer()?;
             let row = self.row(&self.engine.view(), &key, rows::read_code)?;
             let Some(row) = row else { return Ok(CodeCheck::Unknown) };
             let is_right = constant_time::verify_slices_are_equal(&row.hash, &presented).is_ok();
@@ -219,12 +236,12 @@ impl<E: Engine> Accounts for AccountTables<E> {
                 }
                 _ => {
                     self.commit(vec![Write::Delete(SPACE, key)])?;
-                    writer.codes -= 1;
+                    writer.codes = writer.codes.saturating_sub(1);
                 }
             }
             outcome
         };
-        self.engine.persist()?;
+        self.persist(opening)?;
         Ok(outcome)
     }
 
@@ -236,6 +253,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
         token: TokenHash,
         expires_ms: u64,
     ) -> Result<(), AccountError> {
+        let opening = self.engine.openings();
         {
             let _writer = self.writer();
             let view = self.engine.view();
@@ -253,7 +271,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
             drop(view);
             self.commit(writes)?;
         }
-        Ok(self.engine.persist()?)
+        Ok(self.persist(opening)?)
     }
 
     fn rotate(
@@ -263,6 +281,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
         now_ms: u64,
         expires_ms: u64,
     ) -> Result<Rotation, AccountError> {
+        let opening = self.engine.openings();
         let rotation = {
             let _writer = self.writer();
             let view = self.engine.view();
@@ -285,20 +304,22 @@ impl<E: Engine> Accounts for AccountTables<E> {
             self.commit(writes)?;
             rotation
         };
-        self.engine.persist()?;
+        self.persist(opening)?;
         Ok(rotation)
     }
 
     fn end_family(&self, user: UserId, device: DeviceId) -> Result<(), AccountError> {
+        let opening = self.engine.openings();
         {
             let _writer = self.writer();
             let writes = self.ending_of(&self.engine.view(), user, device)?;
             self.commit(writes)?;
         }
-        Ok(self.engine.persist()?)
+        Ok(self.persist(opening)?)
     }
 
     fn revoke(&self, revocation: Revocation) -> Result<(), AccountError> {
+        let opening = self.engine.openings();
         let Revocation { user, device, before_ms } = revocation;
         {
             let _writer = self.writer();
@@ -313,7 +334,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
             drop(view);
             self.commit(writes)?;
         }
-        Ok(self.engine.persist()?)
+        Ok(self.persist(opening)?)
     }
 
     fn revocations(
@@ -337,7 +358,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
         revoked_before_ms: u64,
         rows_max: usize,
     ) -> Result<Pruned, AccountError> {
-        let mut writer = self.writer();
+        let mut writer = self.counting_writer()?;
         let view = self.engine.view();
         let mut sweep = Sweep::new(writer.prune_from.clone(), rows_max.max(1));
         let (mut codes, mut removed, mut writes) = (0, 0, Vec::new());
@@ -367,7 +388,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
         drop(view);
         // Not synced: what comes back after a crash is expired still, and is pruned again.
         self.commit(writes)?;
-        writer.codes -= codes;
+        writer.codes = writer.codes.saturating_sub(codes);
         let is_complete = sweep.rows_left > 0;
         writer.prune_from = if is_complete { Key::from_slice(&[rows::CODE]) } else { sweep.next };
         Ok(Pruned { removed, is_complete })
@@ -376,6 +397,15 @@ impl<E: Engine> Accounts for AccountTables<E> {
 
 /// Takes one row of a sweep.
 type Look<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>;
+
+fn count_codes(engine: &impl Engine) -> Result<usize, StoreError> {
+    let mut codes = 0;
+    scan_table(&engine.view(), rows::CODE, &mut |_, _| {
+        codes += 1;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(codes)
+}
 
 fn scan_table(view: &impl View, table: u8, visit: Visit<'_>) -> Result<(), StoreError> {
     view.scan(SPACE, &[table], &[table + 1], Order::Rising, visit)

@@ -1,4 +1,5 @@
-//! The embedded engine: one fjall database, one keyspace per [`Space`].
+//! The embedded engine: one fjall database, one keyspace per [`Space`]. How a database is opened
+//! stands in `opening`.
 //!
 //! fjall's write-ahead log is not synced per commit: ringpost's own journal is what acks, and a
 //! commit here needs to be durable only before that journal is trimmed ([`Engine::persist`]).
@@ -11,6 +12,11 @@
 //!   are rotated. `clear()` is never called.
 //! - After a kill, writes can halt on sealed memtables that nobody flushes (its issue 257): at
 //!   open and before each commit sealed memtables without a flush task get one.
+//! - One failed write of any of its threads poisons it: from then on it takes no write, and its
+//!   threads end. What it holds in memory stays readable. A disk that is well again needs a new
+//!   database on the same files: [`Engine::reopen`].
+//! - A commit sleeps until memtables are flushed and runs compacted, also where the threads that do
+//!   so have ended, and then for ever. So the wait is ours, and looks whether it is in vain.
 #![allow(
     clippy::disallowed_methods,
     reason = "an engine has files, and waits for its threads when it opens"
@@ -18,27 +24,16 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
-    Readable,
-};
+use fjall::{AbstractTree as _, PersistMode, Readable};
 
-use super::{Engine, OpenError, Order, Space, View, Visit, Write, format};
-use crate::layout;
+use super::opening::{self, Opened};
+use super::{Engine, OpenError, Order, Space, View, Visit, Write};
 use crate::store::{StoreError, StoreStats};
-
-/// The engine's own folder within a store directory.
-const FOLDER: &str = "fjall";
-
-/// The file that fjall writes last when it makes a database.
-const ENGINE_MARKER: &str = "version";
-
-/// The file of [`probe`], and its size, bytes: what a file system that is nearly full refuses.
-const PROBE: &str = "probe";
-const PROBE_BYTES: usize = 4 << 20;
 
 /// When this many log files are there, all memtables are rotated so that the logs can go. A log
 /// file is 64 MB: fjall's own limit, which counts bytes, acts later.
@@ -47,8 +42,14 @@ const JOURNALS_MAX: usize = 4;
 /// Sealed memtables of a keyspace at which fjall halts writers.
 const SEALED_HALT: usize = 4;
 
-/// Longest wait at open for the memtables of the last run.
-const RECOVERY_WAIT: Duration = Duration::from_secs(60);
+/// Runs of the youngest level at which fjall slows writers down, before it halts them.
+const RUNS_SLOW: usize = 20;
+
+/// Between two looks at threads that are behind.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Longest wait for those who read from a database that is to be closed.
+const READERS_WAIT: Duration = Duration::from_secs(10);
 
 /// Limits of a [`FjallEngine`]; all bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,9 +91,17 @@ impl FjallLimits {
 /// The embedded engine. Clones share the one database.
 #[derive(Clone)]
 pub struct FjallEngine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     directory: PathBuf,
-    database: Database,
-    spaces: [Keyspace; Space::ALL.len()],
+    limits: FjallLimits,
+    /// `None` while it is opened again, and after that has failed.
+    open: RwLock<Option<Arc<Opened>>>,
+    /// Held by whoever opens it again.
+    reopening: Mutex<()>,
+    openings: AtomicU64,
 }
 
 impl FjallEngine {
@@ -101,122 +110,94 @@ impl FjallEngine {
     /// # Errors
     /// See [`OpenError`]; nothing is changed in a directory that is refused for its format.
     pub fn open(directory: &Path, limits: &FjallLimits) -> Result<Self, OpenError> {
-        let found = format::read(directory)?;
-        let folder = directory.join(FOLDER);
-        if let Some(version) = found {
-            format::check(directory, version)?;
-            if !folder.join(ENGINE_MARKER).exists() {
-                return Err(OpenError::damaged(directory, "the engine's files are missing"));
-            }
-        }
-        std::fs::create_dir_all(directory).map_err(|error| OpenError::io(directory, error))?;
-        let engine =
-            Self::open_database(folder, limits).map_err(|error| open_error(directory, error))?;
-        engine.finish_recovery(directory)?;
-        if found.is_none() {
-            engine.finish_creation(directory)?;
-        }
-        Ok(engine)
-    }
-
-    fn open_database(folder: PathBuf, limits: &FjallLimits) -> fjall::Result<Self> {
-        let database = Database::builder(&folder)
-            .cache_size(limits.cache_bytes)
-            .manual_journal_persist(true)
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(limits.log_bytes_max)
-            .worker_threads(limits.threads)
-            .open()?;
-        let open = |space: Space| {
-            database.keyspace(space.name(), || {
-                let options = KeyspaceCreateOptions::default()
-                    .manual_journal_persist(true)
-                    .max_memtable_size(limits.memtable_bytes);
-                match space {
-                    // Bodies are ciphertext: they do not compress.
-                    Space::Messages => options.with_kv_separation(Some(
-                        KvSeparationOptions::default()
-                            .separation_threshold(limits.separate_bytes_min)
-                            .compression(CompressionType::None),
-                    )),
-                    Space::Index | Space::Users | Space::Accounts => options,
-                }
-            })
+        let opened = opening::open(directory, limits)?;
+        let shared = Shared {
+            directory: directory.to_owned(),
+            limits: *limits,
+            open: RwLock::new(Some(Arc::new(opened))),
+            reopening: Mutex::new(()),
+            openings: AtomicU64::new(1),
         };
-        let [messages, index, users, accounts] = Space::ALL;
-        let spaces = [open(messages)?, open(index)?, open(users)?, open(accounts)?];
-        Ok(Self { directory: folder, database, spaces })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Flushes what the last run left sealed, with a bound on the wait.
-    fn finish_recovery(&self, directory: &Path) -> Result<(), OpenError> {
-        let deadline = Instant::now() + RECOVERY_WAIT;
-        while self.spaces.iter().any(|space| space.sealed_memtable_count() > 0) {
-            self.prod_flushes().map_err(|error| open_error(directory, error))?;
+    /// The database, for as long as the answer is held.
+    fn opened(&self) -> Option<Arc<Opened>> {
+        self.shared.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_opened(&self, opened: Arc<Opened>) {
+        *self.shared.open.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+    }
+
+    /// Closes the database when the last who reads from it has left.
+    fn close(&self) -> Result<(), OpenError> {
+        let taken = {
+            let mut open = self.shared.open.write().unwrap_or_else(PoisonError::into_inner);
+            // With the lock: who sees the number sees no more of what it closes.
+            self.shared.openings.fetch_add(1, Ordering::Release);
+            open.take()
+        };
+        let Some(mut opened) = taken else { return Ok(()) };
+        let deadline = Instant::now() + READERS_WAIT;
+        loop {
+            opened = match Arc::try_unwrap(opened) {
+                Ok(alone) => {
+                    drop(alone);
+                    return Ok(());
+                }
+                Err(shared) => shared,
+            };
             if Instant::now() > deadline {
-                let path = directory.to_path_buf();
-                return Err(OpenError::Stuck { path, seconds: RECOVERY_WAIT.as_secs() });
+                self.set_opened(opened);
+                let path = self.shared.directory.clone();
+                return Err(OpenError::Stuck { path, seconds: READERS_WAIT.as_secs() });
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(LOOK_EVERY);
         }
-        Ok(())
-    }
-
-    /// A directory without a format file is a new one, or one whose making was cut short; then
-    /// nothing was ever applied to it.
-    fn finish_creation(&self, directory: &Path) -> Result<(), OpenError> {
-        for space in &self.spaces {
-            let mark = space.get(layout::MARK).map_err(|error| open_error(directory, error))?;
-            if mark.is_some() {
-                return Err(OpenError::damaged(directory, "FORMAT is missing"));
-            }
-        }
-        self.database
-            .persist(PersistMode::SyncAll)
-            .map_err(|error| open_error(directory, error))?;
-        format::write(directory)
     }
 
     /// The error of a write. When one of its threads fails, fjall says only that it has stopped; the
     /// likely reasons are asked of the file system.
     fn write_error(&self, error: fjall::Error) -> StoreError {
         match error {
-            fjall::Error::Poisoned => probe(&self.directory).err().map_or(StoreError::Stopped, |error| {
-                tracing::error!(%error, "the engine stopped, and its directory takes no writes");
-                error.into()
-            }),
+            fjall::Error::Poisoned => {
+                let probed = opening::probe(&self.shared.directory);
+                probed.err().map_or(StoreError::Stopped, StoreError::from)
+            }
             error => store_error(error),
         }
     }
 
-    fn space(&self, space: Space) -> &Keyspace {
-        &self.spaces[space as usize]
-    }
-
-    /// Gives sealed memtables that no task will flush a task: a rotation brings one along.
-    fn prod_flushes(&self) -> fjall::Result<()> {
-        if self.database.outstanding_flushes() > 0 {
-            return Ok(());
-        }
-        for space in &self.spaces {
-            if space.sealed_memtable_count() > 0 {
-                space.insert(layout::PROD, [layout::VALUE_VERSION])?;
-                space.rotate_memtable()?;
-            }
+    /// Waits until the engine's threads are not so far behind that it would halt who writes: there
+    /// it would not notice that they have ended.
+    fn wait_for_flushes(opened: &Opened) -> fjall::Result<()> {
+        let is_behind = |space: &fjall::Keyspace| {
+            space.sealed_memtable_count() + 1 >= SEALED_HALT
+                || space.tree.l0_run_count() >= RUNS_SLOW
+        };
+        while opened.spaces.iter().any(is_behind) {
+            opening::check_alive(&opened.database)?;
+            opening::prod_flushes(opened)?;
+            std::thread::sleep(LOOK_EVERY);
         }
         Ok(())
     }
 }
 
-/// A snapshot.
-pub struct FjallView<'e> {
-    engine: &'e FjallEngine,
-    snapshot: fjall::Snapshot,
+/// A snapshot; `None` while there is no database to take one of.
+pub struct FjallView(Option<Snapshot>);
+
+struct Snapshot {
+    // Goes before the database that it was taken of.
+    rows: fjall::Snapshot,
+    opened: Arc<Opened>,
 }
 
-impl View for FjallView<'_> {
+impl View for FjallView {
     fn read(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let value = self.snapshot.get(self.engine.space(space), key).map_err(store_error)?;
+        let Self(Some(Snapshot { rows, opened })) = self else { return Err(StoreError::Stopped) };
+        let value = rows.get(opened.space(space), key).map_err(store_error)?;
         Ok(value.map(Bytes::from))
     }
 
@@ -231,7 +212,8 @@ impl View for FjallView<'_> {
         if from >= to {
             return Ok(());
         }
-        let mut range = self.snapshot.range(self.engine.space(space), from..to);
+        let Self(Some(Snapshot { rows, opened })) = self else { return Err(StoreError::Stopped) };
+        let mut range = rows.range(opened.space(space), from..to);
         loop {
             let next = match order {
                 Order::Rising => range.next(),
@@ -247,60 +229,71 @@ impl View for FjallView<'_> {
 }
 
 impl Engine for FjallEngine {
-    type View<'e> = FjallView<'e>;
+    type View<'e> = FjallView;
 
-    fn view(&self) -> FjallView<'_> {
-        FjallView { engine: self, snapshot: self.database.snapshot() }
+    fn view(&self) -> FjallView {
+        let snapshot = |opened: Arc<Opened>| Snapshot { rows: opened.database.snapshot(), opened };
+        FjallView(self.opened().map(snapshot))
     }
 
     fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let is_near_halt =
-            self.spaces.iter().any(|space| space.sealed_memtable_count() + 1 >= SEALED_HALT);
-        if is_near_halt {
-            self.prod_flushes().map_err(|error| self.write_error(error))?;
-        }
-        let mut batch = self.database.batch();
+        let opened = self.opened().ok_or(StoreError::Stopped)?;
+        Self::wait_for_flushes(&opened).map_err(|error| self.write_error(error))?;
+        let mut batch = opened.database.batch();
         for write in writes {
             match write {
                 Write::Put(space, key, value) => {
-                    batch.insert(self.space(space), key.as_slice(), value);
+                    batch.insert(opened.space(space), key.as_slice(), value);
                 }
-                Write::Delete(space, key) => batch.remove(self.space(space), key.as_slice()),
+                Write::Delete(space, key) => batch.remove(opened.space(space), key.as_slice()),
             }
         }
         batch.commit().map_err(|error| self.write_error(error))
     }
 
     fn persist(&self) -> Result<(), StoreError> {
-        let persisted = self.database.persist(PersistMode::SyncData);
+        let opened = self.opened().ok_or(StoreError::Stopped)?;
+        let persisted = opened.database.persist(PersistMode::SyncData);
         persisted.map_err(|error| self.write_error(error))?;
-        if self.database.journal_count() >= JOURNALS_MAX {
-            for space in &self.spaces {
+        if opened.database.journal_count() >= JOURNALS_MAX {
+            for space in &opened.spaces {
                 space.rotate_memtable().map_err(|error| self.write_error(error))?;
             }
         }
         Ok(())
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        let opened = self.opened().ok_or(StoreError::Stopped)?;
+        opening::check_alive(&opened.database).map_err(|error| self.write_error(error))
+    }
+
+    fn reopen(&self) -> Result<(), OpenError> {
+        let Shared { directory, limits, .. } = &*self.shared;
+        let _alone = self.shared.reopening.lock().unwrap_or_else(PoisonError::into_inner);
+        // Room first: until there is some, what the old database has in memory can be read.
+        opening::probe(directory).map_err(|error| OpenError::io(directory, error))?;
+        self.close()?;
+        let opened = opening::open(directory, limits)?;
+        self.set_opened(Arc::new(opened));
+        Ok(())
+    }
+
+    fn openings(&self) -> u64 {
+        self.shared.openings.load(Ordering::Acquire)
+    }
+
     fn stats(&self) -> StoreStats {
+        let Some(opened) = self.opened() else { return StoreStats::default() };
+        let database = &opened.database;
         StoreStats {
-            journal_count: self.database.journal_count() as u64,
-            disk_bytes: self.database.disk_space().unwrap_or_default(),
-            write_buffer_bytes: self.database.write_buffer_size(),
-            flushes_outstanding: self.database.outstanding_flushes() as u64,
-            compactions_active: self.database.active_compactions() as u64,
+            journal_count: database.journal_count() as u64,
+            disk_bytes: database.disk_space().unwrap_or_default(),
+            write_buffer_bytes: database.write_buffer_size(),
+            flushes_outstanding: database.outstanding_flushes() as u64,
+            compactions_active: database.active_compactions() as u64,
         }
     }
-}
-
-/// Writes what a flush may write at once, and takes it away again.
-fn probe(directory: &Path) -> std::io::Result<()> {
-    let path = directory.join(PROBE);
-    let written = std::fs::write(&path, vec![0; PROBE_BYTES])
-        .and_then(|()| std::fs::File::open(&path)?.sync_all());
-    // Nothing more can be done about a probe that stays; the next one replaces it.
-    let _ = std::fs::remove_file(&path);
-    written
 }
 
 fn store_error(error: fjall::Error) -> StoreError {
@@ -308,15 +301,5 @@ fn store_error(error: fjall::Error) -> StoreError {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.into(),
         fjall::Error::Poisoned => StoreError::Stopped,
         error => StoreError::Damaged { table: "engine", detail: error.to_string() },
-    }
-}
-
-fn open_error(directory: &Path, error: fjall::Error) -> OpenError {
-    match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
-            OpenError::io(directory, error)
-        }
-        fjall::Error::Locked => OpenError::Locked { path: directory.to_path_buf() },
-        error => OpenError::damaged(directory, error.to_string()),
     }
 }

@@ -67,7 +67,7 @@ pub enum OpenError {
         detail: String,
     },
     /// The disk is full.
-    #[error("{path}: no space left; free some and start again, nothing is lost")]
+    #[error("{path}: no space left; free some, nothing is lost")]
     NoSpace {
         /// The directory.
         path: PathBuf,
@@ -104,6 +104,19 @@ impl OpenError {
             }
             _ => Self::Io { path, source },
         }
+    }
+
+    /// Whether the same directory may be opened later without anybody having changed its files: the
+    /// disk is full, read-only, or fails just now.
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSpace { .. }
+                | Self::ReadOnly { .. }
+                | Self::Io { .. }
+                | Self::Stuck { .. }
+                | Self::Locked { .. }
+        )
     }
 
     pub(crate) fn damaged(path: &Path, detail: impl Into<String>) -> Self {

@@ -8,6 +8,7 @@
 mod fjall;
 mod format;
 mod memory;
+mod opening;
 
 use std::ops::ControlFlow;
 
@@ -121,6 +122,23 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// If the sync failed.
     fn persist(&self) -> Result<(), StoreError>;
+
+    /// Whether it still takes writes, as far as it knows. Cheap.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self) -> Result<(), StoreError>;
+
+    /// Opens it anew on what the disk has, for one that a failed write has stopped. Waits for who
+    /// reads from it. What it holds then is as after a crash: a prefix of its commits with at least
+    /// all that were there at the last successful `persist`.
+    ///
+    /// # Errors
+    /// If it cannot be opened now; until it can, it may answer no reads.
+    fn reopen(&self) -> Result<(), OpenError>;
+
+    /// How often it was opened: what was remembered of its content is stale when this has risen.
+    fn openings(&self) -> u64;
 
     /// Its numbers.
     fn stats(&self) -> StoreStats;

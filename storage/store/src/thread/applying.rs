@@ -6,14 +6,22 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
 use ringpost_shard::record::Position;
 
-use super::{ApplySink, Feed, Shared, record_bytes};
+use super::{ApplySink, Feed, ReplayError, Shared, record_bytes};
 use crate::applier::{Applier, Pushed};
 use crate::batch::Batch;
-use crate::store::StoreError;
+use crate::store::{ReopenError, StoreError};
 
 /// First and longest pause before a write is repeated because the store is down.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// First and longest pause before a store that takes no writes is opened again: short beside the
+/// half minute in which a server is to be well after its disk is.
+const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(100);
+const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// How often a store that has nothing to write is asked whether it could.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// While records are gathered the thread takes what has come this often, and is not woken for it: a
 /// wake for each would cost more than the record.
@@ -40,6 +48,7 @@ pub(super) fn run(
         applier,
         started,
         persisted_at: started,
+        checked_at: started,
         gathered_bytes: 0,
         is_stopping: false,
     };
@@ -61,6 +70,7 @@ struct Applying<'a> {
     applier: Applier,
     started: Instant,
     persisted_at: Instant,
+    checked_at: Instant,
     /// What the gathered records count in the backlog, bytes.
     gathered_bytes: u64,
     is_stopping: bool,
@@ -70,7 +80,10 @@ impl Applying<'_> {
     fn run(&mut self) -> Result<(), StoreError> {
         // Ends: with a stop. A round is one batch, or one sleep.
         while !self.is_stopping {
-            self.turn()?;
+            match self.turn() {
+                Err(error) if error.may_pass() => self.sit_out(error)?,
+                outcome => outcome?,
+            }
         }
         // What was submitted before the stop is in the channel before it.
         self.applier.kick(self.applier.gathered());
@@ -79,6 +92,13 @@ impl Applying<'_> {
     }
 
     fn turn(&mut self) -> Result<(), StoreError> {
+        if self.checked_at.elapsed() >= CHECK_EVERY {
+            self.checked_at = Instant::now();
+            self.shared.store.check().or_else(|error| match error.is_retryable() {
+                true => Ok(()),
+                false => Err(error),
+            })?;
+        }
         self.applier.kick(Position(self.shared.kicked.load(Ordering::Acquire)));
         if self.apply_due()? {
             return Ok(());
@@ -98,10 +118,8 @@ impl Applying<'_> {
     fn receive(&self) -> Result<Feed, RecvTimeoutError> {
         let persist = self.persist_deadline();
         let Some(gathered) = self.applier.next_deadline() else {
-            return match persist {
-                Some(deadline) => self.feed.recv_deadline(deadline),
-                None => self.feed.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            let check = self.checked_at + CHECK_EVERY;
+            return self.feed.recv_deadline(persist.map_or(check, |persist| persist.min(check)));
         };
         self.feed.try_recv().or_else(|_| {
             let due = (self.started + gathered).min(Instant::now() + LOOK_EVERY);
@@ -129,9 +147,16 @@ impl Applying<'_> {
     }
 
     fn take(&mut self, feed: Feed, now: Duration) {
-        let Feed::Record(position, record) = feed else {
-            self.is_stopping = true;
-            return;
+        let (position, record) = match feed {
+            Feed::Record(position, record) => (position, record),
+            Feed::SetAside(position) => {
+                self.applier.skip(now, position).expect("the journal's order is kept");
+                return;
+            }
+            Feed::Stop => {
+                self.is_stopping = true;
+                return;
+            }
         };
         let bytes = record_bytes(&record);
         let pushed = self.applier.push(now, position, &record);
@@ -207,7 +232,116 @@ impl Applying<'_> {
         }
     }
 
+    /// The store takes no writes: waits until it can be opened again and has caught up. Records that
+    /// come meanwhile are passed over.
+    fn sit_out(&mut self, error: StoreError) -> Result<(), StoreError> {
+        self.shared.counters.suspensions.fetch_add(1, Ordering::Relaxed);
+        self.shared.outage.begin(std::mem::take(&mut self.gathered_bytes));
+        self.shared.reads.set_stalled(true);
+        self.sink.suspended(&error);
+        let mut pause = REOPEN_PAUSE_MIN;
+        // Ends: when the store has caught up, by the order to stop, or by damage. A round is a pause and
+        // one attempt.
+        while self.shared.outage.is_out() {
+            self.pass_over_for(pause);
+            if self.is_stopping {
+                return Err(error);
+            }
+            pause = (pause * 2).min(REOPEN_PAUSE_MAX);
+            self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
+            match self.try_again() {
+                Ok(()) => {}
+                Err(error) if error.may_pass() => self.sink.still_suspended(&error),
+                Err(ReopenError::Store(error)) => return Err(error),
+                Err(error) => {
+                    let detail = error.to_string();
+                    return Err(StoreError::Damaged { table: "engine", detail });
+                }
+            }
+        }
+        self.shared.reads.set_stalled(false);
+        self.sink.resumed();
+        Ok(())
+    }
+
+    /// Lets what comes go by for so long, or until the order to stop.
+    fn pass_over_for(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        // Ends: when the pause is over, or by the order to stop. A round is one record.
+        while !self.is_stopping {
+            match self.feed.recv_deadline(until) {
+                Ok(Feed::Record(position, record)) => {
+                    self.shared.outage.pass_over(position, record_bytes(&record));
+                    // The journal's thread may wait for room.
+                    self.shared.reads.on_room();
+                }
+                Ok(Feed::SetAside(position)) => {
+                    self.shared.outage.pass_over(position, 0);
+                }
+                Ok(Feed::Stop) | Err(RecvTimeoutError::Disconnected) => self.is_stopping = true,
+                Err(RecvTimeoutError::Timeout) => return,
+            }
+        }
+    }
+
+    /// Opens the store, and applies what the journal has beyond it.
+    fn try_again(&mut self) -> Result<(), ReopenError> {
+        let found = self.shared.store.reopen()?;
+        self.applier.restart(found);
+        match self.catch_up(found) {
+            Ok(()) => {}
+            Err(ReplayError::Store(error)) => return Err(error.into()),
+            // It has ended: then the node does, and this thread with it.
+            Err(ReplayError::Journal(reason)) => {
+                tracing::warn!(%reason, "the store cannot catch up with the journal");
+                return Ok(());
+            }
+        }
+        self.persist()?;
+        let applied = self.applier.applied();
+        self.shared.reads.on_applied(applied);
+        self.sink.applied(applied);
+        if let Some(bytes) = self.shared.outage.end(applied) {
+            self.leave_backlog(bytes);
+        }
+        Ok(())
+    }
+
+    fn catch_up(&mut self, found: Position) -> Result<(), ReplayError> {
+        let Self { shared, applier, sink, started, .. } = self;
+        sink.replay(found, &mut |position, record| {
+            if !applier.has_room() {
+                apply_gathered(shared, applier, *started)?;
+            }
+            let now = started.elapsed();
+            let pushed = match record {
+                Some(record) => applier.push(now, position, record),
+                None => applier.skip(now, position),
+            };
+            pushed.map(drop).map_err(|error| {
+                let detail = error.to_string();
+                StoreError::Damaged { table: "journal", detail }
+            })
+        })?;
+        Ok(apply_gathered(shared, applier, *started)?)
+    }
+
     fn leave_backlog(&self, bytes: u64) {
         self.shared.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
+}
+
+/// Applies at once what an applier has gathered of a replay.
+fn apply_gathered(
+    shared: &Shared,
+    applier: &mut Applier,
+    started: Instant,
+) -> Result<(), StoreError> {
+    applier.kick(applier.gathered());
+    let Some(batch) = applier.poll_batch(started.elapsed()) else { return Ok(()) };
+    shared.store.apply(&batch)?;
+    applier.on_applied(batch.through());
+    shared.counters.batches.fetch_add(1, Ordering::Relaxed);
+    shared.counters.records.fetch_add(batch.records() as u64, Ordering::Relaxed);
+    Ok(())
 }

@@ -11,12 +11,16 @@
 //! record that may touch what it reads; it waits until the applier has passed that record, and
 //! kicks the applier so that it does so now. All queues are bounded by [`ThreadLimits`]; a full one
 //! refuses (reads) or holds back (records), and is counted.
+//!
+//! A store that takes no writes is opened again, as often as it takes; meanwhile records are passed
+//! over, because the journal has them, and are read from there afterwards ([`ApplySink::replay`]).
 #![allow(
     clippy::disallowed_methods,
     reason = "this is the driver of the sans-IO applier: it has threads and a clock"
 )]
 
 mod applying;
+mod outage;
 mod reading;
 
 use std::sync::Arc;
@@ -33,7 +37,7 @@ use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 use smallvec::SmallVec;
 
 use crate::applier::ApplierLimits;
-use crate::store::{Store, StoreError};
+use crate::store::{ReopenError, Store, StoreError};
 
 /// What a record counts beside its body while it waits to be applied, bytes.
 const RECORD_BYTES: u64 = 256;
@@ -203,9 +207,38 @@ pub trait ApplySink: Send {
     /// Everything up to here survives a crash: the journal may be trimmed.
     fn persisted(&mut self, position: Position);
 
+    /// The store takes no writes for now. It is opened again until it does.
+    fn suspended(&mut self, error: &StoreError);
+
+    /// The store could still not be opened.
+    fn still_suspended(&mut self, error: &ReopenError);
+
+    /// The store takes writes again and has applied everything.
+    fn resumed(&mut self);
+
+    /// Shows what is durable behind `after`, in order, to `take`.
+    ///
+    /// # Errors
+    /// Those of `take`; or if the journal has ended or cannot be read.
+    fn replay(&mut self, after: Position, take: Take<'_>) -> Result<(), ReplayError>;
+
     /// The store takes no more writes; the applier thread ends. What is durable is in the
-    /// journal, and a restart recovers.
+    /// journal.
     fn failed(&mut self, error: &StoreError);
+}
+
+/// Takes the records of a replay; `None` for one that is set aside.
+pub type Take<'t> = &'t mut dyn FnMut(Position, Option<&SharedRecord>) -> Result<(), StoreError>;
+
+/// Why a replay ended before the journal did.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The store did not take a record.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal does not say what it has.
+    #[error("{0}")]
+    Journal(String),
 }
 
 /// The store threads have ended.
@@ -226,6 +259,7 @@ pub enum StopError {
 
 enum Feed {
     Record(Position, SharedRecord),
+    SetAside(Position),
     Stop,
 }
 
@@ -238,6 +272,7 @@ struct Counters {
     kicks: AtomicU64,
     persists: AtomicU64,
     retries: AtomicU64,
+    suspensions: AtomicU64,
     reads: AtomicU64,
     reads_refused: AtomicU64,
     reads_timed_out: AtomicU64,
@@ -260,6 +295,10 @@ pub struct ThreadStats {
     pub persists: u64,
     /// Writes repeated because the store was down.
     pub retries: u64,
+    /// Times that the store took no writes and had to be opened again.
+    pub suspensions: u64,
+    /// Whether it takes none now.
+    pub is_suspended: bool,
     /// Reads answered with what was asked for.
     pub reads: u64,
     /// Reads refused because the queue was full.
@@ -282,6 +321,7 @@ struct Shared {
     reads: reading::ReadQueue,
     kicked: AtomicU64,
     backlog_bytes: AtomicU64,
+    outage: outage::Outage,
     counters: Counters,
 }
 
@@ -315,6 +355,7 @@ impl StoreThreads {
             limits,
             kicked: AtomicU64::new(0),
             backlog_bytes: AtomicU64::new(0),
+            outage: outage::Outage::default(),
             counters: Counters::default(),
         });
         let (feed, records) = channel::bounded(limits.feed_records_max);
@@ -374,18 +415,24 @@ pub struct StoreHandle {
 impl StoreHandle {
     /// Hands over the next durable record. Blocks while there is no room for it, in records or in
     /// bytes: that holds the journal back, and happens only if [`StoreHandle::is_overloaded`] was
-    /// not heeded.
+    /// not heeded. While the store takes no writes the record is passed over, and read from the
+    /// journal later.
     ///
     /// # Errors
     /// If the applier thread has ended.
     pub fn submit(&self, position: Position, record: SharedRecord) -> Result<(), Ended> {
-        if self.backlog_bytes() >= self.shared.limits.submitted_bytes_max {
+        let (outage, bytes) = (&self.shared.outage, record_bytes(&record));
+        if !outage.is_out() && self.backlog_bytes() >= self.shared.limits.submitted_bytes_max {
             self.shared.counters.submits_held.fetch_add(1, Ordering::Relaxed);
             self.kick(Position(position.0 - 1));
-            let has_room = || self.backlog_bytes() < self.shared.limits.submitted_bytes_max;
+            let has_room =
+                || outage.is_out() || self.backlog_bytes() < self.shared.limits.submitted_bytes_max;
             self.shared.reads.wait_for(&has_room)?;
         }
-        self.shared.backlog_bytes.fetch_add(record_bytes(&record), Ordering::Relaxed);
+        self.shared.backlog_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if outage.is_out() && outage.pass_over(position, bytes) {
+            return Ok(());
+        }
         let feed = match self.feed.try_send(Feed::Record(position, record)) {
             Err(channel::TrySendError::Full(feed)) => {
                 self.shared.counters.submits_held.fetch_add(1, Ordering::Relaxed);
@@ -396,6 +443,14 @@ impl StoreHandle {
             Ok(()) => return Ok(()),
         };
         self.feed.send(feed).map_err(|_| Ended)
+    }
+
+    /// Passes over the next durable record: it is set aside.
+    ///
+    /// # Errors
+    /// If the applier thread has ended.
+    pub fn skip(&self, position: Position) -> Result<(), Ended> {
+        self.feed.send(Feed::SetAside(position)).map_err(|_| Ended)
     }
 
     /// Queues a read for `worker`; its answer comes through the [`ReadSink`].
@@ -450,9 +505,10 @@ impl StoreHandle {
         self.shared.backlog_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether the backlog is at its cap: refuse new sends.
+    /// Whether the backlog is at its cap, in bytes or in records: refuse new sends.
     pub fn is_overloaded(&self) -> bool {
         self.backlog_bytes() >= self.shared.limits.backlog_bytes_max
+            || self.feed.len() >= self.shared.limits.feed_records_max / 2
     }
 
     /// The counters.
@@ -466,6 +522,8 @@ impl StoreHandle {
             kicks: read(&counters.kicks),
             persists: read(&counters.persists),
             retries: read(&counters.retries),
+            suspensions: read(&counters.suspensions),
+            is_suspended: self.shared.outage.is_out(),
             reads: read(&counters.reads),
             reads_refused: read(&counters.reads_refused),
             reads_timed_out: read(&counters.reads_timed_out),

@@ -35,6 +35,8 @@ struct State {
     waiters: usize,
     /// The applier has ended: nothing that waits will become ripe.
     is_final: bool,
+    /// The store takes no writes: nothing that waits will become ripe soon.
+    is_stalled: bool,
     /// Answer what is queued and leave.
     is_stopping: bool,
 }
@@ -107,7 +109,8 @@ impl ReadQueue {
     /// The store has applied everything up to `applied`.
     pub(super) fn on_applied(&self, applied: Position) {
         let mut state = self.lock();
-        state.applied = applied;
+        // A store that was opened again has less for a while, and says so itself to who reads.
+        state.applied = state.applied.max(applied);
         let later = state.waiting.split_off(&(Position(applied.0 + 1), 0));
         let ripe = std::mem::replace(&mut state.waiting, later);
         let has_ripe = !ripe.is_empty();
@@ -120,6 +123,14 @@ impl ReadQueue {
         if has_waiters {
             self.progress.notify_all();
         }
+    }
+
+    /// Nothing will be applied for a while, or it goes on. Who waits, or comes to wait, meanwhile is
+    /// not kept for the deadline.
+    pub(super) fn set_stalled(&self, is_stalled: bool) {
+        self.lock().is_stalled = is_stalled;
+        self.work.notify_all();
+        self.progress.notify_all();
     }
 
     /// Nothing more will be applied.
@@ -157,7 +168,7 @@ impl ReadQueue {
                 break Ok(());
             }
             let now = Instant::now();
-            if state.is_final || now >= deadline {
+            if state.is_final || state.is_stalled || now >= deadline {
                 break Err(StoreUnavailable);
             }
             let waited = self.progress.wait_timeout(state, deadline - now);
@@ -206,11 +217,11 @@ impl ReadQueue {
                     Turn::Read(ticket)
                 };
             }
-            let is_final = state.is_final;
+            let is_in_vain = state.is_final || state.is_stalled;
             // Ends: each round takes one out of those that came, or is the last.
             let next = loop {
                 match state.arrivals.front().copied() {
-                    Some((deadline, key)) if deadline <= now || is_final => {
+                    Some((deadline, key)) if deadline <= now || is_in_vain => {
                         state.arrivals.pop_front();
                         if let Some(ticket) = state.waiting.remove(&key) {
                             return Turn::TimeOut(ticket);
@@ -299,7 +310,9 @@ fn count<T>(shared: &Shared, answer: Result<T, StoreError>) -> Result<T, StoreUn
         }
         Err(error) => {
             counters.reads_failed.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "store read failed");
+            if !error.is_outage() {
+                tracing::error!(%error, "store read failed");
+            }
             Err(StoreUnavailable)
         }
     }

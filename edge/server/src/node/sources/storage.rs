@@ -1,20 +1,27 @@
 //! Numbers of the journal and the store.
 
+use std::sync::{Arc, OnceLock};
+
 use ringpost_journal::{JournalHandle, Refused, SYNC_BUCKETS_US, StatsSnapshot};
 use ringpost_store::thread::{StoreHandle, ThreadStats};
 
 use crate::metrics::{MetricSource, Samples};
+use crate::set_aside::SetAside;
 
 /// The numbers of journal and store.
 pub(in crate::node) struct StorageSource {
     pub(in crate::node) journal: JournalHandle,
     pub(in crate::node) store: StoreHandle,
+    pub(in crate::node) set_aside: Arc<OnceLock<SetAside>>,
 }
 
 impl MetricSource for StorageSource {
     fn collect(&self, out: &mut Samples) {
         journal(&self.journal.stats().snapshot(), out);
         store(&self.store.stats(), out);
+        let set_aside = self.set_aside.get().map_or(0, SetAside::len);
+        let help = "Records that brought the server down and are kept out of the store.";
+        out.gauge("ringpost_store_records_set_aside", help, &[], set_aside as i64);
         let engine = self.store.store().stats();
         let help = "Files of the engine's own log.";
         out.gauge("ringpost_store_engine_journals", help, &[], engine.journal_count as i64);
@@ -83,6 +90,11 @@ fn store(stats: &ThreadStats, out: &mut Samples) {
     for (name, help, value) in [
         ("ringpost_store_reads_queued", "Reads that wait.", stats.reads_queued),
         (
+            "ringpost_store_suspended",
+            "Whether the store takes no writes now.",
+            stats.is_suspended.into(),
+        ),
+        (
             "ringpost_store_backlog_bytes",
             "Bytes committed and not yet applied.",
             stats.backlog_bytes,
@@ -101,7 +113,11 @@ shows! {
         kicks => "ringpost_store_kicks", "Batches asked for before they were full.";
         persists => "ringpost_store_persists", "Checkpoints.";
         retries => "ringpost_store_retries", "Writes repeated because the store was down.";
+        suspensions => "ringpost_store_suspensions",
+            "Times that the store took no writes and was opened again.";
         submits_held => "ringpost_store_submits_held", "Times that the applier had no room.";
     }
-    elsewhere { reads, reads_refused, reads_timed_out, reads_failed, reads_queued, backlog_bytes }
+    elsewhere {
+        is_suspended, reads, reads_refused, reads_timed_out, reads_failed, reads_queued, backlog_bytes
+    }
 }

@@ -1,0 +1,195 @@
+//! Opening a fjall database so that it can be built upon: what is in it is on the disk, nothing is
+//! left to flush, and its directory is one of this build's.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a database is files, and its threads are waited for when it is opened"
+)]
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+use super::{FjallLimits, OpenError, Space, format};
+use crate::layout;
+
+/// The database's own folder within a store directory.
+const FOLDER: &str = "fjall";
+
+/// The file that fjall writes last when it makes a database.
+const ENGINE_MARKER: &str = "version";
+
+/// How the names of fjall's log files end.
+const LOG_EXTENSION: &str = "jnl";
+
+/// The file of [`probe`], and its size, bytes: what a file system that is nearly full refuses.
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 4 << 20;
+
+/// Longest wait for the memtables of the last run.
+const RECOVERY_WAIT: Duration = Duration::from_secs(60);
+
+/// Between two looks at what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// A database and its keyspaces, by [`Space`].
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) spaces: [Keyspace; Space::ALL.len()],
+}
+
+impl Opened {
+    pub(super) fn space(&self, space: Space) -> &Keyspace {
+        &self.spaces[space as usize]
+    }
+}
+
+/// Opens the database of a store directory, and makes both if it is empty or not there.
+///
+/// # Errors
+/// See [`OpenError`]; nothing is changed in a directory that is refused for its format.
+pub(super) fn open(directory: &Path, limits: &FjallLimits) -> Result<Opened, OpenError> {
+    let found = format::read(directory)?;
+    let folder = directory.join(FOLDER);
+    if let Some(version) = found {
+        format::check(directory, version)?;
+        if !folder.join(ENGINE_MARKER).exists() {
+            return Err(OpenError::damaged(directory, "the engine's files are missing"));
+        }
+    }
+    let prepared = fs::create_dir_all(directory).and_then(|()| distrust_cache(&folder));
+    prepared.map_err(|error| OpenError::io(directory, error))?;
+    let opened = open_database(&folder, limits).map_err(|error| open_error(directory, error))?;
+    finish_recovery(&opened, directory)?;
+    if found.is_none() {
+        finish_creation(&opened, directory)?;
+    }
+    Ok(opened)
+}
+
+/// After a failed fsync the cache may hold, as clean, what the disk does not have. What is dropped
+/// from the cache is read from the disk again; of a log that is the part that can be built upon. All
+/// other files were synced before fjall gave them a meaning.
+fn distrust_cache(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == LOG_EXTENSION) {
+            let file = File::open(&path)?;
+            file.sync_data()?;
+            posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        }
+    }
+    Ok(())
+}
+
+fn open_database(folder: &Path, limits: &FjallLimits) -> fjall::Result<Opened> {
+    let database = Database::builder(folder)
+        .cache_size(limits.cache_bytes)
+        .manual_journal_persist(true)
+        .journal_compression(CompressionType::None)
+        .max_journaling_size(limits.log_bytes_max)
+        .worker_threads(limits.threads)
+        .open()?;
+    let open = |space: Space| {
+        database.keyspace(space.name(), || {
+            let options = KeyspaceCreateOptions::default()
+                .manual_journal_persist(true)
+                .max_memtable_size(limits.memtable_bytes);
+            match space {
+                // Bodies are ciphertext: they do not compress.
+                Space::Messages => options.with_kv_separation(Some(
+                    KvSeparationOptions::default()
+                        .separation_threshold(limits.separate_bytes_min)
+                        .compression(CompressionType::None),
+                )),
+                Space::Index | Space::Users | Space::Accounts => options,
+            }
+        })
+    };
+    let [messages, index, users, accounts] = Space::ALL;
+    let spaces = [open(messages)?, open(index)?, open(users)?, open(accounts)?];
+    Ok(Opened { database, spaces })
+}
+
+/// Flushes what the last run left sealed, with a bound on the wait.
+fn finish_recovery(opened: &Opened, directory: &Path) -> Result<(), OpenError> {
+    let deadline = Instant::now() + RECOVERY_WAIT;
+    while opened.spaces.iter().any(|space| space.sealed_memtable_count() > 0) {
+        check_alive(&opened.database)
+            .and_then(|()| prod_flushes(opened))
+            .map_err(|error| open_error(directory, error))?;
+        if Instant::now() > deadline {
+            let path = directory.to_path_buf();
+            return Err(OpenError::Stuck { path, seconds: RECOVERY_WAIT.as_secs() });
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+/// A directory without a format file is a new one, or one whose making was cut short; then
+/// nothing was ever applied to it.
+fn finish_creation(opened: &Opened, directory: &Path) -> Result<(), OpenError> {
+    for space in &opened.spaces {
+        let mark = space.get(layout::MARK).map_err(|error| open_error(directory, error))?;
+        if mark.is_some() {
+            return Err(OpenError::damaged(directory, "FORMAT is missing"));
+        }
+    }
+    let persisted = opened.database.persist(PersistMode::SyncAll);
+    persisted.map_err(|error| open_error(directory, error))?;
+    format::write(directory)
+}
+
+/// An error if one of the database's threads has failed: it says so only to who writes.
+pub(super) fn check_alive(database: &Database) -> fjall::Result<()> {
+    database.persist(PersistMode::Buffer)
+}
+
+/// Gives sealed memtables that no task will flush a task: a rotation brings one along.
+pub(super) fn prod_flushes(opened: &Opened) -> fjall::Result<()> {
+    if opened.database.outstanding_flushes() > 0 {
+        return Ok(());
+    }
+    for space in &opened.spaces {
+        if space.sealed_memtable_count() > 0 {
+            space.insert(layout::PROD, [layout::VALUE_VERSION])?;
+            space.rotate_memtable()?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what a flush may write at once, and takes it away again.
+pub(super) fn probe(directory: &Path) -> io::Result<()> {
+    let path = directory.join(PROBE);
+    let written =
+        fs::write(&path, vec![0; PROBE_BYTES]).and_then(|()| File::open(&path)?.sync_all());
+    // Nothing more can be done about a probe that stays; the next one replaces it.
+    let _ = fs::remove_file(&path);
+    written
+}
+
+fn open_error(directory: &Path, error: fjall::Error) -> OpenError {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            OpenError::io(directory, error)
+        }
+        fjall::Error::Locked => OpenError::Locked { path: directory.to_path_buf() },
+        fjall::Error::Poisoned => {
+            let reason = probe(directory).err();
+            let unknown = || io::Error::other("a thread of the engine could not write");
+            OpenError::io(directory, reason.unwrap_or_else(unknown))
+        }
+        error => OpenError::damaged(directory, error.to_string()),
+    }
+}
