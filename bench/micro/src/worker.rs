@@ -124,6 +124,13 @@ impl Hand {
                 self.worker.letter(Letter::Durable(vec![(position, record)]), self.now);
                 Letter::Event(Event::Applied { position })
             }
+            Output::Tier(Effect::FindReceived { user, device, .. }) => {
+                Letter::Event(Event::ReceivedFound { user, device, answer: Ok(None) })
+            }
+            Output::Tier(Effect::LookUpAccepted { user, device, message_id, .. }) => {
+                let answer = Ok(None);
+                Letter::Event(Event::AcceptedFound { user, device, message_id, answer })
+            }
             other => panic!("not expected: {other:?}"),
         };
         self.worker.letter(letter, self.now);

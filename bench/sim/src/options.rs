@@ -143,7 +143,7 @@ impl Options {
     }
 
     /// As much as devices that behave say for long, and less than they say at once.
-    const NARROW_INPUT: InputRate = InputRate { bytes_per_second: 96 << 10, burst_bytes: 16 << 10 };
+    const NARROW_INPUT: InputRate = InputRate { bytes_per_second: 96 << 10, burst_bytes: 8 << 10 };
 
     /// Whether entries of queues may leave by age.
     pub(crate) fn queues_age(&self) -> bool {

@@ -75,7 +75,7 @@ pub const WINDOW_BYTES_DEFAULT: u32 = 256 * 1024;
 pub const WINDOW_BYTES_MAX: u32 = 4 * 1024 * 1024;
 
 /// Input that a user, or an address before `welcome`, may bring in a second for long, in bytes of
-/// cost: some 4,000 small frames, or 23 of the largest texts. A server's default.
+/// cost: some 28,000 small frames, or 23 of the largest texts. A server's default.
 pub const INPUT_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
 
 /// The same at once, after a pause. A server's default.
@@ -83,7 +83,7 @@ pub const INPUT_BURST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What a frame, a text or a control frame costs beside its bytes, and what a piece costs in which
 /// bytes arrive: so much work is done for each whatever is in it.
-pub const INPUT_COST_BYTES: u32 = 256;
+pub const INPUT_COST_BYTES: u32 = 32;
 
 /// What a token costs beside that, in `hello` or `auth`: its signature is checked, which is work for
 /// so many bytes. A resume ticket spares it.

@@ -50,7 +50,7 @@ pub struct ConnectionConfig {
     /// 256 readers that have stopped.
     pub outboxes_bytes_max: usize,
     /// Input of one user, over all its connections to the node, in cost (see [`crate::budgets`]).
-    /// Over it they are not read. Default 2 MiB in a second, 16 MiB at once: 4,000 small frames a
+    /// Over it they are not read. Default 2 MiB in a second, 16 MiB at once: 28,000 small frames a
     /// second, or 23 of the largest texts.
     pub user_input: InputRate,
     /// The same of the connections of one address that have not signed in. Default the same: 120

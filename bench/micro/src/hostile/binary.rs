@@ -48,7 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
     users.extend_from_slice(&(256_u32 * 16).to_le_bytes());
     users.extend_from_slice(&[1; 256 * 16]);
     let mut sections = fixed_only(58);
-    sections.extend_from_slice(&[0; 65_536]);
+    sections.extend_from_slice(&[0; 60_000]);
     let one = frame(0x7e, &fixed_only(10));
     let bytewise = (vec![one.repeat(100)], 100, 1);
     vec![

@@ -38,7 +38,7 @@ struct Draft {
 const SEEN_MAX: usize = 8;
 
 /// Pings that a device says at once when it says much: more than the narrowest budget of input has.
-const FLOOD: u64 = 80;
+const FLOOD: u64 = 160;
 
 /// Answered messages that a device may send again, because it forgot the answer.
 const ANSWERED_MAX: usize = 8;

@@ -13,6 +13,9 @@ const INFINITE_FROM: &[u8] = b"\
     08902000708383676273854845817711531764475730270069855571366959622842914819860834\
     936475292719074168444365510704342711559699508093042880177904174497792";
 
+/// A number that has fewer characters than this, and no exponent, is finite.
+pub(super) const DIGITS_FINITE: usize = INFINITE_FROM.len();
+
 /// Whether a number, written as JSON writes one, is within the doubles.
 pub(super) fn is_finite(number: &str) -> bool {
     let number = number.strip_prefix('-').unwrap_or(number).as_bytes();

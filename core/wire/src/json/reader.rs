@@ -69,37 +69,38 @@ pub(crate) fn strings(array: &str) -> impl Iterator<Item = Option<Cow<'_, str>>>
     .fuse()
 }
 
-/// The keys that an object has had, in order of their bytes, so that the next one is looked for in
-/// a few steps and not among all of them. They stand in the object's entries; here is where.
+/// The keys that an object has had, and their order by bytes, so that the next one is looked for in
+/// a few steps and not among all of them.
 #[derive(Default)]
-struct Keys(SmallVec<[Key; 16]>);
-
-/// One of them: its first bytes as a number, which decides nearly always, and its place.
-#[derive(Clone, Copy)]
-struct Key {
-    prefix: u64,
-    place: u8,
+struct Keys<'a> {
+    /// In the order of the text.
+    keys: SmallVec<[Key<'a>; 16]>,
+    /// Their places above, by rising key.
+    order: SmallVec<[u8; JSON_KEYS_MAX + 1]>,
 }
 
-impl Keys {
-    /// Notes the key of the next entry; false if an earlier one has the same.
-    fn add(&mut self, key: &str, entries: &Entries<'_>) -> bool {
-        let prefix = prefix(key);
-        let order = |known: &Key| {
-            let rest = || entries[usize::from(known.place)].0.as_ref().cmp(key);
-            known.prefix.cmp(&prefix).then_with(rest)
+/// One of them, with its first bytes as a number, which decides nearly always.
+struct Key<'a> {
+    prefix: u64,
+    text: Cow<'a, str>,
+}
+
+impl<'a> Keys<'a> {
+    /// Adds a key; false if it is there already.
+    fn add(&mut self, text: Cow<'a, str>) -> bool {
+        let prefix = prefix(&text);
+        let compare = |&place: &u8| {
+            let known = &self.keys[usize::from(place)];
+            known.prefix.cmp(&prefix).then_with(|| known.text.as_ref().cmp(text.as_ref()))
         };
-        match self.0.binary_search_by(order) {
-            Ok(_) => false,
-            Err(at) => {
-                self.0.insert(at, Key { prefix, place: entries.len() as u8 });
-                true
-            }
-        }
+        let Err(at) = self.order.binary_search_by(compare) else { return false };
+        self.order.insert(at, self.keys.len() as u8);
+        self.keys.push(Key { prefix, text });
+        true
     }
 }
 
-const _: () = assert!(JSON_KEYS_MAX <= u8::MAX as usize, "a place is a byte");
+const _: () = assert!(JSON_KEYS_MAX < u8::MAX as usize, "a place is a byte");
 
 /// The first eight bytes, zeros behind a shorter key: numbers in the order of the texts.
 fn prefix(key: &str) -> u64 {
@@ -112,6 +113,9 @@ fn prefix(key: &str) -> u64 {
         }
     }
 }
+
+/// What a string that holds an escape has room for behind it, so that a short one is allocated once.
+const OWNED_BYTES_MORE: usize = 24;
 
 struct Reader<'a> {
     text: &'a str,
@@ -144,15 +148,30 @@ impl<'a> Reader<'a> {
         match self.peek() {
             Some(b'"') => self.string().map(Value::String),
             Some(b'{') => {
-                self.object(depth + 1, &mut Entries::new())?;
+                self.pass(depth)?;
                 Ok(Value::Object)
             }
-            Some(b'[') => self.array(depth + 1),
+            Some(b'[') => {
+                let start = self.at;
+                self.pass(depth)?;
+                Ok(Value::Array(&self.text[start..self.at]))
+            }
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.word("true", Value::Bool(true)),
             Some(b'f') => self.word("false", Value::Bool(false)),
             Some(b'n') => self.word("null", Value::Null),
             _ => Err(self.expected("a value")),
+        }
+    }
+
+    /// The same, checked and not kept: what nobody asks for, and what is in an array or an object.
+    fn pass(&mut self, depth: usize) -> Result<(), DecodeError> {
+        match self.peek() {
+            Some(b'"') => self.pass_string(),
+            Some(b'{') => self.pass_object(depth + 1),
+            Some(b'[') => self.pass_array(depth + 1),
+            Some(b'-' | b'0'..=b'9') => self.pass_number().map(|_| ()),
+            _ => self.value(depth).map(|_| ()),
         }
     }
 
@@ -181,61 +200,96 @@ impl<'a> Reader<'a> {
         }
         let mut keys = Keys::default();
         loop {
-            let at = self.at;
-            if self.peek() != Some(b'"') {
-                return Err(self.expected("a key"));
-            }
-            let key = self.string()?;
-            if !keys.add(&key, entries) {
-                return Err(DecodeError::DuplicateKey { at });
-            }
-            if entries.len() == JSON_KEYS_MAX {
-                return Err(DecodeError::TooManyKeys { at });
-            }
-            self.skip_space();
-            if self.peek() != Some(b':') {
-                return Err(self.expected("`:`"));
-            }
-            self.at += 1;
-            self.skip_space();
+            self.key(&mut keys)?;
             let value = self.value(depth)?;
+            let key = keys.keys.last().expect("it was just added").text.clone();
             entries.push((key, value));
-            self.skip_space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(self.expected("`,` or `}`")),
+            if self.is_over(b'}', "`,` or `}`")? {
+                return Ok(());
             }
-            self.skip_space();
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<Value<'a>, DecodeError> {
-        let start = self.at;
+    fn pass_object(&mut self, depth: usize) -> Result<(), DecodeError> {
+        self.enter(depth)?;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        let mut keys = Keys::default();
+        loop {
+            self.key(&mut keys)?;
+            self.pass(depth)?;
+            if self.is_over(b'}', "`,` or `}`")? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A key that is added to `keys`, and the colon behind it.
+    fn key(&mut self, keys: &mut Keys<'a>) -> Result<(), DecodeError> {
+        let at = self.at;
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a key"));
+        }
+        let key = self.string()?;
+        if !keys.add(key) {
+            return Err(DecodeError::DuplicateKey { at });
+        }
+        if keys.keys.len() > JSON_KEYS_MAX {
+            return Err(DecodeError::TooManyKeys { at });
+        }
+        self.skip_space();
+        if self.peek() != Some(b':') {
+            return Err(self.expected("`:`"));
+        }
+        self.at += 1;
+        self.skip_space();
+        Ok(())
+    }
+
+    /// Behind an element: whether `end` is there. If not, a comma must be.
+    fn is_over(&mut self, end: u8, expected: &'static str) -> Result<bool, DecodeError> {
+        self.skip_space();
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                self.skip_space();
+                Ok(false)
+            }
+            Some(byte) if byte == end => {
+                self.at += 1;
+                Ok(true)
+            }
+            _ => Err(self.expected(expected)),
+        }
+    }
+
+    fn pass_array(&mut self, depth: usize) -> Result<(), DecodeError> {
         self.enter(depth)?;
         if self.peek() == Some(b']') {
             self.at += 1;
-            return Ok(Value::Array(&self.text[start..self.at]));
+            return Ok(());
         }
         loop {
-            self.value(depth)?;
-            self.skip_space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b']') => {
-                    self.at += 1;
-                    return Ok(Value::Array(&self.text[start..self.at]));
-                }
-                _ => return Err(self.expected("`,` or `]`")),
+            self.pass(depth)?;
+            if self.is_over(b']', "`,` or `]`")? {
+                return Ok(());
             }
-            self.skip_space();
         }
     }
 
     fn number(&mut self) -> Result<Value<'a>, DecodeError> {
+        let start = self.at;
+        let is_natural = self.pass_number()?;
+        if is_natural && let Ok(integer) = self.text[start..self.at].parse() {
+            return Ok(Value::Integer(integer));
+        }
+        Ok(Value::Number)
+    }
+
+    /// Checks a number; answers whether it has neither sign nor fraction nor exponent.
+    fn pass_number(&mut self) -> Result<bool, DecodeError> {
         let start = self.at;
         let negative = self.peek() == Some(b'-');
         if negative {
@@ -246,32 +300,26 @@ impl<'a> Reader<'a> {
             Some(b'1'..=b'9') => self.skip_digits(),
             _ => return Err(self.expected("a digit")),
         }
-        let mut whole = true;
+        let (mut whole, mut has_power) = (true, false);
         if self.peek() == Some(b'.') {
             whole = false;
             self.at += 1;
             self.digits()?;
         }
         if let Some(b'e' | b'E') = self.peek() {
-            whole = false;
+            (whole, has_power) = (false, true);
             self.at += 1;
             if let Some(b'+' | b'-') = self.peek() {
                 self.at += 1;
             }
             self.digits()?;
         }
-        let text = &self.text[start..self.at];
-        if whole
-            && !negative
-            && let Ok(integer) = text.parse()
-        {
-            return Ok(Value::Integer(integer));
+        // So few digits are far below the edge.
+        let may_be_huge = has_power || self.at - start >= number::DIGITS_FINITE;
+        if may_be_huge && !number::is_finite(&self.text[start..self.at]) {
+            return Err(DecodeError::HugeNumber { at: start });
         }
-        if number::is_finite(text) {
-            Ok(Value::Number)
-        } else {
-            Err(DecodeError::HugeNumber { at: start })
-        }
+        Ok(whole && !negative)
     }
 
     fn skip_digits(&mut self) {
@@ -297,7 +345,9 @@ impl<'a> Reader<'a> {
             self.at += 1;
             return Ok(Cow::Borrowed(&self.text[start..self.at - 1]));
         }
-        let mut owned = String::from(&self.text[start..self.at]);
+        let before = &self.text[start..self.at];
+        let mut owned = String::with_capacity(before.len() + OWNED_BYTES_MORE);
+        owned.push_str(before);
         loop {
             match self.peek() {
                 Some(b'"') => {
@@ -309,9 +359,30 @@ impl<'a> Reader<'a> {
                 Some(_) => return Err(self.expected("no control character")),
                 None => return Err(self.expected("`\"`")),
             }
-            let from = self.at;
+            // Where escapes stand one behind the other, nothing stands between them.
+            if self.peek() != Some(b'\\') {
+                let from = self.at;
+                self.skip_plain();
+                owned.push_str(&self.text[from..self.at]);
+            }
+        }
+    }
+
+    /// The same, checked and not kept.
+    fn pass_string(&mut self) -> Result<(), DecodeError> {
+        self.at += 1;
+        loop {
             self.skip_plain();
-            owned.push_str(&self.text[from..self.at]);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape().map(|_| ())?,
+                Some(0) => return Err(DecodeError::Nul { at: self.at }),
+                Some(_) => return Err(self.expected("no control character")),
+                None => return Err(self.expected("`\"`")),
+            }
         }
     }
 
@@ -320,6 +391,12 @@ impl<'a> Reader<'a> {
     fn skip_plain(&mut self) {
         let special = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
         let rest = &self.text.as_bytes()[self.at..];
+        // Keys are short, and need no vectors.
+        let near = &rest[..rest.len().min(8)];
+        if let Some(plain) = near.iter().position(|&byte| special(byte)) {
+            self.at += plain;
+            return;
+        }
         let (chunks, _) = rest.as_chunks::<32>();
         let plain = chunks
             .iter()
@@ -375,12 +452,22 @@ impl<'a> Reader<'a> {
     }
 
     fn hex4(&mut self) -> Result<u32, DecodeError> {
-        let mut code = 0;
-        for _ in 0..4 {
-            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
-            code = code << 4 | digit.ok_or(self.expected("a hexadecimal digit"))?;
-            self.at += 1;
+        if let Some(digits) = self.text.as_bytes()[self.at..].first_chunk::<4>()
+            && digits.iter().all(u8::is_ascii_hexdigit)
+        {
+            self.at += digits.len();
+            // The low four bits of a letter are nine less than its value.
+            let value = |digit: u8| u32::from(digit & 0xf) + u32::from(digit >> 6) * 9;
+            return Ok(digits.iter().fold(0, |code, &digit| code << 4 | value(digit)));
         }
-        Ok(code)
+        Err(self.not_hex())
+    }
+
+    /// The place at which a hexadecimal digit is missing.
+    #[cold]
+    fn not_hex(&mut self) -> DecodeError {
+        let digits = self.text.as_bytes()[self.at..].iter();
+        self.at += digits.take_while(|digit| digit.is_ascii_hexdigit()).count();
+        self.expected("a hexadecimal digit")
     }
 }

@@ -32,6 +32,10 @@ use super::{AuthError, Verified};
 /// older than this need not be kept.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(86_400);
 
+/// Longest header of a token, bytes of its base64: it is read before a signature vouches for it, and
+/// what a library keeps of a header costs more than what is in it. Ours have 70.
+const HEADER_BYTES_MAX: usize = 1_024;
+
 /// Longest key id that is looked up, bytes.
 const KEY_ID_BYTES_MAX: usize = 256;
 
@@ -204,6 +208,9 @@ impl TokenVerifier {
     /// [`AuthError`]; the peer is told no more than that the token is not good.
     pub fn verify(&self, token: &str, wall_ms: u64) -> Result<Verified, AuthError> {
         if token.len() > TOKEN_BYTES_MAX {
+            return Err(AuthError::TooLong);
+        }
+        if token.find('.').unwrap_or(token.len()) > HEADER_BYTES_MAX {
             return Err(AuthError::TooLong);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|error| header_kind(&error))?;

@@ -111,8 +111,8 @@ fn one_byte_over(to: Uuid) -> Vec<u8> {
 #[test]
 fn abuse_row_11_a_flood_is_read_at_its_rate_and_nobody_is_closed_for_it() {
     let siege = Siege::begin(&[
-        "limits.user_input_bytes_per_second=1MiB",
-        "limits.user_input_burst_bytes=1MiB",
+        "limits.user_input_bytes_per_second=128KiB",
+        "limits.user_input_burst_bytes=128KiB",
     ]);
     let flood: [(Encoding, Vec<u8>); 4] = [
         (Encoding::Json, frame(PING, b"x").repeat(20_000)),
