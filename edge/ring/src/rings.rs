@@ -48,12 +48,14 @@ impl Slot {
 
     /// Position in the ring set's table: dense, small, reused. Fit to index a side table.
     #[must_use]
+    #[inline]
     pub fn index(self) -> u32 {
         self.index
     }
 
     /// Which use of the index.
     #[must_use]
+    #[inline]
     pub fn generation(self) -> u32 {
         self.generation
     }

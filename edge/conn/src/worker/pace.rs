@@ -81,6 +81,8 @@ impl Worker {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn settle_and_pace(&mut self, slot: Slot, now: Now) {
         self.settle_debt(slot, now);
         self.pace(slot, now);
