@@ -183,7 +183,7 @@ impl WorkerLoop {
             let now = self.clock.now();
             self.published.is_behind |= self.driver.turn(now, &mut self.threads);
             if self.take_commands() {
-                return;
+                return self.pulse.end();
             }
             self.publish(now);
             let wait = self.wait(now);

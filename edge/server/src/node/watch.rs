@@ -39,14 +39,22 @@ const STUCK_AFTER: Duration = Duration::from_secs(6);
 /// The name under which [`Readiness`] keeps who is stuck.
 const REASON: &str = "stuck";
 
-/// Counts what a thread has ended: the turns of a worker.
+/// Counts what a thread has ended: the turns of a worker; or says that it has ended itself.
 #[derive(Debug, Default)]
 pub(super) struct Pulse(AtomicU64);
+
+/// The pulse of a worker that was told to stop and has. No worker lives for so many turns.
+const ENDED: u64 = u64::MAX;
 
 impl Pulse {
     /// A turn has ended. Costs one store to memory that the worker alone writes.
     pub(super) fn beat(&self) {
         self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// The worker has done its part of a stop, and waits for nobody.
+    pub(super) fn end(&self) {
+        self.0.store(ENDED, Relaxed);
     }
 
     fn beats(&self) -> u64 {
@@ -63,15 +71,17 @@ pub(super) fn worker_names(count: usize) -> impl Iterator<Item = &'static str> {
     (0..count).map(|number| &*format!("worker-{number}").leak())
 }
 
-/// A worker: it ends turns. One that has not may be asleep, and is woken for the next look.
+/// A worker: it ends turns. One that has not may be asleep, and is woken for the next look. One that
+/// has ended is done, however long others take for their part of a stop.
 pub(super) fn worker(pulse: Arc<Pulse>, mailbox: Arc<Mailbox>) -> GoesOn {
     let mut seen = pulse.beats();
     Box::new(move || {
         let last = std::mem::replace(&mut seen, pulse.beats());
-        if last == seen {
+        let goes_on = last != seen || seen == ENDED;
+        if !goes_on {
             mailbox.wake();
         }
-        last != seen
+        goes_on
     })
 }
 

@@ -40,6 +40,19 @@ fn clients_are_told_to_leave_and_nothing_is_lost() {
     }
 }
 
+/// Two workers and one client: the worker that has nobody ends at once, the other waits for its client
+/// for half of the deadline, which is longer than it takes to be called stuck.
+#[test]
+fn a_worker_that_is_done_with_a_stop_is_not_stuck() {
+    let mut node = Node::start(&["workers=2", "drain_deadline=18s"]);
+    let mut stays = Peer::sign_in_live(&node, Encoding::Tcp, Uuid::new_v4(), 1);
+    node.signal(Signal::SIGTERM);
+    stays.hear_kind("goaway");
+    assert_eq!(stays.last_word(), Some(1001));
+    assert_eq!(node.wait().code(), Some(0), "{}", node.log());
+    assert!(!node.log().contains("a thread is stuck"), "{}", node.log());
+}
+
 #[test]
 fn a_second_signal_ends_the_server_at_once() {
     let mut node = Node::start(&["drain_deadline=1h"]);
