@@ -30,7 +30,7 @@ use crate::budgets::Cell;
 use crate::http::HeadReader;
 use crate::letter::{Identity, PendingHello};
 use crate::outbox::Outbox;
-use crate::sniff::Sniffer;
+use crate::sniff::{self, Sniffer, Verdict};
 use crate::websocket;
 
 /// How a connection speaks.
@@ -247,6 +247,20 @@ impl Connection {
     /// Its name for the shard and for other threads.
     pub fn key(&self) -> ConnectionKey {
         key(self.slot)
+    }
+
+    /// Learns from bytes that are held undecoded in which protocol its last word will be understood.
+    pub fn recognise_held(&mut self) {
+        let Protocol::Sniffing(sniffer) = &mut self.protocol else { return };
+        match sniffer.feed(&self.surplus) {
+            Verdict::Decided { protocol: sniff::Protocol::Binary, .. } => {
+                self.speech = Speech::Binary;
+            }
+            Verdict::Decided { protocol: sniff::Protocol::Http, .. } => {
+                self.protocol = Protocol::Http(Box::new(HeadReader::new()));
+            }
+            Verdict::Decided { .. } | Verdict::Undecided => {}
+        }
     }
 
     /// Whether the shard knows of it.

@@ -67,13 +67,15 @@ impl Worker {
 
     fn deadline_passed(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
-        if connection.paced.is_some_and(|paced| paced.until <= now.mono) {
-            // Another deadline that has passed as well is found when this returns.
+        // Asked first: a pause that ends may begin anew for as long as others use the budget up, and
+        // would keep the deadline off.
+        if deadline_of_phase(connection, &self.config) > now.mono {
             return self.end_pause(slot, now);
         }
         match connection.phase {
             Phase::Handshake => {
                 self.counters.handshakes_late += 1;
+                connection.recognise_held();
                 if matches!(connection.protocol, Protocol::Http(_)) {
                     return self.reject_upgrade(slot, Rejection::TooSlow, now);
                 }

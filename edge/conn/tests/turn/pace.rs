@@ -211,6 +211,29 @@ fn who_is_not_read_is_neither_silent_nor_slow() {
     assert_eq!(pongs(&mut world, client), 10_000);
 }
 
+/// A crowd of one address, each with a debt of its own to bring: they keep one another from being read,
+/// and would stay for as long as the debt of all lasts.
+#[test]
+fn no_debt_of_an_address_puts_off_the_deadline_of_a_stranger() {
+    for seed in 0..5 {
+        let mut world = world(1, seed, wide(), NARROW);
+        let crowd: Vec<usize> = (0..40).map(|_| world.connect(0)).collect();
+        for &client in &crowd {
+            world.clients[client].write(&PREAMBLE);
+            world.clients[client].write(&pings(2_000));
+        }
+        world.settle();
+        // Ten until the deadline, and five in which a client may close by itself.
+        world.pass(16 * SECOND);
+        world.settle();
+        assert_eq!(world.drivers[0].worker().gauges().open, 0, "nobody stays beyond its time");
+        for &client in &crowd {
+            let told = world.clients[client].close_code();
+            assert_eq!(told, Some(CloseCode::HandshakeTimeout), "a last word, in every case");
+        }
+    }
+}
+
 #[test]
 fn behind_the_last_word_some_is_thrown_away_and_more_is_not_read() {
     let mut world = World::new(1, 7);
