@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use ringpost_shard::event::Now;
+use ringpost_shard::Clocks;
+
+use crate::dice::Dice;
 
 /// A wall clock to begin with, milliseconds since 1970.
 const WALL_MS: i64 = 1_800_000_000_000;
 
-/// How far the wall clock jumps: a day.
-const JUMP_MS: i64 = 24 * 3_600 * 1_000;
+/// How far the wall clock may be from the truth, each way: where it is right, it is followed through
+/// small steps, and the others are further than anybody may believe at once. The last is longer
+/// than anything waits.
+const OFF_MS: [i64; 5] = [0, 600_000, 2 * 3_600_000, DAY_MS, 400 * DAY_MS];
+
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// Virtual time. It stands still unless it is told to pass.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +33,9 @@ impl Clock {
 
     /// Both clocks.
     #[must_use]
-    pub(crate) fn now(&self) -> Now {
+    pub(crate) fn read(&self) -> Clocks {
         let wall = WALL_MS + self.since_start.as_millis() as i64 + self.off_ms;
-        Now { mono: self.since_start, wall_ms: wall as u64 }
+        Clocks { mono: self.since_start, wall_ms: wall as u64 }
     }
 
     /// Since the start of the world.
@@ -43,11 +49,11 @@ impl Clock {
         self.since_start += time;
     }
 
-    /// The wall clock jumps by a day; never further than one day from the truth, so that nothing
-    /// that waits for thirty days expires.
-    pub(crate) fn jump(&mut self, forward: bool) {
-        let jump = if forward { JUMP_MS } else { -JUMP_MS };
-        self.off_ms = (self.off_ms + jump).clamp(-JUMP_MS, JUMP_MS);
+    /// The wall clock jumps; answers how far from the truth it is then, ms.
+    pub(crate) fn jump(&mut self, dice: &mut Dice) -> i64 {
+        let off_ms = dice.pick(&OFF_MS);
+        self.off_ms = if dice.one_in(2) { off_ms } else { -off_ms };
+        self.off_ms
     }
 }
 

@@ -211,6 +211,11 @@ pub(crate) enum Fact {
         /// As many connections as it can have.
         slots: u64,
     },
+    /// So many queue entries have left at their time to live, in this life of the server.
+    Expired {
+        /// How many.
+        entries: u64,
+    },
     /// The server died.
     Died {
         /// The power went too.

@@ -63,6 +63,8 @@ pub enum Plant {
     GapOfFirstDevice,
     /// A store that was opened again is not given what it had lost.
     SkipReplay,
+    /// A wall clock that has jumped is believed, because somebody vouches for it.
+    ExpireByJump,
 }
 
 impl Plant {
@@ -100,5 +102,6 @@ impl Plant {
         (Self::CloseGapByAck, "ahead"),
         (Self::GapOfFirstDevice, "ahead"),
         (Self::SkipReplay, "idempotency"),
+        (Self::ExpireByJump, "expiry"),
     ];
 }

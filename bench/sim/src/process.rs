@@ -8,9 +8,9 @@ use ringpost_conn::letter::Identity;
 use ringpost_conn::{Driver, Letter, Tables, Worker};
 use ringpost_ring::fake::{FakePeer, FakeWorld, Faults};
 use ringpost_ring::{Rings, Wait};
-use ringpost_shard::event::{Now, Proof, WorkerId};
+use ringpost_shard::event::{Proof, WorkerId};
 use ringpost_shard::record::EntryKind;
-use ringpost_shard::{Event, Homes, Position, Shard, ShardConfig};
+use ringpost_shard::{ClockTrust, Clocks, Event, Homes, Position, Shard, ShardConfig};
 use ringpost_store::{Store, StoreError, TimelinePage};
 use ringpost_wire::{HistoryCursor, ServerId, UserId};
 
@@ -47,6 +47,8 @@ pub(crate) struct Process {
     checks: VecDeque<Check>,
     front_desk: FrontDesk,
     revoked: Revoked,
+    /// For what is no worker: the date by which tokens are checked, and what a restart begins with.
+    clock: ClockTrust,
     homes: Homes,
     fuse: Fuse,
     dice: Dice,
@@ -69,21 +71,24 @@ impl Process {
         options: &Options,
         revoked: &Revoked,
         (mut dice, trace): (Dice, Trace),
-        now: Now,
+        clocks: Clocks,
     ) -> Result<Self, Box<Unusable>> {
         let fuse = Fuse::default();
         let given = (fuse.clone(), dice.split(), trace.clone());
-        let storage = Storage::open(hardware, options, given, now.mono)?;
+        let agreed_ms = hardware.agreed_ms;
+        let storage = Storage::open(hardware, options, given, clocks.mono)?;
         let net = FakeWorld::with(dice.roll(), options.faults, options.sizes);
         let workers = dice.pick(&[1, 2, 3]);
         let hash_seed = dice.roll();
         let mut mailboxes = Mailboxes::new(net.clone(), options.letters_max, options.plant);
         let rings: Vec<_> = (0..workers).map(|_| net.ring(options.slots)).collect();
         let handles: Vec<_> = rings.iter().map(Rings::handle).collect();
-        let stamp_floor = match options.plant {
-            Some(Plant::StampBack) => ServerId::default(),
-            _ => storage.store().highest_stamp(),
+        let (stamp_floor, mut clock) = match options.plant {
+            Some(Plant::StampBack) => (ServerId::default(), ClockTrust::new(0)),
+            _ => (storage.store().highest_stamp(), ClockTrust::new(agreed_ms)),
         };
+        let at_boot = clock.clone();
+        let now = clock.read(clocks);
         let tables = Arc::new(Tables::new(hash_seed, &options.connections()));
         let mut seats = Vec::new();
         for (number, ring) in (0..workers).zip(rings) {
@@ -110,7 +115,7 @@ impl Process {
             }
             let sleep = mailboxes.add(ring.handle());
             let rings = SimRings::new(ring, fuse.clone(), options.plant, trace.clone());
-            let driver = Driver::new(worker, rings, handles.clone(), sleep);
+            let driver = Driver::new(worker, rings, handles.clone(), sleep, at_boot.clone());
             seats.push(Seat { driver, sleeps_until: None });
         }
         trace.fact(Fact::Started { workers });
@@ -125,6 +130,7 @@ impl Process {
             checks,
             front_desk,
             revoked,
+            clock,
             homes,
             fuse,
             dice,
@@ -136,7 +142,7 @@ impl Process {
 
     /// The process ends here and now; the hardware remains.
     pub(crate) fn die(self) -> Hardware {
-        self.storage.into_hardware()
+        self.storage.into_hardware(self.clock.agreed_ms())
     }
 
     /// How far the journal is durable.
@@ -179,17 +185,22 @@ impl Process {
     }
 
     /// One step of each part, in an order that chance chooses; some parts stand still.
-    pub(crate) fn step(&mut self, now: Now, is_calm: bool) {
+    pub(crate) fn step(&mut self, clocks: Clocks, is_calm: bool) {
+        let now = self.clock.read(clocks);
+        if self.options.plant == Some(Plant::ExpireByJump) && !now.may_expire {
+            // Somebody vouches for whatever the clock shows.
+            self.vouch();
+        }
         let first = self.dice.index(self.seats.len());
         for place in 0..self.seats.len() {
             if is_calm || !self.dice.one_in(3) {
-                self.serve((first + place) % self.seats.len(), now);
+                self.serve((first + place) % self.seats.len(), clocks);
             }
         }
         if is_calm || !self.dice.one_in(3) {
             self.storage.step(now.mono, &mut self.mailboxes);
         }
-        self.check_tokens(now);
+        self.check_tokens(now.wall_ms);
         self.front_desk.step(&mut self.mailboxes);
         self.tell();
         self.steps_to_look -= 1;
@@ -200,13 +211,13 @@ impl Process {
     }
 
     /// One worker's turn, or a look into the ring in which it sleeps.
-    fn serve(&mut self, at: usize, now: Now) {
+    fn serve(&mut self, at: usize, clocks: Clocks) {
         let seat = &mut self.seats[at];
         let is_due = match seat.sleeps_until {
             None => true,
-            Some(until) => until.is_some_and(|until| until <= now.mono),
+            Some(until) => until.is_some_and(|until| until <= clocks.mono),
         };
-        if !is_due && !seat.driver.enter(Wait::POLL, || now) {
+        if !is_due && !seat.driver.enter(Wait::POLL, || clocks) {
             return;
         }
         if seat.sleeps_until.take().is_some() {
@@ -214,7 +225,7 @@ impl Process {
         }
         let mut desk = Desk {
             worker: at,
-            now: now.mono,
+            now: clocks.mono,
             mailboxes: &mut self.mailboxes,
             storage: &mut self.storage,
             checks: &mut self.checks,
@@ -223,20 +234,28 @@ impl Process {
             homes: &self.homes,
             plant: self.options.plant,
         };
-        seat.driver.turn(now, &mut desk);
-        let may_sleep = seat.driver.rest(now, &desk, None) != Wait::POLL;
-        let completed = seat.driver.enter(Wait::POLL, || now);
+        seat.driver.turn(clocks, &mut desk);
+        let may_sleep = seat.driver.rest(clocks, &desk, None) != Wait::POLL;
+        let completed = seat.driver.enter(Wait::POLL, || clocks);
         if completed || !may_sleep {
             seat.driver.awake();
         } else {
-            let within = seat.driver.next_turn_within(now);
-            seat.sleeps_until = Some(within.map(|within| now.mono + within));
+            let within = seat.driver.next_turn_within(clocks);
+            seat.sleeps_until = Some(within.map(|within| clocks.mono + within));
         }
     }
 
-    fn check_tokens(&mut self, now: Now) {
+    /// Tells every worker that the wall clock is right.
+    fn vouch(&mut self) {
+        for worker in 0..self.seats.len() {
+            // Without room the next step says it again.
+            let _ = self.mailboxes.post(worker, Letter::TrustClock);
+        }
+    }
+
+    fn check_tokens(&mut self, now_ms: u64) {
         while let Some((worker, connection, token)) = self.checks.pop_front() {
-            let answer = tokens::verify(&token, now.wall_ms).map(|it| self.issued_anew(it));
+            let answer = tokens::verify(&token, now_ms).map(|it| self.issued_anew(it));
             let letter = Letter::Verified { connection, answer };
             if self.mailboxes.post(worker.0.into(), letter).is_err() {
                 // The checker's thread waits for room.
@@ -311,6 +330,9 @@ impl Process {
         // each connection that comes or goes.
         let sends = self.seats.len() as u64 * u64::from(limits.in_flight_max);
         let waiting = sends + LETTERS_PER_SLOT_MAX * u64::from(self.options.slots);
+        let expired =
+            self.seats.iter().map(|seat| seat.driver.worker().shard().counters().entries_expired);
+        self.trace.fact(Fact::Expired { entries: expired.sum() });
         for seat in &self.seats {
             let worker = seat.driver.worker();
             let gauges = worker.shard().gauges();

@@ -59,6 +59,8 @@ pub(crate) struct Hardware {
     pub(crate) disk: Disk,
     /// Beneath the store.
     pub(crate) engine: MemoryEngine,
+    /// The last agreed moment of the wall clock, in a file beside them; 0 if there was none.
+    pub(crate) agreed_ms: u64,
 }
 
 /// Hardware on which no server starts.
@@ -162,8 +164,9 @@ impl Storage {
         })
     }
 
-    /// The process is dead: what it was writing is torn.
-    pub(crate) fn into_hardware(mut self) -> Hardware {
+    /// The process is dead, and believed its clock at `agreed_ms`: what it was writing is torn.
+    pub(crate) fn into_hardware(mut self, agreed_ms: u64) -> Hardware {
+        self.hardware.agreed_ms = agreed_ms;
         for (_, action, bytes) in &self.under_way {
             if let Action::Write { slot, offset, .. } = action {
                 self.hardware.disk.write_torn(*slot, *offset, bytes);

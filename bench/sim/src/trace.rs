@@ -41,8 +41,8 @@ impl Trace {
     /// Notes a fact for the checkers.
     pub(crate) fn fact(&self, fact: Fact) {
         let mut inner = self.0.borrow_mut();
-        // What is held, and each turn, is told each round: too often to be read.
-        if !matches!(fact, Fact::Held { .. } | Fact::Turned { .. }) {
+        // What is held, what has expired and each turn is told each round: too often to be read.
+        if !matches!(fact, Fact::Held { .. } | Fact::Turned { .. } | Fact::Expired { .. }) {
             inner.line(&format!("{fact:?}"));
         }
         inner.fresh.push(fact);

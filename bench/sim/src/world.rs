@@ -144,7 +144,7 @@ impl World {
             dice,
             trace,
             process: None,
-            hardware: Some(Hardware { disk, engine: MemoryEngine::new() }),
+            hardware: Some(Hardware { disk, engine: MemoryEngine::new(), agreed_ms: 0 }),
             restart_at: Duration::ZERO,
             devices,
             liars,
@@ -224,9 +224,8 @@ impl World {
         let far = if self.dice.one_in(200) { 1_500_000 } else { 0 };
         self.clock.pass(Duration::from_micros(micros + far));
         if self.dice.one_in(self.options.jump_in) {
-            let forward = self.dice.one_in(2);
-            self.clock.jump(forward);
-            self.trace.note(&format!("the wall clock jumps, forward: {forward}"));
+            let off_ms = self.clock.jump(&mut self.dice);
+            self.trace.note(&format!("the wall clock jumps and is {off_ms} ms ahead"));
         }
         let dies = self.dice.one_in(self.options.death_in);
         let effects = self.dice.below(EFFECTS_BEFORE_DEATH_MAX);
@@ -275,7 +274,7 @@ impl World {
     fn step(&mut self, is_calm: bool) -> Result<(), Violation> {
         self.trace.set_time(self.clock.mono().as_micros() as u64);
         self.start_if_due();
-        let now = self.clock.now();
+        let clocks = self.clock.read();
         self.connect();
         self.with_clients(|devices, liars, it| {
             devices.iter_mut().for_each(|device| device.step(it, is_calm));
@@ -289,7 +288,7 @@ impl World {
             });
         }
         if let Some(process) = &mut self.process {
-            process.step(now, is_calm);
+            process.step(clocks, is_calm);
         }
         self.check()
     }
@@ -300,8 +299,8 @@ impl World {
         }
         let hardware = self.hardware.take().expect("there is no process that holds it");
         let (dice, trace) = (self.dice.split(), self.trace.clone());
-        let (given, now) = ((dice, trace), self.clock.now());
-        match Process::start(hardware, &self.options, &self.revoked, given, now) {
+        let (given, clocks) = ((dice, trace), self.clock.read());
+        match Process::start(hardware, &self.options, &self.revoked, given, clocks) {
             Ok(process) => self.process = Some(process),
             Err(unusable) => {
                 let Unusable { mut hardware, why } = *unusable;
@@ -317,7 +316,7 @@ impl World {
 
     fn connect(&mut self) {
         let Some(process) = &mut self.process else { return };
-        let now = self.clock.now();
+        let now = self.clock.read();
         let it = &mut Surroundings {
             now,
             dice: &mut self.dice,
@@ -350,7 +349,7 @@ impl World {
         let newcomers = self.newcomers.iter().filter(|newcomer| newcomer.was_welcome());
         let newcomers: Vec<u8> = newcomers.map(|newcomer| newcomer.who.user).collect();
         let it = &mut Surroundings {
-            now: self.clock.now(),
+            now: self.clock.read(),
             dice: &mut self.dice,
             trace: &self.trace,
             users: self.options.users,

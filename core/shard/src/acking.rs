@@ -292,9 +292,10 @@ impl Shard {
     }
 
     /// Lets the entries at the head of a queue go that are older than their time to live; the
-    /// record that removes those that the device has not had widens its gap.
+    /// record that removes those that the device has not had widens its gap. By a date in doubt
+    /// nothing is too old.
     pub(crate) fn expire(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
-        if self.journal_failed {
+        if self.journal_failed || !turn.now.may_expire {
             return;
         }
         let ttl_ms = u64::try_from(self.config.limits.queue_ttl.as_millis()).unwrap_or(u64::MAX);

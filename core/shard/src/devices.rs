@@ -84,11 +84,11 @@ impl Shard {
         }
     }
 
-    /// The device is there: notes it, once a day.
+    /// The device is there: notes it, once a day, unless the date is in doubt.
     pub(crate) fn see_device(&mut self, at: UserSlot, id: DeviceId, turn: &mut Turn<'_>) {
         let every_ms = SEEN_EVERY.as_millis() as u64;
         let at_ms = turn.now.wall_ms;
-        if self.journal_failed || !self.ages() {
+        if self.journal_failed || !turn.now.may_expire {
             return;
         }
         let resident = self.users.resident_mut(at);
@@ -113,14 +113,9 @@ impl Shard {
         }
     }
 
-    /// Whether time that passes makes anything old.
-    const fn ages(&self) -> bool {
-        true
-    }
-
-    /// Removes the devices that were absent for too long.
+    /// Removes the devices that were absent for too long. By a date in doubt nobody was.
     pub(crate) fn remove_absent(&mut self, at: UserSlot, turn: &mut Turn<'_>) {
-        if !self.ages() {
+        if !turn.now.may_expire {
             return;
         }
         let max_ms = self.config.limits.device_absence_max.as_millis() as u64;

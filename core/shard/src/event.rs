@@ -8,13 +8,18 @@ use crate::image::{Accepted, MessageRow, Received, StoreUnavailable, UserImage};
 use crate::mail::Mail;
 use crate::record::{Position, SharedRecord};
 
-/// The two clocks, read once per turn by the driver.
+/// What time it is, read once per turn by the driver: what a [`ClockTrust`] made of two clocks.
+///
+/// [`ClockTrust`]: crate::clock_trust::ClockTrust
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Now {
     /// Monotonic, since an arbitrary start: deadlines and rates.
     pub mono: Duration,
-    /// Wall clock, milliseconds since 1970: stamps and token checks. May jump.
+    /// The date, milliseconds since 1970: stamps, records and token checks. The wall clock as far
+    /// as it is believed; it goes back or jumps only where a wall clock does that was.
     pub wall_ms: u64,
+    /// Whether the date is sure enough for what is too old to expire by it.
+    pub may_expire: bool,
 }
 
 /// The edge's name for a connection, never reused while anything refers to it. The low half is an

@@ -9,6 +9,7 @@
 pub mod at_hand;
 pub mod bound;
 pub mod change;
+pub mod clock_trust;
 pub mod counters;
 pub mod digest;
 pub mod durations;
@@ -56,6 +57,7 @@ mod users;
 
 pub use bound::Bound;
 pub use change::{Change, changes};
+pub use clock_trust::{ClockTrust, Clocks};
 pub use counters::{Counters, Gauges};
 pub use durations::Durations;
 pub use effect::Effect;

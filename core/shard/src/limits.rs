@@ -111,7 +111,8 @@ pub struct ShardLimits {
     /// Receipts in one device's queue (one per peer and status). The oldest leave untold; history
     /// has the status.
     pub queue_receipts_max: u32,
-    /// How long an entry waits for its device, by the wall clock.
+    /// How long an entry waits for its device, by the wall clock; while that is in doubt nothing
+    /// expires.
     pub queue_ttl: Duration,
 
     /// Unacked pushes of a connection that asks for 0.

@@ -5,8 +5,8 @@
 //!   |                                                                                   |
 //!   +-- completions <- submit and wait (sleeps only after a second look) <--------------+
 //! ```
-//! Owns what did not fit into a queue of a neighbour yet, and the order of a turn. Is given the
-//! rings, the time and the neighbours: the server's are io_uring, clocks and threads, the
+//! Owns what did not fit into a queue of a neighbour yet, the order of a turn, and how far the wall
+//! clock is to be believed. Is given the rings, the clocks and the neighbours: the server's are io_uring, clocks and threads, the
 //! simulator's are none of these, and both run this code. Holds no rule of the protocol or the
 //! domain.
 //!
@@ -21,7 +21,7 @@ use std::time::Duration;
 use ringpost_ring::{Rings, SleepFlag, Wait};
 use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
 use ringpost_shard::record::SharedRecord;
-use ringpost_shard::{Effect, Event};
+use ringpost_shard::{ClockTrust, Clocks, Effect, Event};
 
 use crate::letter::{CredentialRefused, Letter};
 use crate::outgoing::Outgoing;
@@ -115,6 +115,7 @@ pub struct Driver<R: Rings> {
     rings: R,
     handles: Vec<R::Handle>,
     sleep: Arc<SleepFlag>,
+    clock: ClockTrust,
     commits: VecDeque<SharedRecord>,
     letters: Outgoing,
     /// Until when a journal without room is let be, and the pause behind that.
@@ -126,11 +127,18 @@ pub struct Driver<R: Rings> {
 
 impl<R: Rings> Driver<R> {
     /// A driver that has nothing to do. `handles` has the rings of all workers by their number;
-    /// `sleep` is what those look at who put letters into the worker's mailbox.
+    /// `sleep` is what those look at who put letters into the worker's mailbox; `clock` knows when
+    /// the node last agreed on the date.
     ///
     /// # Panics
     /// If there are more than [`WORKERS_MAX`].
-    pub fn new(worker: Worker, rings: R, handles: Vec<R::Handle>, sleep: Arc<SleepFlag>) -> Self {
+    pub fn new(
+        worker: Worker,
+        rings: R,
+        handles: Vec<R::Handle>,
+        sleep: Arc<SleepFlag>,
+        clock: ClockTrust,
+    ) -> Self {
         assert!(handles.len() <= WORKERS_MAX.into(), "each worker has a bit of its own");
         let letters = Outgoing::new(handles.len());
         let commits = VecDeque::new();
@@ -139,6 +147,7 @@ impl<R: Rings> Driver<R> {
             rings,
             handles,
             sleep,
+            clock,
             commits,
             letters,
             commit_at: Duration::ZERO,
@@ -163,6 +172,11 @@ impl<R: Rings> Driver<R> {
         &mut self.rings
     }
 
+    /// How far the wall clock is believed, as of the last turn.
+    pub fn clock(&self) -> &ClockTrust {
+        &self.clock
+    }
+
     /// Whether nothing waits for room with a neighbour.
     pub fn is_settled(&self) -> bool {
         self.commits.is_empty() && self.letters.is_empty()
@@ -175,14 +189,21 @@ impl<R: Rings> Driver<R> {
 
     /// Takes letters, ends the turn and carries out what it asks for; operations are queued.
     /// Answers whether the ring was given any.
-    pub fn turn(&mut self, now: Now, neighbours: &mut impl Neighbours) -> bool {
+    pub fn turn(&mut self, clocks: Clocks, neighbours: &mut impl Neighbours) -> bool {
+        let mut now = self.clock.read(clocks);
         let full = !neighbours.takes_work();
         if std::mem::replace(&mut self.storage_full, full) != full {
             self.worker.letter(Letter::Event(Event::StorageFull { full }), now);
         }
         for _ in 0..LETTERS_PER_TURN_MAX {
-            let Some(letter) = neighbours.next_letter() else { break };
-            self.worker.letter(letter, now);
+            match neighbours.next_letter() {
+                None => break,
+                Some(Letter::TrustClock) => {
+                    self.clock.trust(clocks);
+                    now = self.clock.read(clocks);
+                }
+                Some(letter) => self.worker.letter(letter, now),
+            }
         }
         self.worker.end_turn(now);
         self.carry_out(now, neighbours)
@@ -192,7 +213,7 @@ impl<R: Rings> Driver<R> {
     /// the announcement, so that no pusher is missed. `others` is what else wakes the caller.
     pub fn rest(
         &mut self,
-        now: Now,
+        clocks: Clocks,
         neighbours: &impl Neighbours,
         others: Option<Duration>,
     ) -> Wait {
@@ -201,7 +222,7 @@ impl<R: Rings> Driver<R> {
             self.sleep.awake();
             return Wait::POLL;
         }
-        match self.next_turn_within(now).into_iter().chain(others).min() {
+        match self.next_turn_within(clocks).into_iter().chain(others).min() {
             None => Wait::FOREVER,
             Some(Duration::ZERO) => Wait::POLL,
             Some(time) => Wait::at_most(time),
@@ -209,12 +230,12 @@ impl<R: Rings> Driver<R> {
     }
 
     /// When the next turn is due although nothing happens; `None`: when something does.
-    pub fn next_turn_within(&self, now: Now) -> Option<Duration> {
+    pub fn next_turn_within(&self, clocks: Clocks) -> Option<Duration> {
         if self.worker.has_more() {
             return Some(Duration::ZERO);
         }
-        let deadline = self.worker.next_deadline().map(|at| at.saturating_sub(now.mono));
-        let waits = self.commit_at.saturating_sub(now.mono).max(JOURNAL_RETRY_MIN);
+        let deadline = self.worker.next_deadline().map(|at| at.saturating_sub(clocks.mono));
+        let waits = self.commit_at.saturating_sub(clocks.mono).max(JOURNAL_RETRY_MIN);
         let commits = (!self.commits.is_empty()).then_some(waits);
         let letters = (!self.letters.is_empty()).then_some(LETTER_RETRY);
         let look = self.storage_full.then_some(STORAGE_LOOK);
@@ -222,13 +243,13 @@ impl<R: Rings> Driver<R> {
     }
 
     /// Submits what was queued, sleeps as `wait` allows, and takes completions. Answers whether
-    /// there was any. The clock is read after the sleep.
-    pub fn enter(&mut self, wait: Wait, clock: impl Fn() -> Now) -> bool {
-        let worker = &mut self.worker;
+    /// there was any. The clocks are read after the sleep.
+    pub fn enter(&mut self, wait: Wait, clocks: impl Fn() -> Clocks) -> bool {
+        let Self { worker, rings, clock, .. } = self;
         let mut time = None;
-        self.rings.submit_and_wait(wait, |completion| {
-            let now = *time.get_or_insert_with(&clock);
-            worker.complete_clocked(completion, now, || clock().mono);
+        rings.submit_and_wait(wait, |completion| {
+            let now = *time.get_or_insert_with(|| clock.read(clocks()));
+            worker.complete_clocked(completion, now, || clocks().mono);
         });
         time.is_some()
     }

@@ -51,6 +51,8 @@ pub enum Letter {
         /// The way back.
         reply: Reply,
     },
+    /// An operator says that the wall clock is right. Read by the driver, which owns the clock.
+    TrustClock,
     /// Stop accepting, say `goaway` to everybody, close within the deadline.
     Drain,
 }

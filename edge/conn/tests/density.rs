@@ -41,7 +41,8 @@ const MANY: u32 = 58_000;
 const SLOTS: u32 = 1 << 17;
 
 const DEVICE: u8 = 1;
-const NOW: Now = Now { mono: Duration::from_secs(10), wall_ms: 1_800_000_000_000 };
+const NOW: Now =
+    Now { mono: Duration::from_secs(10), wall_ms: 1_800_000_000_000, may_expire: true };
 
 /// Whoever presents sixteen bytes is that user.
 struct NamedTickets;

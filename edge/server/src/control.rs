@@ -27,7 +27,7 @@ pub trait Control: Send + Sync {
     fn create_user(&self, user: UserId) -> oneshot::Receiver<bool>;
 }
 
-/// Questions of operators to workers. Called on tokio threads; never blocks, and nobody who asks
+/// Questions of operators to workers, and their word. Called on tokio threads; never blocks, and nobody who asks
 /// can make a worker wait.
 pub trait Inspect: Send + Sync {
     /// How many workers there are, numbered from 0.
@@ -35,6 +35,9 @@ pub trait Inspect: Send + Sync {
 
     /// The worker that owns all state of `user`.
     fn home(&self, user: UserId) -> WorkerId;
+
+    /// The wall clock is right, an operator says: every worker believes it.
+    fn trust_clock(&self);
 
     /// Asks one worker. A dropped sender means that it will not answer: its mailbox is full, or
     /// it has ended.

@@ -4,6 +4,7 @@
 //! ringpost-data/            0700
 //!   LOCK                    held (flock) while a server runs; names its process
 //!   FORMAT                  "ringpost data directory, format 1"
+//!   clock                   the last agreed date
 //!   keys/ journal/ store/   made by those who own them
 //! ```
 //! Owns the lock, the format version and the permissions of the directory itself. Invariant: two

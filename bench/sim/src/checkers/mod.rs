@@ -8,6 +8,7 @@ mod content;
 mod devices;
 mod duplicates;
 mod durability;
+mod expiry;
 mod gaps;
 mod idempotency;
 mod limits;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Box<dyn Checker>> {
         Box::new(turns::Turns),
         Box::new(pace::Pace),
         Box::new(gaps::Gaps::default()),
+        Box::new(expiry::Expiry),
         Box::new(ahead::Ahead::default()),
         Box::new(acknowledged::Acknowledged::default()),
         Box::new(devices::Devices::default()),

@@ -12,7 +12,7 @@ pub(crate) use newcomer::Newcomer;
 
 use std::time::Duration;
 
-use ringpost_shard::event::Now;
+use ringpost_shard::Clocks;
 use ringpost_wire::command::{Content, Credential, Hello, SendMessage};
 use ringpost_wire::{Command, DeviceId, MessageId, UserId};
 
@@ -24,7 +24,7 @@ use crate::trace::Trace;
 /// What a client needs of the world in one step.
 pub(crate) struct Surroundings<'a> {
     /// The time.
-    pub(crate) now: Now,
+    pub(crate) now: Clocks,
     /// Chance.
     pub(crate) dice: &'a mut Dice,
     /// Where facts go.

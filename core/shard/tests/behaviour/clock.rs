@@ -1,12 +1,12 @@
-//! A wall clock that jumps by a day: ids rise, order holds, nothing expires, no rate is given away
-//! or withheld. Row 42 of the abuse table.
+//! A wall clock that jumps: ids rise, order holds, nothing expires before the clock is believed
+//! again, receipts tell the time, no rate is given away or withheld. Row 42 of the abuse table.
 
 use std::time::Duration;
 
 use ringpost_shard::ShardLimits;
 use ringpost_shard::event::ConnectionKey;
 use ringpost_shard::limits::Rate;
-use ringpost_wire::{ErrorCode, Event as WireEvent};
+use ringpost_wire::{ErrorCode, Event as WireEvent, UserId};
 
 use crate::world::World;
 
@@ -51,34 +51,94 @@ fn sent_at(world: &mut World, connection: ConnectionKey) -> Vec<u64> {
 }
 
 #[test]
-fn receipts_tell_the_time_again_once_a_step_of_the_clock_is_undone() {
-    let limits = ShardLimits { accepted_cache_max: 1, ..ShardLimits::default() };
-    let mut world = World::with_limits(2, limits);
-    let (alice, bob) = (world.user(0, 0), world.user(1, 0));
-    let mut a = world.sign_in(alice, 1);
-    world.sign_in(bob, 1);
-    world.settle();
-    let start = world.now.wall_ms;
-    world.now.wall_ms = start + DAY_MS;
-    world.send(a, 0, 1, bob, b"while it was ahead");
-    world.settle();
-    world.now.wall_ms = start;
-    world.send(a, 0, 2, bob, b"when it was right again");
-    world.settle();
-    let first = sent_at(&mut world, a);
-    assert_eq!(first[1], start);
-    for restart in [false, true] {
-        if restart {
-            world.crash(2, 0);
-            a = world.sign_in(alice, 1);
-            world.settle();
-            world.told(a);
-        }
-        world.send(a, 0, 2, bob, b"when it was right again");
-        world.send(a, 0, 1, bob, b"while it was ahead");
+fn receipts_tell_the_time_through_a_step_of_the_clock_and_behind_it() {
+    for jump_ms in [400 * DAY_MS as i64, -400 * DAY_MS as i64] {
+        let limits = ShardLimits { accepted_cache_max: 1, ..ShardLimits::default() };
+        let mut world = World::with_limits(2, limits);
+        let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+        let mut a = world.sign_in(alice, 1);
+        world.sign_in(bob, 1);
         world.settle();
-        assert_eq!(sent_at(&mut world, a), [first[1], first[0]], "the same answer, the same time");
+        let start = world.now.wall_ms;
+        world.now.wall_ms = start.strict_add_signed(jump_ms);
+        world.pass(Duration::from_secs(1));
+        world.send(a, 0, 1, bob, b"while it was wrong");
+        world.settle();
+        world.now.wall_ms = start;
+        world.pass(Duration::from_secs(2));
+        world.send(a, 0, 2, bob, b"when it was right again");
+        world.settle();
+        let first = sent_at(&mut world, a);
+        assert_eq!(first, [start + 1_000, start + 2_000], "{jump_ms}");
+        for restart in [false, true] {
+            if restart {
+                world.crash(2, 0);
+                a = world.sign_in(alice, 1);
+                world.settle();
+                world.told(a);
+            }
+            world.send(a, 0, 2, bob, b"when it was right again");
+            world.send(a, 0, 1, bob, b"while it was wrong");
+            world.settle();
+            assert_eq!(sent_at(&mut world, a), [first[1], first[0]], "the same answer each time");
+        }
     }
+}
+
+/// A message waits for Bob, who is away; the wall clock jumps by 400 days.
+fn waiting_while_the_clock_jumps() -> (World, UserId) {
+    let mut world = World::new(2);
+    let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    world.hang_up(b);
+    world.send(a, 0, 1, bob, b"it waits");
+    world.settle();
+    world.now.wall_ms += 400 * DAY_MS;
+    (world, bob)
+}
+
+/// How many messages Bob is shown when he comes.
+fn shown(world: &mut World, bob: UserId) -> usize {
+    let b = world.sign_in(bob, 1);
+    world.settle();
+    let shown = world.messages(b).len();
+    world.hang_up(b);
+    shown
+}
+
+#[test]
+fn nothing_expires_by_a_jump_until_the_clock_has_agreed_for_a_day() {
+    let (mut world, bob) = waiting_while_the_clock_jumps();
+    assert_eq!(shown(&mut world, bob), 1);
+    world.crash(2, 0);
+    assert_eq!(shown(&mut world, bob), 1, "a restart is no agreement");
+    world.pass(Duration::from_millis(DAY_MS) - Duration::from_secs(1));
+    assert_eq!(shown(&mut world, bob), 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(shown(&mut world, bob), 0);
+}
+
+#[test]
+fn an_operators_word_lets_expire_what_is_too_old() {
+    let (mut world, bob) = waiting_while_the_clock_jumps();
+    assert_eq!(shown(&mut world, bob), 1);
+    world.trust_clock();
+    assert_eq!(shown(&mut world, bob), 0);
+}
+
+#[test]
+fn what_came_while_the_clock_was_behind_is_not_old_when_it_is_right_again() {
+    let mut world = World::new(2);
+    let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+    let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
+    world.settle();
+    world.hang_up(b);
+    world.now.wall_ms -= 400 * DAY_MS;
+    world.send(a, 0, 1, bob, b"it waits");
+    world.settle();
+    world.now.wall_ms += 400 * DAY_MS;
+    assert_eq!(shown(&mut world, bob), 1);
 }
 
 #[test]

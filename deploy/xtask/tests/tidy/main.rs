@@ -19,6 +19,7 @@
 //! | [`settings`] | a configuration key without its comment |
 //! | [`metrics`] | a metric without documentation, documentation without a metric |
 //! | [`sans_io`] | a sans-IO crate whose lints have drifted |
+//! | [`wall_clock`] | a date that nobody judged |
 //! | [`manifests`] | a dependency nobody uses or nobody explained |
 //! | [`licences`] | a licence, a banned crate or a second version that `deny.toml` does not allow |
 //!
@@ -47,3 +48,4 @@ mod tables;
 mod tokens;
 mod unsafety;
 mod unwraps;
+mod wall_clock;

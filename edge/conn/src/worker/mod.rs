@@ -211,6 +211,7 @@ impl Worker {
             }
             Letter::Ask { question, reply } => self.ask(*question, reply, now),
             Letter::Drain => self.start_drain(now),
+            Letter::TrustClock => unreachable!("the driver has the clock, and reads this itself"),
         }
     }
 

@@ -13,8 +13,8 @@ use ringpost_conn::letter::CredentialRefused;
 use ringpost_conn::{Letter, Worker};
 use ringpost_ring::fake::{FakeHandle, FakeRing};
 use ringpost_ring::{Rings, SleepFlag, Wait};
-use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
-use ringpost_shard::{Effect, Event};
+use ringpost_shard::event::{ConnectionKey, WorkerId};
+use ringpost_shard::{ClockTrust, Clocks, Effect, Event};
 
 use crate::journal::Journal;
 
@@ -55,7 +55,7 @@ impl Driver {
     pub(crate) fn new(worker: Worker, ring: FakeRing, rings: Vec<FakeHandle>) -> Self {
         let sleep = Arc::new(SleepFlag::new());
         Self {
-            inner: ringpost_conn::Driver::new(worker, ring, rings, sleep),
+            inner: ringpost_conn::Driver::new(worker, ring, rings, sleep, ClockTrust::new(0)),
             ring_held: false,
             handed_over: Vec::new(),
             tick: Duration::ZERO,
@@ -79,7 +79,7 @@ impl Driver {
     /// One turn up to the ring; whether there was anything to do.
     pub(crate) fn turn(
         &mut self,
-        now: Now,
+        now: Clocks,
         journal: &mut Journal,
         mailboxes: &mut [Mailbox],
     ) -> bool {
@@ -95,7 +95,7 @@ impl Driver {
         let completed = self.inner.enter(Wait::POLL, || {
             let mono = now.mono + tick * readings.get();
             readings.set(readings.get() + 1);
-            Now { mono, ..now }
+            Clocks { mono, ..now }
         });
         is_busy || completed
     }

@@ -11,8 +11,8 @@ use ringpost_conn::letter::{CredentialRefused, Identity};
 use ringpost_conn::{ConnectionConfig, Letter, Tables, Ticket, Tickets, Worker};
 use ringpost_ring::Rings;
 use ringpost_ring::fake::{Chance, FakeHandle, FakeSizes, FakeWorld, Faults};
-use ringpost_shard::event::{Now, Proof, WorkerId};
-use ringpost_shard::{Homes, Provision, Shard, ShardConfig, ShardLimits};
+use ringpost_shard::event::{Proof, WorkerId};
+use ringpost_shard::{Clocks, Homes, Provision, Shard, ShardConfig, ShardLimits};
 use ringpost_wire::command::Credential;
 use ringpost_wire::{Command, DeviceId, Event, ServerId, UserId};
 
@@ -92,7 +92,7 @@ impl Setup {
 }
 
 pub(crate) struct World {
-    pub(crate) now: Now,
+    pub(crate) now: Clocks,
     pub(crate) net: FakeWorld,
     pub(crate) drivers: Vec<Driver>,
     pub(crate) mailboxes: Vec<Mailbox>,
@@ -112,7 +112,7 @@ impl World {
     }
 
     pub(crate) fn with(setup: &Setup) -> Self {
-        let now = Now { mono: Duration::from_secs(1), wall_ms: WALL_MS };
+        let now = Clocks { mono: Duration::from_secs(1), wall_ms: WALL_MS };
         let net = FakeWorld::with(setup.seed, setup.faults, setup.sizes);
         let rings: Vec<_> = (0..setup.workers).map(|_| net.ring(setup.slots)).collect();
         let handles: Vec<_> = rings.iter().map(Rings::handle).collect();

@@ -1,4 +1,5 @@
-//! The private port: `/healthz`, `/readyz`, `/metrics`, and what operators ask under `/admin`.
+//! The private port: `/healthz`, `/readyz`, `/metrics`, and what operators ask, and say, under
+//! `/admin`.
 //!
 //! ```text
 //!  /admin/* ── its turn ──> fence ──> store, on a blocking thread ──> letters to workers ──> JSON
@@ -10,6 +11,7 @@
 //! make a worker wait; no answer carries content, a token or a phone number.
 
 mod ask;
+mod clock;
 mod connections;
 mod explain;
 mod limits;
@@ -28,11 +30,12 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use ringpost_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::clock::NodeClock;
 use crate::config::Loaded;
 use crate::control::Inspect;
 use crate::metrics::Metrics;
@@ -71,6 +74,8 @@ pub struct AdminParts {
     pub store: Arc<dyn Store>,
     /// Keeps answers behind what was `sent`.
     pub fence: Arc<dyn Fence>,
+    /// The date.
+    pub clock: Arc<NodeClock>,
     /// How long a queue entry waits for its device.
     pub queue_ttl: Duration,
     /// The settings and where each came from.
@@ -184,6 +189,7 @@ fn router(parts: AdminParts) -> Router {
         .layer(middleware::from_fn_with_state(ask::Turns::new(), ask::in_turn));
     Router::new()
         .merge(questions)
+        .route("/admin/clock/trust", post(clock::trust))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))

@@ -80,7 +80,7 @@ pub struct TokenService<K: Send + 'static> {
 }
 
 impl<K: Send + 'static> TokenService<K> {
-    /// Starts `threads` threads behind a queue of `queue_max` requests. `wall_ms` tells the time,
+    /// Starts `threads` threads behind a queue of `queue_max` requests. `now_ms` tells the date,
     /// `answer` is called once for each request taken, on one of the threads, and must not block
     /// for long.
     ///
@@ -90,22 +90,23 @@ impl<K: Send + 'static> TokenService<K> {
         verifier: Arc<TokenVerifier>,
         threads: u8,
         queue_max: u32,
-        wall_ms: fn() -> u64,
+        now_ms: impl Fn() -> u64 + Send + Sync + 'static,
         answer: impl Fn(K, Result<Verified, AuthError>) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (queue, requests) = bounded(queue_max as usize);
-        let answer = Arc::new(answer);
+        let (answer, now_ms) = (Arc::new(answer), Arc::new(now_ms));
         let counters = Arc::<TokenCounters>::default();
         let mut service =
             Self { queue: Some(queue), threads: Vec::new(), counters: Arc::clone(&counters) };
         for number in 0..threads.max(1) {
             let (requests, verifier): (Receiver<VerifyRequest<K>>, _) =
                 (requests.clone(), Arc::clone(&verifier));
-            let (answer, counters) = (Arc::clone(&answer), Arc::clone(&counters));
+            let (answer, now_ms) = (Arc::clone(&answer), Arc::clone(&now_ms));
+            let counters = Arc::clone(&counters);
             let thread =
                 std::thread::Builder::new().name(format!("token-{number}")).spawn(move || {
                     for VerifyRequest { key, token } in requests {
-                        let verified = verifier.verify(&token, wall_ms());
+                        let verified = verifier.verify(&token, now_ms());
                         counters.on_answer(&verified);
                         answer(key, verified);
                     }

@@ -101,6 +101,12 @@ impl Inspect for Workers {
         self.homes.home(user)
     }
 
+    fn trust_clock(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(Letter::TrustClock);
+        }
+    }
+
     fn ask(&self, worker: WorkerId, question: Question) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
         let reply = Reply::new(move |answer| {

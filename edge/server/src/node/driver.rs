@@ -13,9 +13,9 @@ use ringpost_conn::letter::CredentialRefused;
 use ringpost_conn::{Driver, Letter};
 use ringpost_journal::{Batch, JournalHandle, Record, Refused};
 use ringpost_ring::{RingSet, Wait};
-use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
+use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::image::StoreUnavailable;
-use ringpost_shard::{Effect, Event};
+use ringpost_shard::{Clocks, Effect, Event};
 use ringpost_store::thread::{ReadRequest, StoreHandle};
 
 use super::control::Requests;
@@ -23,29 +23,11 @@ use super::mailbox::Mailbox;
 use super::sources::WorkerCells;
 use super::watch::Pulse;
 use crate::auth::{self, TokenService, VerifyRequest};
-use crate::clock;
+use crate::clock::MachineClock;
 use crate::rest::RestService;
 
 /// How often counters are published at most.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-
-/// The clocks of a node: one start for all workers, so that times can be compared.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    /// A clock that starts now.
-    pub fn start() -> Self {
-        Self { start: Instant::now() }
-    }
-
-    /// Both clocks. Monotonic time is never zero, which stands for "not yet" in many places.
-    pub fn now(self) -> Now {
-        Now { mono: self.start.elapsed() + Duration::from_secs(1), wall_ms: clock::wall_ms() }
-    }
-}
 
 /// What the owner of a worker tells it beside letters.
 #[derive(Debug)]
@@ -160,7 +142,7 @@ pub(super) struct WorkerLoop {
     pub(super) driver: Driver<RingSet>,
     pub(super) threads: Threads,
     pub(super) commands: Receiver<Command>,
-    pub(super) clock: Clock,
+    pub(super) clock: MachineClock,
     pub(super) cells: Arc<Mutex<WorkerCells>>,
     pub(super) published: Published,
     pub(super) pulse: Arc<Pulse>,
@@ -180,15 +162,15 @@ impl WorkerLoop {
         // Ends: by a command. A round is one turn.
         loop {
             self.pulse.beat();
-            let now = self.clock.now();
-            self.published.is_behind |= self.driver.turn(now, &mut self.threads);
+            let clocks = self.clock.read();
+            self.published.is_behind |= self.driver.turn(clocks, &mut self.threads);
             if self.take_commands() {
                 return self.pulse.end();
             }
-            self.publish(now);
-            let wait = self.wait(now);
+            self.publish(clocks);
+            let wait = self.wait(clocks);
             let clock = self.clock;
-            self.published.is_behind |= self.driver.enter(wait, || clock.now());
+            self.published.is_behind |= self.driver.enter(wait, || clock.read());
             self.driver.awake();
         }
     }
@@ -211,18 +193,18 @@ impl WorkerLoop {
         self.published.stop_at.is_some_and(|deadline| drained || deadline <= Instant::now())
     }
 
-    fn wait(&mut self, now: Now) -> Wait {
+    fn wait(&mut self, clocks: Clocks) -> Wait {
         let publish = self.published.is_behind.then_some(PUBLISH_EVERY);
         let stop = self
             .published
             .stop_at
             .map(|at| at.saturating_duration_since(Instant::now()).min(PUBLISH_EVERY));
         let others = publish.into_iter().chain(stop).min();
-        self.driver.rest(now, &self.threads, others)
+        self.driver.rest(clocks, &self.threads, others)
     }
 
-    fn publish(&mut self, now: Now) {
-        let due = now.mono.saturating_sub(self.published.at) >= PUBLISH_EVERY;
+    fn publish(&mut self, clocks: Clocks) {
+        let due = clocks.mono.saturating_sub(self.published.at) >= PUBLISH_EVERY;
         if !self.published.is_behind || !due {
             return;
         }
@@ -230,7 +212,7 @@ impl WorkerLoop {
         let Ok(mut cells) = self.cells.try_lock() else { return };
         *cells = WorkerCells::read(self.driver.worker(), self.driver.rings());
         self.published.is_behind = false;
-        self.published.at = now.mono;
+        self.published.at = clocks.mono;
     }
 }
 

@@ -37,7 +37,6 @@ use crate::readiness::Readiness;
 use crate::reload::{Loader, Reload};
 use crate::rest::{Progress, RestService};
 
-pub use self::driver::Clock;
 use self::driver::Command;
 use self::ending::Ending;
 use self::mailbox::Mailbox;

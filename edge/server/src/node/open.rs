@@ -15,7 +15,7 @@ use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
 use ringpost_shard::{Event, Homes, Shard, ShardConfig};
 
 use super::control::{Requests, Workers};
-use super::driver::{Clock, Command, Others, Published, Threads, WorkerLoop};
+use super::driver::{Command, Others, Published, Threads, WorkerLoop};
 use super::mailbox::{Inbox, Mailbox};
 use super::sources::{WorkerCells, WorkerSource};
 use super::storage::Storage;
@@ -24,8 +24,9 @@ use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
 use crate::admin::{self, AdminParts, AdminToken};
 use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenSigner, TokenVerifier};
 use crate::boot::{self, Boot};
-use crate::clock;
+use crate::clock::{self, MachineClock, NodeClock};
 use crate::config::{Auth, CodeSenderKind, Config, Limits, Loaded};
+use crate::data_dir::DataDir;
 use crate::exit::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -53,7 +54,7 @@ struct Start {
     worker: Worker,
     others: Others,
     handles: Vec<RingHandle>,
-    clock: Clock,
+    clock: Arc<NodeClock>,
     cells: Arc<Mutex<WorkerCells>>,
     pulse: Arc<Pulse>,
 }
@@ -77,6 +78,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let mut storage = Storage::open(&config, &limits, &readiness)?;
     let journal = storage.start_journal(&mailboxes, &readiness)?;
 
+    let clock = Arc::new(open_clock(&data_dir, &storage));
     let hash_seed = random_seed();
     let requests = Arc::new(Requests::default());
     let control = Workers {
@@ -87,14 +89,14 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let verifier = Arc::new(verifier(&config, &keys.signer)?);
     let ticket_secrets = keys.ticket_secrets.clone();
     let inspect = Arc::new(control.clone());
-    let rest = Arc::new(start_rest(&config, &storage, keys.signer, &verifier, control)?);
+    let rest = Arc::new(start_rest(&config, &storage, keys.signer, &verifier, (control, &clock))?);
     let metrics = Arc::new(Metrics::default());
     metrics.register(rest.counters());
     metrics.register(Arc::new(storage.source(journal.handle())));
-    let tokens = token_service(&config.auth, &verifier, &mailboxes)?;
+    let tokens = token_service(&config.auth, &verifier, &mailboxes, &clock)?;
     metrics.register(tokens.counters());
     let common = Common {
-        clock: Clock::start(),
+        clock: &clock,
         hash_seed,
         tables: Arc::new(Tables::new(random_seed(), &connection_config(&config, &limits))),
         tokens,
@@ -109,7 +111,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let workers = common.run(waiting, &mailboxes, &metrics);
     let parts = common.admin_parts(inspect, settings, &readiness, &metrics)?;
     let admin = start_admin(&rest, parts)?;
-    refusals::start(&rest, Arc::clone(&metrics));
+    common.watch(&metrics, &readiness);
     let watch = start_watch(&workers, &storage, &journal, &rest, (&readiness, &metrics))?;
     accept(&workers, sockets);
     is_ready(&readiness, &storage);
@@ -138,6 +140,11 @@ fn is_ready(readiness: &Readiness, storage: &Storage) {
     readiness.note("driver", "io_uring: the self-test of the ring passed");
     readiness.note("journal", storage.device.clone());
     readiness.clear("starting");
+}
+
+/// The date of a node on this data.
+fn open_clock(data_dir: &DataDir, storage: &Storage) -> NodeClock {
+    NodeClock::open(data_dir.path(), MachineClock::start(), storage.store.highest_stamp())
 }
 
 /// The facts of the boot summary.
@@ -245,9 +252,9 @@ fn run_worker(
     let _ = opened.send(Ok((rings.handle(), mailbox, rings.slots())));
     // The owner gives up the start by dropping its side.
     let Ok(Start { worker, others, handles, clock, cells, pulse }) = started.recv() else { return };
-    let driver = Driver::new(worker, rings, handles, inbox.sleep);
+    let driver = Driver::new(worker, rings, handles, inbox.sleep, clock.at_boot());
     let threads = Threads { letters: inbox.letters, others, waits_for_room: false };
-    let published = Published::default();
+    let (published, clock) = (Published::default(), clock.machine());
     WorkerLoop { driver, threads, commands, clock, cells, published, pulse }.run();
 }
 
@@ -270,7 +277,7 @@ fn pin(number: u16) {
 
 /// What all workers are given.
 struct Common<'a> {
-    clock: Clock,
+    clock: &'a Arc<NodeClock>,
     hash_seed: u64,
     tables: Arc<Tables>,
     tokens: Tokens,
@@ -306,7 +313,7 @@ impl Common<'_> {
                 requests: Arc::clone(self.requests),
             };
             let worker = self.worker(WorkerId(number), waits.slots);
-            let (handles, clock) = (handles.clone(), self.clock);
+            let (handles, clock) = (handles.clone(), Arc::clone(self.clock));
             let pulse = Arc::new(Pulse::default());
             let start = Start { worker, others, handles, clock, cells, pulse: Arc::clone(&pulse) };
             // The thread waits for it.
@@ -322,6 +329,13 @@ impl Common<'_> {
         }
         metrics.register(Arc::new(WorkerSource(all_cells)));
         workers
+    }
+
+    /// Watches refusals and the clock from here on, and tells how they stand.
+    fn watch(&self, metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) {
+        refusals::start(self.rest, Arc::clone(metrics));
+        let (clock, store) = (Arc::clone(self.clock), Arc::clone(&self.storage.store));
+        clock::start(self.rest, metrics, clock, store, Arc::clone(readiness));
     }
 
     /// What the private port shows, and the token that it asks for.
@@ -340,6 +354,7 @@ impl Common<'_> {
             inspect,
             store: Arc::clone(&self.storage.store),
             fence: Arc::clone(&self.storage.progress) as _,
+            clock: Arc::clone(self.clock),
             queue_ttl: self.limits.shard.queue_ttl,
             settings,
         })
@@ -398,6 +413,7 @@ fn token_service(
     auth: &Auth,
     verifier: &Arc<TokenVerifier>,
     mailboxes: &[Arc<Mailbox>],
+    clock: &Arc<NodeClock>,
 ) -> Result<Tokens, Failure> {
     let mailboxes = mailboxes.to_vec();
     let answer = move |(worker, connection): (WorkerId, ConnectionKey), answer| {
@@ -406,7 +422,9 @@ fn token_service(
     };
     let verifier = Arc::clone(verifier);
     let (threads, queue_max) = (auth.verify_threads, auth.verify_queue_max);
-    TokenService::start(verifier, threads, queue_max, clock::wall_ms, answer)
+    let clock = Arc::clone(clock);
+    let now_ms = move || clock.now_ms();
+    TokenService::start(verifier, threads, queue_max, now_ms, answer)
         .map(Arc::new)
         .map_err(|error| Failure::new(Kind::Host, error))
 }
@@ -429,13 +447,13 @@ fn start_rest(
     storage: &Storage,
     signer: TokenSigner,
     verifier: &Arc<TokenVerifier>,
-    control: Workers,
+    (control, clock): (Workers, &Arc<NodeClock>),
 ) -> Result<RestService, Failure> {
     let accounts = Arc::clone(&storage.accounts);
     let mut revocations = Vec::new();
     let skew = config.auth.clock_skew;
     let revoked =
-        Revoked::load(accounts.as_ref(), clock::wall_ms(), skew, &mut |it| revocations.push(it))
+        Revoked::load(accounts.as_ref(), clock.now(), skew, &mut |it| revocations.push(it))
             .map_err(|error| Failure::new(Kind::Storage, error))?;
     for it in revocations {
         crate::control::Control::revoke(&control, it.user, it.device, it.before_ms);
@@ -456,6 +474,7 @@ fn start_rest(
         store: Arc::clone(&storage.store),
         fence: Arc::clone(&storage.progress) as _,
         control: Arc::new(control),
+        clock: Arc::clone(clock),
         code_sender,
     })
     .map_err(|error| Failure::new(Kind::Host, error))

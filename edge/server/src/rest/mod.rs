@@ -47,7 +47,7 @@ pub use problem::Problem;
 pub use revoked::Revoked;
 
 use crate::auth::{TokenSigner, TokenVerifier};
-use crate::clock;
+use crate::clock::NodeClock;
 use crate::config::{Auth, Rest};
 use crate::control::Control;
 use connection::Served;
@@ -106,6 +106,8 @@ pub struct RestParts {
     pub fence: Arc<dyn Fence>,
     /// The homes of users.
     pub control: Arc<dyn Control>,
+    /// The date.
+    pub clock: Arc<NodeClock>,
     /// Delivers one-time codes.
     pub code_sender: Arc<dyn CodeSender>,
 }
@@ -123,6 +125,7 @@ pub(crate) struct RestState {
     store: Arc<dyn Store>,
     fence: Arc<dyn Fence>,
     control: Arc<dyn Control>,
+    clock: Arc<NodeClock>,
     code_sender: Arc<dyn CodeSender>,
     counters: Arc<RestCounters>,
     rates: AllRates,
@@ -263,6 +266,7 @@ impl RestState {
             store: parts.store,
             fence: parts.fence,
             control: parts.control,
+            clock: parts.clock,
             code_sender: parts.code_sender,
             counters: Arc::default(),
             rates: AllRates {
@@ -312,8 +316,13 @@ async fn sweep(state: Arc<RestState>, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let now_ms = clock::wall_ms();
-        let revoked_before_ms = revoked::oldest_that_matters(now_ms, state.auth.clock_skew);
+        let now = state.clock.now();
+        if !now.may_expire {
+            // What is swept by a date in doubt would be missing when it goes back.
+            continue;
+        }
+        let now_ms = now.wall_ms;
+        let revoked_before_ms = revoked::oldest_that_matters(now, state.auth.clock_skew);
         state.revoked.prune(revoked_before_ms);
         let swept = state
             .blocking(move |state| {

@@ -12,7 +12,6 @@ use serde::de::DeserializeOwned;
 use super::RestState;
 use super::problem::Problem;
 use crate::auth::Verified;
-use crate::clock;
 
 /// The address of the peer, as the edge knows it. Put into each request of its connection.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +73,10 @@ impl FromRequestParts<Arc<RestState>> for Bearer {
         state: &Arc<RestState>,
     ) -> Result<Self, Problem> {
         let token = bearer(&parts.headers).ok_or(Problem::Unauthorized)?;
-        let verified =
-            state.verifier.verify(token, clock::wall_ms()).map_err(|_| Problem::Unauthorized)?;
+        let verified = state
+            .verifier
+            .verify(token, state.clock.now_ms())
+            .map_err(|_| Problem::Unauthorized)?;
         if state.revoked.is_void(&verified) {
             return Err(Problem::Unauthorized);
         }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use ringpost_shard::Now;
 use ringpost_store::accounts::{AccountError, Accounts, Revocation};
 use ringpost_wire::{DeviceId, UserId};
 
@@ -31,19 +32,19 @@ struct State {
 }
 
 impl Revoked {
-    /// The revocations in `accounts` that a token can still outlive at `wall_ms`, each of them
-    /// shown to `show` as well (which tells the homes at boot).
+    /// The revocations in `accounts` that a token can still outlive, each of them shown to `show`
+    /// as well (which tells the homes at boot): by a date in doubt that is all of them.
     ///
     /// # Errors
     /// If the account data cannot be read.
     pub fn load(
         accounts: &dyn Accounts,
-        wall_ms: u64,
+        now: Now,
         clock_skew: Duration,
         show: &mut dyn FnMut(Revocation),
     ) -> Result<Self, AccountError> {
         let revoked = Self::default();
-        accounts.revocations(oldest_that_matters(wall_ms, clock_skew), &mut |revocation| {
+        accounts.revocations(oldest_that_matters(now, clock_skew), &mut |revocation| {
             revoked.insert(revocation);
             show(revocation);
         })?;
@@ -97,11 +98,15 @@ impl State {
     }
 }
 
-/// Revocations at or before this moment void nothing that has not ended by itself.
-pub(super) fn oldest_that_matters(wall_ms: u64, clock_skew: Duration) -> u64 {
+/// Revocations at or before this moment void nothing that has not ended by itself. A date in doubt
+/// ends nothing: the tokens would be good again once it goes back.
+pub(super) fn oldest_that_matters(now: Now, clock_skew: Duration) -> u64 {
+    if !now.may_expire {
+        return 0;
+    }
     // Twice the skew: once for the token's end, once for a time of issue ahead of our clock.
     let life = TOKEN_LIFE_MAX + 2 * clock_skew;
-    wall_ms.saturating_sub(life.as_millis().try_into().unwrap_or(u64::MAX))
+    now.wall_ms.saturating_sub(life.as_millis().try_into().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -150,5 +155,17 @@ mod tests {
         assert!(!revoked.is_void(&issued(0, newest)), "what is refreshed is good again");
         let state = revoked.state.read().unwrap();
         assert!(state.before_ms.len() <= REVOKED_MAX / 2 + 1);
+    }
+
+    #[test]
+    fn a_date_in_doubt_makes_no_revocation_old() {
+        let now_ms = 100 * 24 * 3_600 * 1_000;
+        let oldest = |may_expire| {
+            let now = Now { mono: Duration::ZERO, wall_ms: now_ms, may_expire };
+            oldest_that_matters(now, Duration::from_secs(60))
+        };
+        assert_eq!(oldest(false), 0);
+        let life_ms = TOKEN_LIFE_MAX.as_millis() as u64 + 120_000;
+        assert_eq!(oldest(true), now_ms - life_ms);
     }
 }

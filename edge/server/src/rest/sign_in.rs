@@ -40,7 +40,6 @@ use super::counters::Hit;
 use super::problem::Problem;
 use super::request::{Bearer, JsonBody, Peer};
 use crate::auth::Verified;
-use crate::clock;
 
 /// Digits of a one-time code.
 const CODE_DIGITS: usize = 6;
@@ -119,7 +118,7 @@ pub(super) async fn code(
     let stored = one_time.clone();
     state
         .blocking(move |state| {
-            let expires_ms = clock::wall_ms() + millis(state.auth.code_ttl);
+            let expires_ms = state.clock.now_ms() + millis(state.auth.code_ttl);
             let key = code_key(&stored.phone, &stored.request);
             let attempts = state.auth.code_attempts_max;
             let put = state.accounts.put_code(&key, &stored.code, attempts, expires_ms);
@@ -161,7 +160,7 @@ pub(super) async fn verify(
     let user = state
         .blocking(move |state| {
             let key = code_key(&phone, &asked.request);
-            let check = state.accounts.check_code(&key, &asked.code, clock::wall_ms())?;
+            let check = state.accounts.check_code(&key, &asked.code, state.clock.now_ms())?;
             if check != CodeCheck::Right {
                 state.count_bad_code(check);
                 return Err(Problem::BadCode);
@@ -181,7 +180,7 @@ pub(super) async fn verify(
             let issued_at_ms = state.stamp_ms().max(state.revoked.before(user, device) + 1);
             let (refresh_token, hash) = random_refresh_token()?;
             let family = FamilyId(random::<16>()?);
-            let expires_ms = clock::wall_ms() + millis(state.auth.refresh_ttl);
+            let expires_ms = state.clock.now_ms() + millis(state.auth.refresh_ttl);
             state.accounts.open_family(family, user, device, hash, expires_ms)?;
             Ok(state.session((user, device), issued_at_ms, refresh_token))
         })
@@ -201,7 +200,7 @@ pub(super) async fn refresh(
             let presented = hash(&asked.refresh_token);
             let (refresh_token, new) = random_refresh_token()?;
             let issued_at_ms = state.stamp_ms();
-            let now_ms = clock::wall_ms();
+            let now_ms = state.clock.now_ms();
             let expires_ms = now_ms + millis(state.auth.refresh_ttl);
             match state.accounts.rotate(presented, new, now_ms, expires_ms)? {
                 Rotation::Rotated { user, device } => {
@@ -302,7 +301,7 @@ impl RestState {
     /// Taken *before* the step that a revocation would undo (a rotation, a new family): then a
     /// sign-out that comes between that step and the answer voids the answer.
     fn stamp_ms(&self) -> u64 {
-        let now_ms = clock::wall_ms();
+        let now_ms = self.clock.now_ms();
         now_ms.max(self.last_stamp_ms.fetch_max(now_ms, SeqCst))
     }
 

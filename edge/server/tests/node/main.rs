@@ -16,6 +16,7 @@ mod abuse_storms;
 mod abuse_websocket;
 mod admin;
 mod cable;
+mod clock;
 mod disk;
 mod few_files;
 mod first_sign_in;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringpost_server::auth::{TokenRules, TokenSigner, TokenVerifier, Verified};
-use ringpost_server::clock::wall_ms;
+use ringpost_server::clock::{MachineClock, NodeClock, wall_ms};
 use ringpost_server::config::{Auth, Rest};
 use ringpost_server::control::Control;
 use ringpost_server::rest::{
@@ -78,6 +78,7 @@ impl CodeSender for Phones {
 
 pub(crate) struct Rig {
     pub(crate) service: RestService,
+    pub(crate) clock: Arc<NodeClock>,
     pub(crate) homes: Arc<Homes>,
     pub(crate) store: Arc<Tables<MemoryEngine>>,
     pub(crate) progress: Arc<Progress>,
@@ -92,10 +93,8 @@ pub(crate) fn rig() -> Rig {
 }
 
 pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
-    let signer = {
-        let dir = tempfile::tempdir().unwrap();
-        ringpost_server::auth::Keys::open(dir.path(), 0).unwrap().signer
-    };
+    let dir = tempfile::tempdir().unwrap();
+    let signer = ringpost_server::auth::Keys::open(dir.path(), 0).unwrap().signer;
     let rules = TokenRules { audience: auth.audience.clone(), clock_skew: auth.clock_skew };
     let verifier = Arc::new(TokenVerifier::new(&signer, &auth.issuer, rules));
     let store = Arc::new(Tables::open(MemoryEngine::new()).unwrap());
@@ -103,6 +102,7 @@ pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
     let homes = Arc::new(Homes::default());
     let progress = Arc::new(Progress::new(Position(0), |_| {}));
     let (phones, codes) = mpsc::channel();
+    let clock = Arc::new(NodeClock::open(dir.path(), MachineClock::start(), ServerId::default()));
     let service = RestService::start(RestParts {
         rest,
         auth,
@@ -113,11 +113,22 @@ pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
         store: Arc::clone(&store) as Arc<dyn Store>,
         fence: Arc::clone(&progress) as _,
         control: Arc::clone(&homes) as _,
+        clock: Arc::clone(&clock),
         code_sender: Arc::new(Phones(phones)),
     })
     .unwrap();
     let position = Mutex::new(0);
-    Rig { service, homes, store, progress, verifier, signer, codes: Mutex::new(codes), position }
+    Rig {
+        service,
+        clock,
+        homes,
+        store,
+        progress,
+        verifier,
+        signer,
+        codes: Mutex::new(codes),
+        position,
+    }
 }
 
 pub(crate) fn user(number: u8) -> UserId {

@@ -15,7 +15,8 @@ use ringpost_shard::image::StoreUnavailable;
 use ringpost_shard::mail::Mail;
 use ringpost_shard::record::{SharedRecord, status_number};
 use ringpost_shard::{
-    Effect, Event, Head, Homes, Now, Position, Provision, Relay, Shard, ShardConfig, ShardLimits,
+    ClockTrust, Clocks, Effect, Event, Head, Homes, Position, Provision, Relay, Shard, ShardConfig,
+    ShardLimits,
 };
 use ringpost_wire::command::{ClientStatus, Content, Named, Receipt, SendMessage};
 use ringpost_wire::event::{NewMessage, Status};
@@ -63,7 +64,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     /// What the store will be once everything durable is applied.
     pub(crate) truth: Store,
-    pub(crate) now: Now,
+    pub(crate) now: Clocks,
+    trust: ClockTrust,
     pub(crate) connections: BTreeMap<ConnectionKey, Connection>,
     pub(crate) requests_done: Vec<(u64, bool)>,
     next_request: u64,
@@ -115,7 +117,8 @@ impl World {
             homes: Homes::new(HASH_SEED, workers),
             store: Store::default(),
             truth: Store::default(),
-            now: Now { mono: Duration::from_secs(1), wall_ms: WALL_MS },
+            now: Clocks { mono: Duration::from_secs(1), wall_ms: WALL_MS },
+            trust: ClockTrust::new(0),
             connections: BTreeMap::new(),
             requests_done: Vec::new(),
             next_request: 1 << 32,
@@ -147,6 +150,7 @@ impl World {
             })
             .max()
             .unwrap_or_default();
+        self.trust = ClockTrust::new(self.trust.agreed_ms());
         self.shards = (0..workers)
             .map(|worker| {
                 Shard::new(ShardConfig { worker: WorkerId(worker), ..self.config.clone() })
@@ -435,6 +439,11 @@ impl World {
         self.handle(worker, Event::Writable { connection, room_bytes });
     }
 
+    /// An operator says that the wall clock is right.
+    pub(crate) fn trust_clock(&mut self) {
+        self.trust.trust(self.now);
+    }
+
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now.mono += time;
         self.now.wall_ms += time.as_millis() as u64;
@@ -472,7 +481,8 @@ impl World {
 
     pub(crate) fn handle(&mut self, worker: usize, event: Event<'_>) {
         let mut effects = Vec::new();
-        let relay = self.shards[worker].handle(event, self.now, &mut effects);
+        let now = self.trust.read(self.now);
+        let relay = self.shards[worker].handle(event, now, &mut effects);
         for effect in effects {
             self.carry_out(worker, effect);
         }

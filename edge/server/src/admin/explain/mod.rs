@@ -28,7 +28,6 @@ use uuid::Uuid;
 use self::story::{Home, Story};
 use super::AdminParts;
 use super::ask::{self, Turn};
-use crate::clock;
 use crate::rest::Problem;
 
 /// Messages in one answer: ids of clients are unique per device alone, so several may share one.
@@ -133,7 +132,7 @@ async fn tell(parts: &AdminParts, trace: Trace, unanswered: &mut Vec<u16>) -> St
             unanswered.push(home.worker);
         }
     }
-    Story::of(&trace, &sender, &recipient, (clock::wall_ms(), parts.queue_ttl))
+    Story::of(&trace, &sender, &recipient, (parts.clock.now_ms(), parts.queue_ttl))
 }
 
 async fn home(

@@ -1,0 +1,73 @@
+//! The last agreed moment, in a small file of the data directory, for the next life of the node.
+//!
+//! Written by rename and not flushed: what the power takes with it makes the moment earlier, and
+//! an earlier one only keeps things from expiring.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Name of the file in the data directory. It holds milliseconds since 1970 as decimal digits.
+const FILE: &str = "clock";
+
+/// Where the moment is kept.
+#[derive(Debug)]
+pub(super) struct AgreedFile {
+    path: PathBuf,
+}
+
+impl AgreedFile {
+    pub(super) fn of(data_dir: &Path) -> Self {
+        Self { path: data_dir.join(FILE) }
+    }
+
+    /// The moment, milliseconds since 1970; `None` if there is none, or none that can be read: then
+    /// something else must say how late it is at least.
+    pub(super) fn read(&self) -> Option<u64> {
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "the last agreed date");
+                return None;
+            }
+        };
+        let moment = text.trim().parse().ok();
+        if moment.is_none() {
+            tracing::warn!(path = %self.path.display(), "the last agreed date cannot be read");
+        }
+        moment
+    }
+
+    /// Keeps a moment.
+    ///
+    /// # Errors
+    /// If the file cannot be written; then the moment before stands.
+    pub(super) fn write(&self, agreed_ms: u64) -> io::Result<()> {
+        let fresh = self.path.with_extension("new");
+        fs::write(&fresh, format!("{agreed_ms}\n"))?;
+        fs::rename(&fresh, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_as_it_was_written_and_damage_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = AgreedFile::of(dir.path());
+        assert_eq!(file.read(), None);
+        for moment in [0, 1_800_000_000_000, u64::MAX] {
+            file.write(moment).unwrap();
+            assert_eq!(file.read(), Some(moment));
+        }
+        for damage in ["", "yesterday", "-1", "18446744073709551616"] {
+            fs::write(dir.path().join(FILE), damage).unwrap();
+            assert_eq!(file.read(), None, "{damage}");
+        }
+        fs::write(dir.path().join(FILE), [0xff]).unwrap();
+        assert_eq!(file.read(), None);
+    }
+}
