@@ -25,7 +25,8 @@ const SLOTS: u32 = 64;
 /// Between two receives: a tenth of what the rates of a client allow.
 const PAUSE: Duration = Duration::from_millis(20);
 
-const NOW: Now = Now { mono: Duration::from_secs(10), wall_ms: 1_800_000_000_000, may_expire: true };
+const NOW: Now =
+    Now { mono: Duration::from_secs(10), wall_ms: 1_800_000_000_000, may_expire: true };
 
 /// The two clients.
 pub(crate) const ALICE: usize = 0;

@@ -211,7 +211,8 @@ pub(crate) enum Fact {
         /// As many connections as it can have.
         slots: u64,
     },
-    /// So many queue entries have left at their time to live, in this life of the server.
+    /// So many queue entries have left at their time to live, in this life of the server, where
+    /// that is longer than any run.
     Expired {
         /// How many.
         entries: u64,

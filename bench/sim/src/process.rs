@@ -83,10 +83,7 @@ impl Process {
         let mut mailboxes = Mailboxes::new(net.clone(), options.letters_max, options.plant);
         let rings: Vec<_> = (0..workers).map(|_| net.ring(options.slots)).collect();
         let handles: Vec<_> = rings.iter().map(Rings::handle).collect();
-        let (stamp_floor, mut clock) = match options.plant {
-            Some(Plant::StampBack) => (ServerId::default(), ClockTrust::new(0)),
-            _ => (storage.store().highest_stamp(), ClockTrust::new(agreed_ms)),
-        };
+        let (stamp_floor, mut clock) = remembered(options.plant, agreed_ms, &storage);
         let at_boot = clock.clone();
         let now = clock.read(clocks);
         let tables = Arc::new(Tables::new(hash_seed, &options.connections()));
@@ -265,6 +262,11 @@ impl Process {
         }
     }
 
+    /// What the server takes for the date.
+    pub(crate) fn date_ms(&mut self, clocks: Clocks) -> u64 {
+        self.clock.read(clocks).wall_ms
+    }
+
     /// A token is fetched anew for each sign-in: behind all that was revoked.
     fn issued_anew(&self, identity: Identity) -> Identity {
         let Some(user) = tokens::number_of(identity.user) else { return identity };
@@ -330,9 +332,11 @@ impl Process {
         // each connection that comes or goes.
         let sends = self.seats.len() as u64 * u64::from(limits.in_flight_max);
         let waiting = sends + LETTERS_PER_SLOT_MAX * u64::from(self.options.slots);
-        let expired =
-            self.seats.iter().map(|seat| seat.driver.worker().shard().counters().entries_expired);
-        self.trace.fact(Fact::Expired { entries: expired.sum() });
+        if !self.options.queues_age() {
+            let shards = self.seats.iter().map(|seat| seat.driver.worker().shard());
+            let entries = shards.map(|shard| shard.counters().entries_expired).sum();
+            self.trace.fact(Fact::Expired { entries });
+        }
         for seat in &self.seats {
             let worker = seat.driver.worker();
             let gauges = worker.shard().gauges();
@@ -352,5 +356,13 @@ impl Process {
                 self.trace.fact(Fact::Held { place, held, max });
             }
         }
+    }
+}
+
+/// What a server knows of the life before: the highest stamp, and the last agreed moment.
+fn remembered(plant: Option<Plant>, agreed_ms: u64, storage: &Storage) -> (ServerId, ClockTrust) {
+    match plant {
+        Some(Plant::StampBack) => (ServerId::default(), ClockTrust::new(0)),
+        _ => (storage.store().highest_stamp(), ClockTrust::new(agreed_ms)),
     }
 }

@@ -371,7 +371,7 @@ impl Storage {
     }
 
     fn apply(&mut self, now: Duration, mailboxes: &mut Mailboxes) {
-        let Hardware { disk, engine } = &mut self.hardware;
+        let Hardware { disk, engine, .. } = &mut self.hardware;
         self.outage.step(now, disk, engine, &self.trace);
         if let Standing::Well = self.standing {
             let applied = self.apply_due(now, mailboxes);

@@ -200,11 +200,11 @@ impl World {
     /// Newcomers sign out, and are told how that went.
     fn come_and_go(&mut self) {
         let Some(mut process) = self.process.take() else { return };
-        let wall_ms = self.clock.now().wall_ms;
+        let date_ms = process.date_ms(self.clock.read());
         for newcomer in &mut self.newcomers {
             if newcomer.signs_out() {
                 let before_ms = self.revoked.entry(newcomer.who).or_default();
-                *before_ms = wall_ms.max(*before_ms + 1);
+                *before_ms = date_ms.max(*before_ms + 1);
                 process.sign_out(newcomer.who, *before_ms);
             }
         }
@@ -363,7 +363,7 @@ impl World {
 
     fn with_newcomers(&mut self, act: impl FnOnce(&mut Vec<Newcomer>, &mut Surroundings<'_>)) {
         let it = &mut Surroundings {
-            now: self.clock.now(),
+            now: self.clock.read(),
             dice: &mut self.dice,
             trace: &self.trace,
             users: self.options.users,

@@ -161,7 +161,7 @@ impl Shard {
     /// All pushes up to `push` are kept by the device.
     pub(crate) fn ack(&mut self, asker: Asker, slot: SessionSlot, push: u64, turn: &mut Turn<'_>) {
         let session = self.sessions[slot];
-        if push == 0 || push > session.last_push {
+        if push > session.last_push {
             let refusal = Refusal::now(ErrorCode::UnknownPush);
             return self.refuse(asker, MessageId::default(), refusal, turn);
         }

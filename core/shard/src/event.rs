@@ -54,6 +54,12 @@ pub enum Event<'a> {
         /// Which connection.
         connection: ConnectionKey,
     },
+    /// The client of a connection says no more and waits for the answers to what it asked. Nothing
+    /// more is pushed to it; `Effect::Close` with `normal` follows when nothing is owed.
+    Leaving {
+        /// Which connection.
+        connection: ConnectionKey,
+    },
     /// The connection's outbox takes `room_bytes` now, all that was delivered before counted.
     /// Sent after `Effect::WantWritable`, and whenever an outbox that was used has emptied.
     Writable {

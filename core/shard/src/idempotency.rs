@@ -2,11 +2,15 @@
 //!
 //! ```text
 //!  a send ──> in flight? ── same digest ──> one more answer is owed
-//!             │             other digest ─> conflict
+//!             │             other digest ─> waits in line until the first is decided
 //!             accepted lately? ───────────> `sent` again, or conflict
 //!             above the highest accepted? ─> new
 //!             else ───────────────────────> look up; later sends wait in line
 //! ```
+//! Whose id is on its way with another content waits for what becomes of that: a conflict has to
+//! name what was accepted, and where nothing was, the id is free. Later sends wait behind it, so
+//! that none overtakes.
+//!
 //! Clients use UUIDv7, which rise, so the look-up is rare. It is asked before every check that can
 //! change its mind (rates of the user, sizes, quotas): what was accepted stays accepted.
 
@@ -52,7 +56,9 @@ pub(crate) enum Verdict {
     New,
     /// On its way with the same content: the place among [`Outgoing::sending`].
     InFlight(usize),
-    /// On its way, or accepted as this, with another content.
+    /// On its way with another content.
+    Contended,
+    /// Accepted as this, with another content.
     Conflict(ServerId),
     /// Accepted with the same content.
     Accepted(Accepted),
@@ -67,9 +73,21 @@ pub(crate) struct Outgoing {
     pub(crate) sending: Vec<Sending>,
     /// Accepted last, oldest first.
     accepted: VecDeque<(MessageId, Accepted)>,
-    /// Sends that wait; the first is being looked up if `looking`.
+    /// Sends that wait for what the first of them waits for.
     pub(crate) line: VecDeque<Held>,
-    pub(crate) looking: bool,
+    pub(crate) head: LineHead,
+}
+
+/// What the first send of a line waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum LineHead {
+    /// Nothing of its own: the line goes on as soon as it may.
+    #[default]
+    Free,
+    /// The store, which is looking its id up.
+    LookUp,
+    /// The send under its id that is on its way with another content.
+    Contended,
 }
 
 impl Outgoing {
@@ -92,11 +110,8 @@ impl Outgoing {
         highest: MessageId,
     ) -> Verdict {
         if let Some(at) = self.sending.iter().position(|sending| sending.message_id == message_id) {
-            return if self.sending[at].digest == digest {
-                Verdict::InFlight(at)
-            } else {
-                Verdict::Conflict(ServerId::default())
-            };
+            let is_same = self.sending[at].digest == digest;
+            return if is_same { Verdict::InFlight(at) } else { Verdict::Contended };
         }
         match self.accepted.iter().rev().find(|(accepted, _)| *accepted == message_id) {
             Some((_, accepted)) => of_accepted(*accepted, digest),
@@ -105,10 +120,21 @@ impl Outgoing {
         }
     }
 
-    /// Takes a send out of flight.
+    /// Takes a send out of flight. Who waited for it at the head of the line may go on.
     pub(crate) fn finish(&mut self, message_id: MessageId) -> Option<Sending> {
         let at = self.sending.iter().position(|sending| sending.message_id == message_id)?;
+        let contender = self.line.front().map(|held| held.request.message_id);
+        if self.head == LineHead::Contended && contender == Some(message_id) {
+            self.head = LineHead::Free;
+        }
         Some(self.sending.remove(at))
+    }
+
+    /// Whether an answer is owed to this connection.
+    pub(crate) fn owes(&self, connection: ConnectionKey) -> bool {
+        let is_its = |asker: &Asker| asker.connection == connection;
+        self.sending.iter().any(|sending| sending.askers.iter().any(is_its))
+            || self.line.iter().any(|held| is_its(&held.asker))
     }
 
     /// Remembers what was accepted, the last `max`.
@@ -166,7 +192,7 @@ mod tests {
         }
         let cases = [
             (3, SAME, Verdict::InFlight(0)),
-            (3, OTHER, Verdict::Conflict(ServerId::default())),
+            (3, OTHER, Verdict::Contended),
             (6, SAME, Verdict::Accepted(accepted(6))),
             (6, OTHER, Verdict::Conflict(ServerId([6; 16]))),
             (4, SAME, Verdict::LookUp),

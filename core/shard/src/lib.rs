@@ -36,6 +36,7 @@ mod entering;
 mod ephemeral;
 mod gaps;
 mod idempotency;
+mod leaving;
 mod live;
 mod loading;
 mod pushing;

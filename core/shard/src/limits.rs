@@ -88,7 +88,8 @@ pub struct ShardLimits {
     pub in_flight_per_device_max: u32,
     /// Answers owed for one send in flight that came several times. More: `overloaded`.
     pub answers_per_send_max: u32,
-    /// Sends of one device that wait behind a look-up. More: `overloaded`.
+    /// Sends of one device that wait in line, behind a look-up or behind one whose id is on its way
+    /// with another content. More: `overloaded`.
     pub look_up_line_max: u32,
     /// Accepted sends remembered per device, so that a quick repetition needs no look-up.
     pub accepted_cache_max: u32,

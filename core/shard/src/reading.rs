@@ -14,6 +14,7 @@ use ringpost_wire::{DeviceId, ErrorCode, MessageId, ServerId, UserId};
 
 use crate::bound::Bound;
 use crate::effect::Effect;
+use crate::event::ConnectionKey;
 use crate::idempotency::Asker;
 use crate::image::{Received, StoreUnavailable};
 use crate::live::Naming;
@@ -62,6 +63,12 @@ impl Reads {
 
     pub(crate) const fn is_idle(&self) -> bool {
         matches!(self.current, Reading::Idle)
+    }
+
+    /// Whether a `read` of this connection waits for the store.
+    pub(crate) fn owes(&self, connection: ConnectionKey) -> bool {
+        let is_its = |ask: &ReadAsk| ask.asker.connection == connection;
+        matches!(&self.current, Reading::Verify(ask) if is_its(ask)) || self.line.iter().any(is_its)
     }
 
     pub(crate) fn is_busy(&self) -> bool {

@@ -14,7 +14,7 @@ use smallvec::smallvec;
 use crate::bound::Bound;
 use crate::digest::digest;
 use crate::effect::Effect;
-use crate::idempotency::{Asker, Held, Sending, Verdict, of_accepted};
+use crate::idempotency::{Asker, Held, LineHead, Sending, Verdict, of_accepted};
 use crate::image::{Accepted, StoreUnavailable};
 use crate::loading::Waiting;
 use crate::mail::{Mail, SendRequest};
@@ -29,8 +29,8 @@ use crate::users::{Found, UserSlot};
 enum Judged {
     /// Answered, refused, or on its way.
     Done,
-    /// Only the store can tell; the send comes back.
-    LookUp(Held),
+    /// It comes back and must wait at the head of its device's line, for this.
+    Waits(Held, LineHead),
 }
 
 impl Shard {
@@ -116,12 +116,13 @@ impl Shard {
         }
         match self.judge(at, held, turn) {
             Judged::Done => {}
-            Judged::LookUp(held) => self.look_up(at, held, turn),
+            Judged::Waits(held, head) => self.wait_at_head(at, held, head, turn),
         }
     }
 
-    /// Puts a send at the head of its device's line and asks the store for its id.
-    fn look_up(&mut self, at: UserSlot, held: Held, turn: &mut Turn<'_>) {
+    /// Puts a send at the head of its device's line, and asks the store for its id if that is what
+    /// it waits for.
+    fn wait_at_head(&mut self, at: UserSlot, held: Held, head: LineHead, turn: &mut Turn<'_>) {
         let SendRequest { from, from_device, message_id, .. } = *held.request;
         if !self.waiting.try_take(held.request.body.len()) {
             return self.refuse_at(Bound::Waiting, held.asker, message_id, turn);
@@ -131,7 +132,10 @@ impl Shard {
         let after = resident.last_touched;
         let outgoing = resident.device(from_device).outgoing_mut();
         outgoing.line.push_front(held);
-        outgoing.looking = true;
+        outgoing.head = head;
+        if head != LineHead::LookUp {
+            return;
+        }
         self.counters.look_ups += 1;
         let (user, device) = (from, from_device);
         turn.effects.push(Effect::LookUpAccepted { user, device, message_id, after });
@@ -146,7 +150,7 @@ impl Shard {
                 return;
             }
             let Some(outgoing) = resident.device(device).outgoing.as_mut() else { return };
-            if outgoing.looking {
+            if outgoing.head != LineHead::Free {
                 return;
             }
             let Some(held) = outgoing.line.pop_front() else { return };
@@ -155,8 +159,8 @@ impl Shard {
                 self.counters.orphaned_commands += 1;
                 continue;
             }
-            if let Judged::LookUp(held) = self.judge(at, held, turn) {
-                self.look_up(at, held, turn);
+            if let Judged::Waits(held, head) = self.judge(at, held, turn) {
+                self.wait_at_head(at, held, head, turn);
             }
         }
     }
@@ -173,7 +177,8 @@ impl Shard {
             unreachable!("a look-up keeps its user resident");
         };
         let outgoing = self.users.resident_mut(at).device(device).outgoing_mut();
-        assert!(std::mem::take(&mut outgoing.looking), "an answer belongs to a look-up");
+        let head = std::mem::take(&mut outgoing.head);
+        assert_eq!(head, LineHead::LookUp, "an answer belongs to a look-up");
         let held = outgoing.line.pop_front().expect("what is looked up heads the line");
         assert_eq!(held.request.message_id, message_id, "look-ups are answered one by one");
         self.waiting.give_back(held.request.body.len());
@@ -218,6 +223,7 @@ impl Shard {
                 }
                 return Judged::Done;
             }
+            Verdict::Contended => return Judged::Waits(held, LineHead::Contended),
             Verdict::New | Verdict::LookUp => {}
         }
         // From here on it may cost something; a refusal by rate says nothing about the message.
@@ -230,7 +236,7 @@ impl Shard {
             return Judged::Done;
         }
         if verdict == Verdict::LookUp {
-            return Judged::LookUp(held);
+            return Judged::Waits(held, LineHead::LookUp);
         }
         self.start(at, held, turn);
         Judged::Done
@@ -246,7 +252,7 @@ impl Shard {
             Verdict::Conflict(id) => {
                 self.refuse(held.asker, message_id, Refusal::conflict(id), turn);
             }
-            Verdict::New | Verdict::InFlight(_) | Verdict::LookUp => {
+            Verdict::New | Verdict::InFlight(_) | Verdict::Contended | Verdict::LookUp => {
                 unreachable!("only what was judged before is answered from memory")
             }
         }
@@ -361,6 +367,7 @@ impl Shard {
             let connection = self.sessions[session].connection;
             self.answer_sent(Asker { connection, tag: 0 }, accepted, message_id, head.to, turn);
         }
+        self.run_line(at, device, turn);
     }
 
     /// The conversation's home has refused a send.
@@ -378,6 +385,7 @@ impl Shard {
         for asker in sending.askers {
             self.refuse(asker, message_id, refusal, turn);
         }
+        self.run_line(at, device, turn);
     }
 
     fn answer_sent(
@@ -424,7 +432,10 @@ impl Shard {
                     refused.extend(sending.askers.into_iter().map(|asker| (asker, id)));
                 }
                 // What is being looked up heads its line and is answered with the look-up.
-                let kept = usize::from(outgoing.looking);
+                let kept = usize::from(outgoing.head == LineHead::LookUp);
+                if kept == 0 {
+                    outgoing.head = LineHead::Free;
+                }
                 for held in outgoing.line.drain(kept..) {
                     self.waiting.give_back(held.request.body.len());
                     refused.push((held.asker, held.request.message_id));

@@ -13,6 +13,7 @@
 //!  gaps          what was left out of a queue is told, and closed
 //!  reading       `read` receipts
 //!  ephemeral     what is never stored
+//!  leaving       who has said its last and waits for answers
 //! ```
 
 use std::collections::VecDeque;
@@ -31,6 +32,7 @@ use crate::event::{ConnectionKey, Event, Now};
 use crate::home::{Homes, KeyedHash};
 use crate::idempotency::Asker;
 use crate::image::UserImage;
+use crate::leaving::{self, Leaving};
 use crate::limits::ShardConfig;
 use crate::mail::Mail;
 use crate::recent::Recent;
@@ -62,6 +64,7 @@ pub struct Shard {
     pub(crate) away: Away,
     pub(crate) unknown: UnknownUsers,
     pub(crate) revocations: Revocations,
+    pub(crate) leaving: Leaving,
     pub(crate) recent: Recent,
     pub(crate) retries: Retries,
     /// Devices to be removed for which something on the way still looks.
@@ -115,6 +118,7 @@ impl Shard {
             recent: Recent::new(limits.recent_bytes_max),
             retries: Retries::new(limits.store_retry),
             removals: VecDeque::new(),
+            leaving: Leaving::default(),
             waiting_loads: VecDeque::new(),
             waiting_loads_retried: false,
             in_flight: Budget::new(limits.in_flight_max.into(), limits.in_flight_bytes_max),
@@ -139,11 +143,14 @@ impl Shard {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Relay<'a>> {
+        let before = effects.len();
+        let concerned = leaving::concerned(&event);
         let turn = &mut Turn { now, effects };
         let mut relay = None;
         match event {
             Event::SignIn(sign_in) => self.sign_in(sign_in, turn),
             Event::Closed { connection } => self.closed(connection),
+            Event::Leaving { connection } => self.client_leaves(connection, turn),
             Event::Writable { connection, room_bytes } => {
                 self.writable(connection, room_bytes, turn);
             }
@@ -181,6 +188,7 @@ impl Shard {
             Event::Tick => self.tick(turn),
         }
         self.go_on_removing(turn);
+        self.see_off(before, concerned, turn);
         self.users.settle();
         // What grew in place is brought back under the cap a few slots at a time.
         let bytes_max = self.config.limits.resident_bytes_max;
@@ -303,7 +311,8 @@ impl Shard {
 
     /// Whether the session's outbox takes what is not an answer.
     pub(crate) fn has_room(&self, session: SessionSlot) -> bool {
-        !self.outboxes_full && self.sessions[session].room_bytes > 0
+        let session = &self.sessions[session];
+        !self.outboxes_full && session.room_bytes > 0 && !self.leaving.contains(session.connection)
     }
 
     /// Who is signed in on a connection, and what it was granted; `None` if nobody is.

@@ -267,6 +267,7 @@ impl Shard {
     /// The session is gone; what it committed stays in flight.
     fn end_session(&mut self, slot: SessionSlot) {
         let session = self.sessions.remove(slot);
+        self.leaving.remove(session.connection);
         if let Found::Resident(at) = self.users.find(session.user)
             && let Some(device) = self.users.resident_mut(at).find_device(session.device)
             && device.live.as_ref().is_some_and(|live| live.session == slot)

@@ -156,6 +156,13 @@ impl Users {
         }
     }
 
+    pub(crate) fn loading(&self, slot: UserSlot) -> &Loading {
+        match &user(&self.slots, slot.0).stage {
+            Stage::Loading(loading) => loading,
+            Stage::Resident(_) => unreachable!("the slot was found to be loading"),
+        }
+    }
+
     pub(crate) fn loading_mut(&mut self, slot: UserSlot) -> &mut Loading {
         match &mut user_mut(&mut self.slots, slot.0).stage {
             Stage::Loading(loading) => loading,

@@ -33,6 +33,9 @@ pub struct ConnectionConfig {
     /// From the server's close to the end of the connection, if the client does not close.
     /// Default 5 s.
     pub close_deadline: Duration,
+    /// From a client's last to the last answer that it is owed. Default 10 s: after that it sends
+    /// again what was not answered.
+    pub leaving_deadline: Duration,
     /// A client silent for this long is pinged; silent for as long again it is closed.
     /// Default 120 s: below the idle time-outs of mobile carriers' NATs.
     pub ping_interval: Duration,
@@ -77,6 +80,7 @@ impl Default for ConnectionConfig {
             handshake_deadline: Duration::from_secs(5),
             sign_in_deadline: Duration::from_secs(10),
             close_deadline: Duration::from_secs(5),
+            leaving_deadline: Duration::from_secs(10),
             ping_interval: Duration::from_secs(120),
             progress_interval: Duration::from_secs(20),
             progress_bytes_min: 4 * 1024,

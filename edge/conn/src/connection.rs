@@ -156,7 +156,7 @@ pub struct Connection {
     pub heard_at: Duration,
     /// When the socket last took bytes while more waited, and how many since (monotonic).
     pub progress: Progress,
-    /// When the deadline of the present phase began: sign-in, close.
+    /// When the deadline of the present phase began: sign-in, leaving, close.
     pub phase_since: Duration,
     /// When the credential ends (monotonic: a jump of the wall clock ends no session).
     pub expires_at: Duration,
@@ -195,6 +195,8 @@ pub struct Connection {
     pub pong_due: bool,
     /// Tag of an `auth` whose token is being checked.
     pub renewing: Option<u16>,
+    /// The client has said its last, and is answered what it asked before.
+    pub leaving: bool,
 }
 
 /// How a blocked writer gets on.
@@ -241,6 +243,7 @@ impl Connection {
             pinged: false,
             pong_due: false,
             renewing: None,
+            leaving: false,
         }
     }
 
@@ -306,12 +309,12 @@ impl Connection {
             && self.untold_bytes == 0
             && self.renewing.is_none()
             && !(self.hot || self.dirty || self.wants_writable || self.waits_for_outboxes)
-            && !(self.asking_address || self.counted || self.paced.is_some())
+            && !(self.asking_address || self.counted || self.leaving || self.paced.is_some())
     }
 
     /// Whether bytes may be decoded now.
     pub fn wants_input(&self) -> bool {
-        matches!(self.phase, Phase::Handshake | Phase::SignIn | Phase::SignedIn)
+        matches!(self.phase, Phase::Handshake | Phase::SignIn | Phase::SignedIn) && !self.leaving
     }
 
     /// Whether bytes may be received now: nothing is held that comes before them.

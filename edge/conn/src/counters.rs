@@ -56,6 +56,8 @@ pub struct ConnectionCounters {
     pub assemblies_late: u64,
     /// Connections cut off because the client did not take its last word, or did not go, in time.
     pub closings_late: u64,
+    /// Connections closed because what their leaving clients were owed did not come in time.
+    pub leavings_late: u64,
     /// What input was charged for, in bytes of cost; what was given back later included.
     pub charged_bytes: u64,
     /// Times that a session was not read because its user's budget was used up.

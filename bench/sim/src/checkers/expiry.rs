@@ -3,8 +3,8 @@
 use crate::checkers::Checker;
 use crate::fact::Fact;
 
-/// Needs no shadow: a run lasts minutes, and what waits may wait for thirty days. Only the wall
-/// clock goes further, and nobody ever has a reason to believe it.
+/// Needs no shadow: a run lasts minutes, and where this is told, what waits may wait for longer. Only
+/// the wall clock goes further, and nobody ever has a reason to believe it.
 pub(crate) struct Expiry;
 
 impl Checker for Expiry {

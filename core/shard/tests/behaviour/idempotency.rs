@@ -1,9 +1,9 @@
 //! The same message id again: the same answer, one delivery; another content: conflict. In
 //! flight, from the cache, from the store, and after a restart.
 
-use ringpost_shard::ShardLimits;
 use ringpost_shard::event::ConnectionKey;
-use ringpost_wire::{Command, ErrorCode, Event as WireEvent, UserId};
+use ringpost_shard::{Event, ShardLimits};
+use ringpost_wire::{Command, ErrorCode, Event as WireEvent, ServerId, UserId};
 
 use crate::world::{World, message, message_id};
 
@@ -22,13 +22,87 @@ fn abuse_row_22_a_repetition_in_flight_waits_for_the_same_answer() {
     let (mut world, a, b, bob) = pair(2, ShardLimits::default());
     world.send(a, 1, 1, bob, b"x");
     world.send(a, 2, 1, bob, b"x");
-    world.send(a, 3, 1, bob, b"y");
-    assert_eq!(world.errors(a), [(3, ErrorCode::Conflict)]);
     world.settle();
     let sent = world.receipts(a);
     assert_eq!(sent.iter().map(|sent| sent.3).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(sent[0].2, sent[1].2);
     assert_eq!(world.messages(b).len(), 1);
+}
+
+/// The refusals told since the last look: tag, code, and the id that a conflict names.
+fn refused(world: &mut World, connection: ConnectionKey) -> Vec<(u16, ErrorCode, ServerId)> {
+    let told = world.told(connection).into_iter();
+    told.filter_map(|(tag, event)| match event {
+        WireEvent::Error(error) => Some((tag, error.code, error.id)),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn a_conflict_waits_for_the_first_and_names_it_and_later_sends_wait_behind() {
+    for workers in [1, 2] {
+        let (mut world, a, b, bob) = pair(workers, ShardLimits::default());
+        world.send(a, 1, 1, bob, b"x");
+        world.send(a, 2, 1, bob, b"other content");
+        world.send(a, 3, 2, bob, b"later");
+        world.send(a, 4, 1, bob, b"third content");
+        assert!(world.told(a).is_empty(), "nothing is known yet");
+        world.settle();
+        let told = world.told(a);
+        let tags: Vec<_> = told.iter().map(|(tag, _)| *tag).collect();
+        assert_eq!(tags, [1, 2, 4, 3], "answers come as they are known");
+        let accepted: Vec<ServerId> = told
+            .iter()
+            .filter_map(|(_, event)| match event {
+                WireEvent::Receipt(receipt) => Some(receipt.id),
+                WireEvent::Error(error) => {
+                    assert_eq!(error.code, ErrorCode::Conflict);
+                    Some(error.id)
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(accepted[..3], [accepted[0]; 3], "each conflict names the first");
+        let bodies: Vec<_> = world.messages(b).into_iter().map(|it| it.body).collect();
+        assert_eq!(bodies, [&b"x"[..], b"later"]);
+        assert_eq!(world.shards[0].gauges().waiting_bytes, 0);
+    }
+}
+
+#[test]
+fn where_the_first_is_refused_the_second_is_judged_anew() {
+    let (mut world, a, b, bob) = pair(2, ShardLimits::default());
+    let nobody = world.user(1, 9);
+    world.send(a, 1, 1, nobody, b"x");
+    world.send(a, 2, 1, bob, b"to somebody who exists");
+    world.send(a, 3, 2, bob, b"later");
+    world.settle();
+    let told = world.told(a);
+    assert!(
+        matches!(&told[..], [(1, WireEvent::Error(error)), (2, _), (3, _)]
+            if error.code == ErrorCode::UnknownRecipient),
+        "{told:?}"
+    );
+    let bodies: Vec<_> = world.messages(b).into_iter().map(|it| it.body).collect();
+    assert_eq!(bodies, [&b"to somebody who exists"[..], b"later"]);
+}
+
+#[test]
+fn what_waits_for_the_first_is_bounded_and_answered_when_the_journal_fails() {
+    let limits = ShardLimits { look_up_line_max: 2, ..ShardLimits::default() };
+    let (mut world, a, _, bob) = pair(1, limits);
+    world.send(a, 1, 1, bob, b"x");
+    for tag in 2..=4 {
+        world.send(a, tag, 1, bob, b"other content");
+    }
+    let nil = ServerId::default();
+    assert_eq!(refused(&mut world, a), [(4, ErrorCode::Overloaded, nil)]);
+    world.handle(0, Event::JournalFailed);
+    let told = refused(&mut world, a);
+    let unavailable = |tag| (tag, ErrorCode::Unavailable, nil);
+    assert_eq!(told, [unavailable(1), unavailable(2), unavailable(3)]);
+    assert_eq!(world.shards[0].gauges().waiting_bytes, 0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod first_message;
 mod gaps;
 mod idempotency;
 mod inspect;
+mod leaving;
 mod queue_limits;
 mod random_world;
 mod receipts;

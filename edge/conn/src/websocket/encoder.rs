@@ -51,6 +51,18 @@ pub fn write_message(opcode: Opcode, payload: &[u8], out: &mut impl BufMut) {
     out.put_slice(payload);
 }
 
+/// A binary message as a client would send it, for bytes that are decoded a second time. Its mask
+/// is 0 and leaves the payload as it is.
+pub fn as_received(payload: &[u8]) -> Vec<u8> {
+    const MASKED: u8 = 0x80;
+    let mut bytes = Vec::with_capacity(HEADER_BYTES_MAX + 4 + payload.len());
+    write_header(Opcode::Binary, payload.len(), &mut bytes);
+    bytes[1] |= MASKED;
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
 /// Writes a ping.
 ///
 /// # Panics

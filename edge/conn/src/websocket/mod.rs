@@ -31,8 +31,8 @@ mod violation;
 pub use close::Close;
 pub use decoder::{Decoder, Item, Received};
 pub use encoder::{
-    HEADER_BYTES_MAX, header_bytes, write_close, write_header, write_message, write_ping,
-    write_pong,
+    HEADER_BYTES_MAX, as_received, header_bytes, write_close, write_header, write_message,
+    write_ping, write_pong,
 };
 pub use frame::{CONTROL_PAYLOAD_BYTES_MAX, Opcode};
 pub use limits::{Accepts, Limits};

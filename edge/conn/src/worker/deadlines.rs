@@ -101,6 +101,10 @@ impl Worker {
 
     fn session_deadline(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
+        if leaves_by(connection, &self.config).is_some_and(|at| at <= now.mono) {
+            self.counters.leavings_late += 1;
+            return self.close(slot, CloseCode::TryLater, now);
+        }
         if connection.expires_at <= now.mono {
             self.counters.credentials_ended += 1;
             return self.close(slot, CloseCode::SignInAgain, now);
@@ -140,6 +144,11 @@ impl Worker {
     }
 }
 
+/// When a leaving client that has not been answered is let go (monotonic).
+fn leaves_by(connection: &Connection, config: &ConnectionConfig) -> Option<Duration> {
+    connection.leaving.then(|| connection.phase_since + config.leaving_deadline)
+}
+
 /// When the connection must be looked at next (monotonic).
 fn deadline(seen: &Seen<'_>, config: &ConnectionConfig) -> Duration {
     match seen {
@@ -171,6 +180,9 @@ fn deadline_of_phase(connection: &Connection, config: &ConnectionConfig) -> Dura
             let mut at = connection.expires_at;
             if connection.progress.since != Duration::ZERO {
                 at = at.min(connection.progress.since + config.progress_interval);
+            }
+            if let Some(leaves_by) = leaves_by(connection, config) {
+                at = at.min(leaves_by);
             }
             if connection.paced.is_some() {
                 // Who is not read can neither be silent nor slow to finish a frame.

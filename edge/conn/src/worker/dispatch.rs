@@ -6,7 +6,7 @@ use ringpost_shard::event::Now;
 use ringpost_wire::error::DecodeError;
 use ringpost_wire::event::Error;
 use ringpost_wire::limits::INPUT_COST_BYTES;
-use ringpost_wire::{CloseCode, Command, ErrorCode, MessageId, event};
+use ringpost_wire::{Command, ErrorCode, MessageId, event};
 
 use super::Worker;
 use crate::connection::{Phase, key};
@@ -33,7 +33,7 @@ impl Worker {
                     self.give_back(slot, bytes);
                 }
             }
-            Command::Bye => self.close(slot, CloseCode::Normal, now),
+            Command::Bye => self.leave(slot, now),
             _ if !signed_in => self.refuse(slot, tag, ErrorCode::NotSignedIn),
             Command::Auth { token } => self.renew(slot, tag, &token),
             command => {

@@ -89,7 +89,7 @@ impl Worker {
     }
 
     fn want_writable(&mut self, waits: ConnectionKey) {
-        if let Some(connection) = self.connections.find_key(waits) {
+        if let Some(connection) = self.connections.find_key(waits).filter(|it| !it.leaving) {
             connection.wants_writable = true;
             let slot = connection.slot;
             // An outbox that is idle already will report no send: look at it in this turn.

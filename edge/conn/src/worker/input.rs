@@ -303,7 +303,7 @@ impl Worker {
             self.counters.assembled_bytes += put_together(rest.as_ptr_range(), frame.payload);
             rest = &rest[step.consumed..];
             self.frame(slot, &frame, now);
-            if !self.takes_more(slot, rest) {
+            if !self.takes_more(slot, &[], rest) {
                 // The next byte may be long in coming: the frame is done with now.
                 return decoder.release();
             }
@@ -323,7 +323,7 @@ impl Worker {
         loop {
             let Some(connection) = self.connections.find(slot) else { return };
             let limits = message_limits(connection.speech, self.signed_in(slot));
-            match decoder.decode(&mut input, &limits, now.mono) {
+            let unread = match decoder.decode(&mut input, &limits, now.mono) {
                 Ok(None) => return,
                 Ok(Some(item)) => {
                     self.counters.assembled_bytes += match item {
@@ -331,28 +331,30 @@ impl Worker {
                         Item::Binary(bytes) => put_together(arrived.clone(), bytes),
                         Item::Ping(_) | Item::Pong(_) | Item::Close(_) => 0,
                     };
-                    self.item(slot, item, now);
+                    self.item(slot, item, now)
                 }
                 Err(violation) => return self.close(slot, violation.close_code(), now),
-            }
-            if !self.takes_more(slot, input.rest()) {
+            };
+            if !self.takes_more(slot, &unread, input.rest()) {
                 return decoder.release();
             }
         }
     }
 
-    fn item(&mut self, slot: Slot, item: Item<'_>, now: Now) {
+    /// Dispatches one item. Answers what of it must wait for the `welcome`, as it is received again.
+    fn item(&mut self, slot: Slot, item: Item<'_>, now: Now) -> Vec<u8> {
         match item {
             Item::Text(text) => self.text(slot, text, now),
-            Item::Binary(message) => self.frames(slot, message, now),
+            Item::Binary(message) => return self.frames(slot, message, now),
             Item::Ping(payload) => {
                 self.charge_frame(slot, now);
                 self.write_raw(slot, |out| websocket::write_pong(payload, out));
             }
             // The server sends none of WebSocket's pings, so no pong answers one.
             Item::Pong(_) => self.charge_frame(slot, now),
-            Item::Close(_) => self.close(slot, CloseCode::Normal, now),
+            Item::Close(_) => self.leave(slot, now),
         }
+        Vec::new()
     }
 
     fn text(&mut self, slot: Slot, text: &str, now: Now) {
@@ -363,24 +365,31 @@ impl Worker {
         }
     }
 
-    /// The frames of one WebSocket message; each must be whole.
-    fn frames(&mut self, slot: Slot, message: &[u8], now: Now) {
+    /// The frames of one WebSocket message; each must be whole. What comes behind a `hello` waits
+    /// for the `welcome`, as on the bare stream: it is answered as a message of its own.
+    fn frames(&mut self, slot: Slot, message: &[u8], now: Now) -> Vec<u8> {
         let mut decoder = FrameDecoder::default();
         let mut rest = message;
         // Ends: each round takes a frame out of the message, or is the last.
-        while self.connections.find(slot).is_some_and(|it| !it.is_ending()) {
-            let (frame, consumed) = match decoder.decode(rest, PAYLOAD_BYTES_MAX) {
-                Ok(step) => (step.frame, step.consumed),
-                Err(error) => return self.violation(slot, 0, MessageId::default(), &error, now),
+        loop {
+            let error = match decoder.decode(rest, PAYLOAD_BYTES_MAX) {
+                Ok(step) => match step.frame {
+                    Some(frame) => {
+                        self.frame(slot, &frame, now);
+                        rest = &rest[step.consumed..];
+                        None
+                    }
+                    None => Some(DecodeError::PartialFrame),
+                },
+                Err(error) => Some(error),
             };
-            let Some(frame) = frame else {
-                let error = DecodeError::PartialFrame;
-                return self.violation(slot, 0, MessageId::default(), &error, now);
-            };
-            self.frame(slot, &frame, now);
-            rest = &rest[consumed..];
-            if rest.is_empty() {
-                return;
+            if let Some(error) = error {
+                self.violation(slot, 0, MessageId::default(), &error, now);
+                return Vec::new();
+            }
+            let takes_more = self.connections.find(slot).is_some_and(|it| it.wants_input());
+            if rest.is_empty() || !takes_more {
+                return if rest.is_empty() { Vec::new() } else { websocket::as_received(rest) };
             }
         }
     }
@@ -401,13 +410,13 @@ impl Worker {
         self.connections.find(slot).is_some_and(|it| matches!(it.phase, Phase::SignedIn))
     }
 
-    /// Whether decoding goes on; if not, what is left is kept for later or dropped with the
-    /// connection.
-    fn takes_more(&mut self, slot: Slot, rest: &[u8]) -> bool {
+    /// Whether decoding goes on; if not, what is left, `unread` and then `rest`, is kept for later
+    /// or dropped with the connection.
+    fn takes_more(&mut self, slot: Slot, unread: &[u8], rest: &[u8]) -> bool {
         let Some(connection) = self.connections.find(slot) else { return false };
         let more = connection.wants_input();
-        if !more && !matches!(connection.phase, Phase::Closing { .. }) {
-            connection.surplus = rest.to_vec();
+        if !more && !connection.leaving && !matches!(connection.phase, Phase::Closing { .. }) {
+            connection.surplus = [unread, rest].concat();
         }
         more
     }

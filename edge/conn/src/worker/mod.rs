@@ -24,6 +24,7 @@ mod dispatch;
 mod drain;
 mod effects;
 mod input;
+mod leaving;
 mod outboxes;
 mod pace;
 mod sign_in;
@@ -421,18 +422,6 @@ impl Worker {
         if self.take(slot, now).is_some() {
             self.operations.push(Operation::Close(slot));
         }
-    }
-
-    /// The client says no more. Its session is over; a last word is still written.
-    fn eof(&mut self, slot: Slot, now: Now) {
-        let Some(connection) = self.connections.find(slot) else { return };
-        connection.input = Input::Ended;
-        if !matches!(connection.phase, Phase::Closing { .. }) {
-            self.counters.lost += 1;
-        } else if connection.outbox.is_some() {
-            return;
-        }
-        self.remove(slot, now);
     }
 
     /// Says the last word and closes. What the client still sends is discarded.

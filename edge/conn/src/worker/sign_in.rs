@@ -48,9 +48,11 @@ impl Worker {
     /// An `auth` on a connection with a session: one check at a time.
     pub(super) fn renew(&mut self, slot: Slot, tag: u16, token: &str) {
         let Some(connection) = self.connections.find(slot) else { return };
-        if connection.renewing.replace(tag).is_some() {
+        if connection.renewing.is_some() {
+            // The tag of the one that is being checked stands: its answer is not this one's.
             return self.refuse(slot, tag, ErrorCode::RateLimited);
         }
+        connection.renewing = Some(tag);
         self.charge(slot, TOKEN_COST_BYTES);
         self.outputs.push(Output::Verify { connection: key(slot), token: token.to_owned() });
     }
@@ -112,6 +114,7 @@ impl Worker {
                 self.refuse(slot, tag, ErrorCode::TokenRefused);
             }
         }
+        self.leave_if_answered(slot, now);
     }
 
     /// The connection is at its user's home: the shard decides.

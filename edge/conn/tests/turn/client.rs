@@ -64,6 +64,11 @@ impl Client {
         self.read_bytes = READ_BYTES;
     }
 
+    /// Whether something it wrote has not been taken.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.is_connected() && !self.unsent.is_empty()
+    }
+
     pub(crate) fn shutdown_write(&mut self) {
         self.peer.as_mut().expect("the connection is held").shutdown_write();
     }

@@ -104,6 +104,7 @@ pub(crate) struct World {
     homes: Homes,
     handles: Vec<FakeHandle>,
     tokens: BTreeMap<String, Identity>,
+    last_number: u64,
 }
 
 impl World {
@@ -136,6 +137,7 @@ impl World {
             dice: Dice::new(setup.seed),
             homes: Homes::new(HASH_SEED, setup.workers),
             tokens: BTreeMap::new(),
+            last_number: 0,
         }
     }
 
@@ -159,6 +161,12 @@ impl World {
         };
         self.tokens.insert(token.clone(), identity);
         token
+    }
+
+    /// A number that names a message of its own.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 
     /// A connection that has said nothing yet.

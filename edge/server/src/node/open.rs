@@ -87,7 +87,6 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         requests: Arc::clone(&requests),
     };
     let verifier = Arc::new(verifier(&config, &keys.signer)?);
-    let ticket_secrets = keys.ticket_secrets.clone();
     let inspect = Arc::new(control.clone());
     let rest = Arc::new(start_rest(&config, &storage, keys.signer, &verifier, (control, &clock))?);
     let metrics = Arc::new(Metrics::default());
@@ -106,7 +105,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         journal: journal.handle(),
         rest: &rest,
         requests: &requests,
-        ticket_secrets: &ticket_secrets,
+        ticket_secrets: &keys.ticket_secrets,
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
     let parts = common.admin_parts(inspect, settings, &readiness, &metrics)?;

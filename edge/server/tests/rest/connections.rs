@@ -39,6 +39,22 @@ fn a_connection_is_kept_for_further_requests() {
 }
 
 #[test]
+fn who_ends_its_direction_behind_a_request_is_answered() {
+    let rig = rig();
+    let token = rig.token(user(1));
+    let request = format!(
+        "GET /v1/messages?after= HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    for _ in 0..20 {
+        let mut client = rig.connect(&request.as_bytes()[..10]);
+        client.send(&request[10..]);
+        client.shutdown_write();
+        assert_eq!(client.answer().status, 200);
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
 fn one_connection_too_many_gets_503_and_the_others_go_on() {
     let rig = rig_with(Auth::default(), Rest { connections_max: 2, ..Rest::default() });
     let nowhere = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";

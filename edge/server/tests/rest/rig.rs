@@ -325,6 +325,11 @@ impl Client {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
 
+    /// Ends its direction.
+    pub(crate) fn shutdown_write(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// Reads one answer; panics if the connection ends before.
     pub(crate) fn answer(&mut self) -> Answer {
         self.try_answer().expect("an answer")

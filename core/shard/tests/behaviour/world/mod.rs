@@ -447,6 +447,8 @@ impl World {
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now.mono += time;
         self.now.wall_ms += time.as_millis() as u64;
+        // As somebody does who writes down each agreed moment.
+        self.trust.read(self.now);
     }
 
     /// Ticks every shard whose deadline has come.

@@ -195,7 +195,7 @@ async fn search_worker(
 fn under_way(worker: WorkerId, message_id: MessageId, it: &UnderWay) -> UnderWayRow {
     let (waits_for, why) = match it.waits_for {
         WaitsFor::Sender => ("sender", "the sender's state is being loaded from the store"),
-        WaitsFor::LookUp => ("look_up", "the store is asked whether its id was used before"),
+        WaitsFor::LookUp => ("look_up", "whether its id was used before is being found out"),
         WaitsFor::Journal => {
             ("journal", "it was accepted into flight; the recipient's home or the journal has it")
         }

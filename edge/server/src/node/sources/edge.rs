@@ -50,6 +50,7 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
         ("ticket", counters.tickets_expired),
         ("assembly", counters.assemblies_late),
         ("closing", counters.closings_late),
+        ("leaving", counters.leavings_late),
         ("user_input", counters.paced_users),
         ("address_input", counters.paced_addresses),
         ("discard", counters.discards_over),
@@ -100,9 +101,9 @@ shows! {
         accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
         refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
         malformed, rejections, tickets_expired, refused, handshakes_late, sign_ins_late,
-        credentials_ended, assemblies_late, closings_late, paced_users, paced_addresses,
-        discards_over, drains_late, closed, receive,
-        decode, commit, send, assembled_bytes, gathered_bytes
+        credentials_ended, assemblies_late, closings_late, leavings_late, paced_users,
+        paced_addresses, discards_over, drains_late, closed, receive, decode, commit, send,
+        assembled_bytes, gathered_bytes
     }
 }
 
