@@ -72,6 +72,13 @@ pub(crate) enum Command {
     Slow(One<TrafficArgs>),
     /// A messenger's day: sends, acks, receipts, pings and reconnects, each by its schedule
     Mixed(One<TrafficArgs>),
+    /// A messenger's day for an hour or more: what the server holds, beside the sum of its limits
+    ///
+    /// Tells resident memory, files and descriptors in the course of the run, and fails (exit code 4)
+    /// if memory passes the sum that the server prints at boot, or if memory or descriptors of the
+    /// last third of the run are above those of the second. Messages and not hours fill what has to
+    /// fill: a --rate ten times as high needs a tenth of the --minutes.
+    Soak(SoakArgs),
     /// The floor of durability: a write and an fdatasync of a batch, and how long they take
     ///
     /// With --rate by a schedule: what the best server could let a sender wait for `sent` at that
@@ -267,6 +274,47 @@ pub(crate) struct RelayArgs {
     /// To random receivers rather than to one's partner
     #[arg(long)]
     random: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct SoakArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Messages in a second, all pairs together; at most 200 for each
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 400,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
+    /// How long, at most 16 hours; a fifth more warms up
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=960))]
+    minutes: u64,
+    /// Pairs of clients that talk
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Content of a message, bytes; at least 16
+    #[arg(long, default_value_t = 64)]
+    content: usize,
+}
+
+/// Who stand beside the pairs of a soak, of 1,000 of them those that reconnect in a second, and
+/// their pings.
+const SOAK_CROWD: (u32, u32, u64) = (100, 10, 20);
+
+impl SoakArgs {
+    pub(crate) fn shape(&self) -> traffic::Shape {
+        let (crowd, reconnects_per_mille, pings) = SOAK_CROWD;
+        traffic::Shape {
+            kind: Kind::Mixed,
+            form: Form::Full,
+            pairs: self.pairs,
+            crowd,
+            rate: self.rate,
+            seconds: self.minutes * 60,
+            content_bytes: self.content,
+            reconnects_per_mille,
+            pings,
+            slow_percent: 0,
+        }
+    }
 }
 
 #[derive(Args)]

@@ -6,14 +6,14 @@ use anyhow::Context;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::cli::{Cli, Command, Common, CompareArgs, GuardArgs};
+use crate::cli::{Cli, Command, Common, CompareArgs, GuardArgs, SoakArgs};
 use crate::compare::{Comparison, SUBJECT};
 use crate::exit::Outcome;
 use crate::peer::{self, Name};
 use crate::report::{self, Run};
 use crate::scenario::traffic::Kind;
 use crate::scenario::{Scenario, disk};
-use crate::{floor, guard, terminal, tie, tungstenite};
+use crate::{floor, guard, scenario, terminal, tie, tungstenite};
 
 /// Does what the command line says.
 ///
@@ -38,6 +38,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Churn(args) => one(&args.shape.scenario(Kind::Churn), &args.peer, &args.common),
         Command::Slow(args) => one(&args.shape.scenario(Kind::Slow), &args.peer, &args.common),
         Command::Mixed(args) => one(&args.shape.scenario(Kind::Mixed), &args.peer, &args.common),
+        Command::Soak(args) => soak(args, cores),
         Command::Disk { common, bytes, batches, rate } => {
             pin(common.generator_core)?;
             let shape = disk::Shape { bytes: *bytes, batches: *batches, rate: *rate };
@@ -55,6 +56,26 @@ fn told(common: &Common, run: &Run) -> anyhow::Result<Outcome> {
     Ok(outcome(run))
 }
 
+fn soak(args: &SoakArgs, cores: usize) -> anyhow::Result<Outcome> {
+    pin(args.common.generator_core)?;
+    let found = scenario::soak::run(&args.common.setting(), &args.shape(), cores)?;
+    terminal::tell(&found.run.text());
+    tell_missed(&found.missed);
+    write(&args.common, &found.run)?;
+    // Times are not what it is about: a void run has held what it held.
+    Ok(match outcome(&found.run) {
+        Outcome::Faulty => Outcome::Faulty,
+        _ if found.missed.is_empty() => Outcome::Good,
+        _ => Outcome::Missed,
+    })
+}
+
+fn tell_missed(missed: &[String]) {
+    for missed in missed {
+        terminal::tell(&format!("MISSED: {missed}\n"));
+    }
+}
+
 fn compare(args: &CompareArgs, cores: usize) -> anyhow::Result<Outcome> {
     pin(args.common.generator_core)?;
     let names = competitors(&args.peers, &args.peer);
@@ -70,9 +91,7 @@ fn hold(args: &GuardArgs, cores: usize) -> anyhow::Result<Outcome> {
     let plan = guard::Plan { connections: args.connections, messages: args.messages };
     let found = guard::run(&plan, &args.common.setting(), cores)?;
     terminal::tell(&found.text());
-    for missed in &found.missed {
-        terminal::tell(&format!("MISSED: {missed}\n"));
-    }
+    tell_missed(&found.missed);
     write(&args.common, &found.runs().collect::<Vec<_>>())?;
     Ok(found.outcome())
 }

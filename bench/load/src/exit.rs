@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub(crate) enum Outcome {
     /// Messages were lost, duplicated or reordered, or a connection gave no sign of life.
     Faulty,
-    /// A bound of the guard is missed.
+    /// A bound of the guard or of the soak is missed.
     Missed,
     /// The run is void for another reason: busy machine, late or slow generator.
     Void,
@@ -22,7 +22,7 @@ pub(crate) const HELP: &str = "Exit codes:
   1  a server refused or went away, or this machine lacks something
   2  the command line is wrong
   3  messages were lost, duplicated or reordered
-  4  a bound of the guard is missed
+  4  a bound of the guard or of the soak is missed
   5  the run is void for another reason (busy machine, late or slow generator): its bytes and
      enters count, its times do not
   6  a server is not installed, or did not start";

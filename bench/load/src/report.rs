@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::Comparison;
 use crate::ledger::Faults;
 use crate::measure::Environment;
+use crate::scenario::soak::Sample;
 
 /// Quantiles of the latency, microseconds from the intended time to the arrival.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -81,6 +82,8 @@ pub(crate) struct Run {
     pub(crate) duplicated: u64,
     /// Arrived behind a later one.
     pub(crate) reordered: u64,
+    /// What the server held in the course of the run; of `soak`.
+    pub(crate) held: Vec<Sample>,
     /// Why the times of this run mean nothing; `null` if they do.
     pub(crate) void: Option<String>,
     /// What a reader should know.

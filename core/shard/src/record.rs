@@ -291,6 +291,17 @@ pub enum HeadError {
     Damaged(String),
 }
 
+impl Record {
+    /// What of it grows with what was said, bytes: a message's content, and the lists of an ack.
+    pub fn content_bytes(&self) -> usize {
+        // The heads of all others are of one size.
+        let Head::Ack(ack) = &self.head else { return self.body.len() };
+        size_of_val(ack.removed.as_slice())
+            + size_of_val(ack.settled.as_slice())
+            + size_of_val(ack.delivered.as_slice())
+    }
+}
+
 impl Head {
     /// The head as the journal keeps it: version byte, rkyv archive.
     pub fn encode(&self) -> Bytes {

@@ -177,8 +177,14 @@ pub struct StoreStats {
     pub journal_count: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
-    /// Bytes of written rows that are still in memory.
+    /// Bytes of written rows that are still in memory, as the engine counts them.
     pub write_buffer_bytes: u64,
+    /// Bytes of blocks read and kept.
+    pub cache_bytes: u64,
+    /// Bytes of indexes and filters of files, which stay in memory beside the cache.
+    pub index_bytes: u64,
+    /// Commits that had to wait for write buffers to be flushed.
+    pub commits_held: u64,
     /// Memtables that wait to be flushed.
     pub flushes_outstanding: u64,
     /// Compactions that run now.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam::channel::{self, Receiver, Sender};
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::image::StoreUnavailable;
-use ringpost_shard::record::{Position, SharedRecord};
+use ringpost_shard::record::{AckHead, Head, Position, Record, SharedRecord};
 use ringpost_store::conformance::{Model, World, assert_equal};
 use ringpost_store::engine::MemoryEngine;
 use ringpost_store::store::ReopenError;
@@ -21,7 +22,7 @@ use ringpost_store::thread::{
     Take, ThreadLimits,
 };
 use ringpost_store::{ApplierLimits, Store, StoreError, Tables};
-use ringpost_wire::{ServerId, UserId};
+use ringpost_wire::{DeviceId, ServerId, UserId};
 use smallvec::smallvec;
 
 /// Long enough that a test which waits for it has failed.
@@ -304,6 +305,25 @@ fn records_beyond_the_byte_limit_are_held_back_until_there_is_room() {
     let model = rig.model(300);
     rig.threads.stop(PATIENCE).unwrap();
     assert_equal(&Tables::open(rig.engine.clone()).unwrap(), &model, 5);
+}
+
+/// An ack may name hundreds of entries, and no content.
+#[test]
+fn a_record_counts_its_lists_in_the_backlog() {
+    let rig = rig(patient());
+    let head = Head::Ack(AckHead {
+        user: UserId([1; 16]),
+        device: DeviceId::new(1).unwrap(),
+        at_ms: 1,
+        removed: (0..1_000).collect(),
+        missed_after: None,
+        early: None,
+        settled: Vec::new(),
+        delivered: Vec::new(),
+    });
+    let record = SharedRecord::new(Record { head, body: Bytes::new() });
+    rig.threads.handle().submit(Position(1), record).unwrap();
+    assert!(rig.threads.handle().backlog_bytes() >= 8_000);
 }
 
 #[test]

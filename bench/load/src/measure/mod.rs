@@ -7,7 +7,7 @@ mod slab;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::machine::{Environment, busy_everywhere};
-pub(crate) use self::process::{processor_time, resident_bytes};
+pub(crate) use self::process::{descriptors, processor_time, resident_bytes};
 pub(crate) use self::slab::slab_bytes;
 
 use crate::peer::Peer;

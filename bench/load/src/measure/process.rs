@@ -34,3 +34,11 @@ pub(crate) fn resident_bytes(process: u32) -> anyhow::Result<u64> {
     });
     Ok(kib.context("no RssAnon in /proc/PID/status")? * 1024)
 }
+
+/// Descriptors that the process has open.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn descriptors(process: u32) -> anyhow::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{process}/fd"))?.count() as u64)
+}

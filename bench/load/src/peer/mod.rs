@@ -44,6 +44,15 @@ impl Promise {
     }
 }
 
+/// What a server holds beside its memory, and how much memory it may take at most by its own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// The sum of its limits, bytes.
+    pub(crate) memory_max_bytes: u64,
+    /// All files that it keeps, bytes.
+    pub(crate) disk_bytes: u64,
+}
+
 /// A running server.
 pub(crate) trait Peer {
     /// Its name on the command line and in tables.
@@ -68,6 +77,13 @@ pub(crate) trait Peer {
     /// # Errors
     /// When it does not answer.
     fn enters(&self) -> anyhow::Result<Option<u64>> {
+        Ok(None)
+    }
+    /// What it holds, `None` if it does not tell.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn held(&self) -> anyhow::Result<Option<Held>> {
         Ok(None)
     }
     /// Messages that one sender may send before the server would slow it down.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::child::{self, Child};
-use super::{Form, Peer, Promise, Setting};
+use super::{Form, Held, Peer, Promise, Setting};
 use crate::dialect::Dialect;
 use crate::dialect::ringpost as dialect;
 use crate::progress::Progress;
@@ -21,6 +21,8 @@ const TOKENS_PER_CALL: u32 = 1_000;
 /// Of a user at most 16 MiB are read at once, and 2,000 of its durable messages are taken: a sender of
 /// so many messages is far below both at the sizes that are measured.
 const MESSAGES_PER_SENDER_MAX: u32 = 450;
+/// A session ends with its token: a day is longer than any run.
+const TOKEN_LIFE_S: &str = "86400";
 /// The setting by which it keeps nothing.
 const NO_JOURNAL: &str = "journal.device=none";
 /// A worker tells its counters every 100 ms: what is asked earlier may lack the end of a run.
@@ -148,7 +150,8 @@ impl Peer for Ringpost {
             let some = first..users.end.min(first.saturating_add(TOKENS_PER_CALL));
             first = some.end;
             let mut command = Command::new(&self.setting.binary);
-            command.args(["token", "--device", &dialect::device().to_string(), "--data-dir"]);
+            command.args(["token", "--device", &dialect::device().to_string()]);
+            command.args(["--ttl", TOKEN_LIFE_S, "--data-dir"]);
             command.arg(data_dir(&self.folder));
             for user in some.clone() {
                 command.args(["--user", &self.dialect.user_id(user).to_string()]);
@@ -171,6 +174,15 @@ impl Peer for Ringpost {
         Ok(Some(self.metric("ringpost_ring_enters_total")?))
     }
 
+    fn held(&self) -> anyhow::Result<Option<Held>> {
+        let text = ask(self.admin, "/metrics")?;
+        let memory_max_bytes = sum_of(&text, "ringpost_process_memory_max_bytes");
+        ensure!(memory_max_bytes > 0, "the server does not say how much memory it may take");
+        let disk_bytes = sum_of(&text, "ringpost_journal_disk_bytes")
+            + sum_of(&text, "ringpost_store_disk_bytes");
+        Ok(Some(Held { memory_max_bytes, disk_bytes }))
+    }
+
     fn messages_per_sender_max(&self) -> u32 {
         MESSAGES_PER_SENDER_MAX
     }
@@ -183,6 +195,16 @@ impl Peer for Ringpost {
         self.child.take().context("it does not run")?.kill_and_keep()?;
         self.spawn()
     }
+}
+
+/// All values of a metric, whatever their labels.
+fn sum_of(metrics: &str, name: &str) -> u64 {
+    let values = metrics.lines().filter_map(|line| {
+        let (labelled, value) = line.rsplit_once(' ')?;
+        let labels = labelled.strip_prefix(name)?;
+        (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<u64>().ok())?
+    });
+    values.sum()
 }
 
 fn data_dir(folder: &Path) -> PathBuf {
@@ -198,4 +220,15 @@ fn ask(admin: SocketAddrV4, path: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum_of;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels_and_told_from_longer_names() {
+        let text = "# HELP a_b B.\na_b{part=\"x y\"} 3\na_b{part=\"z\"} 4\na_b_c 100\nd 5\n";
+        assert_eq!((sum_of(text, "a_b"), sum_of(text, "d"), sum_of(text, "e")), (7, 5, 0));
+    }
 }

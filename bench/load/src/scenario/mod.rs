@@ -7,6 +7,7 @@ pub(crate) mod disk;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod relay;
+pub(crate) mod soak;
 pub(crate) mod storm;
 pub(crate) mod traffic;
 

@@ -21,7 +21,7 @@ use crate::fleet::{Event, Listening, What};
 use crate::latency::{Histogram, Unpromised};
 use crate::ledger::{Faults, Ledger};
 use crate::measure::resident_bytes;
-use crate::peer::{Form, Name, Promise, Setting};
+use crate::peer::{Form, Name, Peer, Promise, Setting};
 use crate::progress::Progress;
 use crate::report::Run;
 use crate::stamp::{self, STAMP_BYTES, Stamp};
@@ -96,6 +96,15 @@ impl Shape {
         Ok(())
     }
 
+    /// Length of the run.
+    pub(crate) fn seconds_with_warm_up(&self) -> u64 {
+        self.seconds + self.warm_up()
+    }
+
+    fn warm_up(&self) -> u64 {
+        self.seconds.div_ceil(WARM_UP_SHARE)
+    }
+
     fn clients(&self) -> u32 {
         2 * self.pairs + self.crowd
     }
@@ -121,8 +130,16 @@ impl Shape {
     }
 }
 
+/// What somebody looks at while the traffic goes on.
+pub(crate) type Beside<'a> = &'a mut dyn FnMut(&dyn Peer) -> anyhow::Result<()>;
+
+/// How often.
+const BESIDE_EVERY: Duration = Duration::from_secs(1);
+
 struct Traffic<'a> {
     stage: &'a mut Stage,
+    beside: Beside<'a>,
+    looked: Instant,
     shape: &'a Shape,
     /// To those who read, and to those who do not.
     ledger: Ledger,
@@ -150,6 +167,20 @@ pub(crate) fn run(
     shape: &Shape,
     cores: usize,
 ) -> anyhow::Result<Run> {
+    run_beside(name, setting, shape, cores, &mut |_| Ok(()))
+}
+
+/// The same, with a look at the server every second, from the first message on.
+///
+/// # Errors
+/// As [`run`], and when the look fails.
+pub(crate) fn run_beside(
+    name: &Name,
+    setting: &Setting,
+    shape: &Shape,
+    cores: usize,
+    beside: Beside<'_>,
+) -> anyhow::Result<Run> {
     shape.check()?;
     let clients = shape.clients();
     let setting = Setting { clients, form: shape.form, tickets: true, ..setting.clone() };
@@ -170,9 +201,11 @@ pub(crate) fn run(
         late: 0,
         full,
         stage: &mut stage,
+        beside,
+        looked: Instant::now(),
     };
     traffic.listen();
-    traffic.go(shape.seconds.div_ceil(WARM_UP_SHARE))?;
+    traffic.go(shape.warm_up())?;
     let (sent, arrived) = (traffic.sent(), traffic.ledger.arrived());
     let resident = resident_bytes(traffic.stage.peer.process_id())?;
     (traffic.late, traffic.histogram) = (0, Histogram::new());
@@ -260,6 +293,10 @@ impl Traffic<'_> {
             *heard = Instant::now();
         }
         ensure!(heard.elapsed() < PATIENCE, "all stopped: {:?}", self.ledger.faults());
+        if self.looked.elapsed() >= BESIDE_EVERY {
+            self.looked = Instant::now();
+            (self.beside)(self.stage.peer.as_ref())?;
+        }
         happened.drain(..).try_for_each(|event| self.handle(&event))
     }
 

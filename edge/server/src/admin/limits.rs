@@ -74,6 +74,12 @@ const LIMITS: [Limit; 38] = [
         &[Counted("ringpost_store_submits_held", &[]), Counted(SHARD, &["storage"])],
     ),
     limit(
+        "store.write_buffer_bytes_max",
+        "bytes",
+        |it| it.store.write_buffer_bytes_max,
+        &[Counted("ringpost_store_commits_held", &[])],
+    ),
+    limit(
         "auth.access_ttl",
         "ms",
         |it| ms(it.auth.access_ttl),
@@ -325,7 +331,7 @@ mod tests {
     use crate::config::{self, Sources};
 
     /// Keys that limit nothing, or whose reaching is the ordinary course and refuses nobody.
-    const NONE: [&str; 24] = [
+    const NONE: [&str; 23] = [
         "listen",
         "data_dir",
         "workers",
@@ -335,7 +341,6 @@ mod tests {
         "journal.segment_bytes",
         "journal.gather_max",
         "store.cache_bytes",
-        "store.write_buffer_bytes_max",
         "auth.provision",
         "auth.issuer",
         "auth.audience",

@@ -166,7 +166,7 @@ fn memory_lines(config: &Config, limits: &Limits) -> Vec<MemoryLine> {
     let rest = u64::from(config.rest.connections_max);
     let (pages, page) = (crate::rest::PAGES_MAX as u64, crate::rest::PAGE_MEMORY_BYTES);
     let checks = u64::from(config.auth.verify_queue_max);
-    let unapplied = config.journal.unapplied_bytes_max;
+    let unapplied = limits.store_threads.memory_bytes_max();
     vec![
         each("connections", "limits.connections_max", connections, CONNECTION_BYTES),
         each("answers to be written", "limits.outboxes_bytes_max", workers, outboxes),

@@ -6,7 +6,7 @@
 use ringpost_journal::Config as JournalConfig;
 use ringpost_ring::RingConfig;
 use ringpost_shard::{Provision as ShardProvision, ShardLimits};
-use ringpost_store::engine::{FjallLimits, Space};
+use ringpost_store::engine::FjallLimits;
 use ringpost_store::thread::ThreadLimits;
 
 use super::sections::{Config, Provision};
@@ -109,20 +109,20 @@ pub(super) fn journal(config: &Config) -> JournalConfig {
 
 /// The embedded engine.
 pub(super) fn store(config: &Config) -> FjallLimits {
-    let defaults = FjallLimits::default();
-    let unit = FjallLimits { cache_bytes: 0, memtable_bytes: 1, ..defaults };
-    let memtables = unit.memory_bytes_max().max(Space::ALL.len() as u64);
     FjallLimits {
         cache_bytes: config.store.cache_bytes,
-        memtable_bytes: config.store.write_buffer_bytes_max / memtables,
-        ..defaults
+        memtable_bytes: FjallLimits::memtable_within(config.store.write_buffer_bytes_max),
+        ..FjallLimits::default()
     }
 }
 
 /// The threads between journal and store.
 pub(super) fn store_threads(config: &Config) -> ThreadLimits {
+    let unapplied = config.journal.unapplied_bytes_max;
     ThreadLimits {
-        backlog_bytes_max: config.journal.unapplied_bytes_max,
+        // What was on its way when sends are first refused has the other half.
+        backlog_bytes_max: unapplied / 2,
+        submitted_bytes_max: unapplied,
         ..ThreadLimits::default()
     }
 }

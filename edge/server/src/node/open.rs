@@ -17,7 +17,7 @@ use ringpost_shard::{Event, Homes, Shard, ShardConfig};
 use super::control::{Requests, Workers};
 use super::driver::{Command, Others, Published, Threads, WorkerLoop};
 use super::mailbox::{Inbox, Mailbox};
-use super::sources::{WorkerCells, WorkerSource};
+use super::sources::{ProcessSource, WorkerCells, WorkerSource};
 use super::storage::Storage;
 use super::watch::{self, Pulse, Watch};
 use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
@@ -92,6 +92,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let metrics = Arc::new(Metrics::default());
     metrics.register(rest.counters());
     metrics.register(Arc::new(storage.source(journal.handle())));
+    metrics.register(Arc::new(ProcessSource { memory: limits.memory.clone() }));
     let tokens = token_service(&config.auth, &verifier, &mailboxes, &clock)?;
     metrics.register(tokens.counters());
     let common = Common {

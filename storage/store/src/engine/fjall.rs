@@ -31,8 +31,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fjall::{AbstractTree as _, PersistMode, Readable};
 
+use super::limits::RUNS_SLOW;
 use super::opening::{self, Opened};
-use super::{Engine, OpenError, Order, Space, View, Visit, Write};
+use super::{Engine, FjallLimits, OpenError, Order, Space, View, Visit, Write};
 use crate::store::{StoreError, StoreStats};
 
 /// When this many log files are there, all memtables are rotated so that the logs can go. A log
@@ -42,51 +43,11 @@ const JOURNALS_MAX: usize = 4;
 /// Sealed memtables of a keyspace at which fjall halts writers.
 const SEALED_HALT: usize = 4;
 
-/// Runs of the youngest level at which fjall slows writers down, before it halts them.
-const RUNS_SLOW: usize = 20;
-
 /// Between two looks at threads that are behind.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Longest wait for those who read from a database that is to be closed.
 const READERS_WAIT: Duration = Duration::from_secs(10);
-
-/// Limits of a [`FjallEngine`]; all bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FjallLimits {
-    /// Cache of blocks. Default 64 MiB.
-    pub cache_bytes: u64,
-    /// Memtable of a space; up to five of each exist at a time. Default 32 MiB.
-    pub memtable_bytes: u64,
-    /// All files of the write-ahead log; at least 64 MiB. Default 256 MiB.
-    pub log_bytes_max: u64,
-    /// Rows of at least this size are stored apart from their keys. Default 256: compaction then
-    /// moves the keys of ordinary messages and not their bodies.
-    pub separate_bytes_min: u32,
-    /// Threads that flush and compact. Default 2.
-    pub threads: usize,
-}
-
-impl Default for FjallLimits {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 64 << 20,
-            memtable_bytes: 32 << 20,
-            log_bytes_max: 256 << 20,
-            separate_bytes_min: 256,
-            threads: 2,
-        }
-    }
-}
-
-impl FjallLimits {
-    /// What the engine may hold in memory, bytes: the cache, and per space the memtable being
-    /// written and the sealed ones.
-    pub const fn memory_bytes_max(&self) -> u64 {
-        let memtables = (Space::ALL.len() * (1 + SEALED_HALT)) as u64;
-        self.cache_bytes + memtables * self.memtable_bytes
-    }
-}
 
 /// The embedded engine. Clones share the one database.
 #[derive(Clone)]
@@ -102,6 +63,7 @@ struct Shared {
     /// Held by whoever opens it again.
     reopening: Mutex<()>,
     openings: AtomicU64,
+    commits_held: AtomicU64,
 }
 
 impl FjallEngine {
@@ -117,6 +79,7 @@ impl FjallEngine {
             open: RwLock::new(Some(Arc::new(opened))),
             reopening: Mutex::new(()),
             openings: AtomicU64::new(1),
+            commits_held: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -169,14 +132,29 @@ impl FjallEngine {
         }
     }
 
-    /// Waits until the engine's threads are not so far behind that it would halt who writes: there
-    /// it would not notice that they have ended.
-    fn wait_for_flushes(opened: &Opened) -> fjall::Result<()> {
+    /// Waits until the memtables have room and the engine's threads are not so far behind that it would
+    /// halt who writes: there it would not notice that they have ended. fjall itself bounds only how
+    /// many memtables are sealed, and lets a thread of its own seal a full one, which may be behind.
+    fn wait_for_room(&self, opened: &Opened) -> fjall::Result<()> {
+        let limits = &self.shared.limits;
+        for space in &opened.spaces {
+            if space.tree.active_memtable().size() > limits.memtable_bytes {
+                space.rotate_memtable()?;
+            }
+        }
         let is_behind = |space: &fjall::Keyspace| {
             space.sealed_memtable_count() + 1 >= SEALED_HALT
                 || space.tree.l0_run_count() >= RUNS_SLOW
         };
-        while opened.spaces.iter().any(is_behind) {
+        let has_room = || {
+            opened.database.write_buffer_size() < limits.counted_bytes_max()
+                && !opened.spaces.iter().any(is_behind)
+        };
+        if has_room() {
+            return Ok(());
+        }
+        self.shared.commits_held.fetch_add(1, Ordering::Relaxed);
+        while !has_room() {
             opening::check_alive(&opened.database)?;
             opening::prod_flushes(opened)?;
             std::thread::sleep(LOOK_EVERY);
@@ -238,7 +216,7 @@ impl Engine for FjallEngine {
 
     fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let opened = self.opened().ok_or(StoreError::Stopped)?;
-        Self::wait_for_flushes(&opened).map_err(|error| self.write_error(error))?;
+        self.wait_for_room(&opened).map_err(|error| self.write_error(error))?;
         let mut batch = opened.database.batch();
         for write in writes {
             match write {
@@ -290,10 +268,18 @@ impl Engine for FjallEngine {
             journal_count: database.journal_count() as u64,
             disk_bytes: database.disk_space().unwrap_or_default(),
             write_buffer_bytes: database.write_buffer_size(),
+            cache_bytes: database.cache_size(),
+            index_bytes: opened.spaces.iter().map(index_bytes).sum(),
+            commits_held: self.shared.commits_held.load(Ordering::Relaxed),
             flushes_outstanding: database.outstanding_flushes() as u64,
             compactions_active: database.active_compactions() as u64,
         }
     }
+}
+
+/// What a space keeps of its files in memory beside the cache.
+fn index_bytes(space: &fjall::Keyspace) -> u64 {
+    (space.tree.pinned_block_index_size() + space.tree.pinned_filter_size()) as u64
 }
 
 fn store_error(error: fjall::Error) -> StoreError {

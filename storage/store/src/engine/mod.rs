@@ -7,6 +7,7 @@
 
 mod fjall;
 mod format;
+mod limits;
 mod memory;
 mod opening;
 
@@ -14,8 +15,9 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-pub use self::fjall::{FjallEngine, FjallLimits};
+pub use self::fjall::FjallEngine;
 pub use format::OpenError;
+pub use limits::FjallLimits;
 pub use memory::MemoryEngine;
 
 use crate::layout::Key;

@@ -39,7 +39,7 @@ use smallvec::SmallVec;
 use crate::applier::ApplierLimits;
 use crate::store::{ReopenError, Store, StoreError};
 
-/// What a record counts beside its body while it waits to be applied, bytes.
+/// What a record counts beside its content while it waits to be applied, bytes.
 const RECORD_BYTES: u64 = 256;
 
 /// Limits of the store threads.
@@ -50,10 +50,10 @@ pub struct ThreadLimits {
     /// Records that wait for the applier thread; beyond, `submit` blocks. Default 65,536.
     pub feed_records_max: usize,
     /// Bytes committed and not yet applied at which [`StoreHandle::is_overloaded`] says so: new
-    /// sends are to be refused. Default 64 MiB, with 256 B counted per record beside its body.
+    /// sends are to be refused. Default 32 MiB, with 256 B counted per record beside its content.
     pub backlog_bytes_max: u64,
     /// Bytes committed and not yet applied at which `submit` blocks: what was on its way when the
-    /// server began to refuse has room between the two. Default 128 MiB.
+    /// server began to refuse has room between the two. Default 64 MiB.
     pub submitted_bytes_max: u64,
     /// What is applied is persisted this often, and the journal trimmed. Default 1 s.
     pub persist_every: Duration,
@@ -73,8 +73,8 @@ impl Default for ThreadLimits {
         Self {
             applier: ApplierLimits::default(),
             feed_records_max: 65_536,
-            backlog_bytes_max: 64 << 20,
-            submitted_bytes_max: 128 << 20,
+            backlog_bytes_max: 32 << 20,
+            submitted_bytes_max: 64 << 20,
             persist_every: Duration::from_secs(1),
             readers: 2,
             reads_max: 4_096,
@@ -549,5 +549,5 @@ impl StoreHandle {
 }
 
 fn record_bytes(record: &Record) -> u64 {
-    RECORD_BYTES + record.body.len() as u64
+    RECORD_BYTES + record.content_bytes() as u64
 }

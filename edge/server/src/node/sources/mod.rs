@@ -18,6 +18,7 @@ macro_rules! shows {
 }
 
 mod edge;
+mod process;
 mod ring;
 mod shard;
 mod storage;
@@ -30,6 +31,7 @@ use ringpost_ring::{RingSet, RingStats, Rings};
 use ringpost_shard::counters::{Counters, Gauges};
 use ringpost_shard::durations::BOUNDS_S;
 
+pub(super) use self::process::ProcessSource;
 pub(super) use self::storage::StorageSource;
 use crate::metrics::{MetricSource, Samples};
 

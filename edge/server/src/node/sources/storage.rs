@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use ringpost_journal::{JournalHandle, Refused, SYNC_BUCKETS_US, StatsSnapshot};
+use ringpost_store::store::StoreStats;
 use ringpost_store::thread::{StoreHandle, ThreadStats};
 
 use crate::metrics::{MetricSource, Samples};
@@ -22,9 +23,10 @@ impl MetricSource for StorageSource {
         let set_aside = self.set_aside.get().map_or(0, SetAside::len);
         let help = "Records that brought the server down and are kept out of the store.";
         out.gauge("ringpost_store_records_set_aside", help, &[], set_aside as i64);
-        let engine = self.store.store().stats();
-        let help = "Files of the engine's own log.";
-        out.gauge("ringpost_store_engine_journals", help, &[], engine.journal_count as i64);
+        let stats = self.store.store().stats();
+        let help = "Commits that had to wait for write buffers to be flushed.";
+        out.counter("ringpost_store_commits_held", help, &[], stats.commits_held);
+        engine(&stats, out);
     }
 }
 
@@ -74,6 +76,19 @@ shows! {
     elsewhere {
         sync_time, sync_buckets, segments_live, segments_spare, disk_bytes, refused
     }
+}
+
+shows! {
+    engine: gauge of StoreStats {
+        journal_count => "ringpost_store_engine_journals", "Files of the engine's own log.";
+        disk_bytes => "ringpost_store_disk_bytes", "Bytes of all files of the engine.";
+        write_buffer_bytes => "ringpost_store_write_buffer_bytes",
+            "Bytes of rows that are written and not yet flushed.";
+        cache_bytes => "ringpost_store_cache_bytes", "Bytes of blocks read and kept.";
+        index_bytes => "ringpost_store_index_bytes",
+            "Bytes of indexes and filters of files that stay in memory beside the cache.";
+    }
+    elsewhere { commits_held, flushes_outstanding, compactions_active }
 }
 
 fn store(stats: &ThreadStats, out: &mut Samples) {
