@@ -10,6 +10,7 @@ mod gaps;
 mod idempotency;
 mod inspect;
 mod leaving;
+mod limits;
 mod queue_limits;
 mod random_world;
 mod receipts;

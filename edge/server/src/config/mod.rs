@@ -28,4 +28,6 @@ pub use sections::{
 };
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;

@@ -92,7 +92,6 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     let metrics = Arc::new(Metrics::default());
     metrics.register(rest.counters());
     metrics.register(Arc::new(storage.source(journal.handle())));
-    metrics.register(Arc::new(ProcessSource { memory: limits.memory.clone() }));
     let tokens = token_service(&config.auth, &verifier, &mailboxes, &clock)?;
     metrics.register(tokens.counters());
     let common = Common {
@@ -328,6 +327,7 @@ impl Common<'_> {
             });
         }
         metrics.register(Arc::new(WorkerSource(all_cells)));
+        metrics.register(Arc::new(ProcessSource { memory: self.limits.memory.clone() }));
         workers
     }
 

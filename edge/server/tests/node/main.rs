@@ -25,6 +25,7 @@ mod gaps;
 mod http;
 mod ipv6;
 mod kill;
+mod limit_walk;
 mod limits;
 mod log_markers;
 mod pairings;
