@@ -1,7 +1,8 @@
 //! What a device does about a gap: it reads history behind the told cursor to its end, page by page,
 //! as a client of `GET /v1/messages?after=` does, and then says `gap_closed`.
 //!
-//! Begins anew on each connection. What it reads is answered by the store once that has applied all
+//! Where it is it remembers over connections, as PROTOCOL allows: one that is cut off again and again
+//! gets to the end all the same. What it reads is answered by the store once that has applied all
 //! that was durable when it was asked, as the server's fence has it.
 
 use ringpost_shard::Position;
@@ -20,6 +21,8 @@ const PAGE_ROWS: usize = 3;
 #[derive(Default)]
 pub(crate) struct CatchUp {
     gap: Option<Gap>,
+    /// The cursor that was told, and how far the device has read from it.
+    begun: Option<String>,
     cursor: HistoryCursor,
     /// What must be applied before the page is answered; none is asked for.
     fence: Option<Position>,
@@ -32,17 +35,17 @@ impl CatchUp {
         self.gap.is_none()
     }
 
-    /// The connection is over.
+    /// The connection is over: a gap will be told again.
     pub(crate) fn forget(&mut self) {
-        *self = Self::default();
+        (self.gap, self.fence, self.is_at_end) = (None, None, false);
     }
 
     /// `queue_empty` told this.
     pub(crate) fn told(&mut self, gap: Option<Gap>) {
         let Some(told) = gap else { return self.forget() };
-        let is_same = self.gap.as_ref().is_some_and(|gap| gap.after == told.after);
-        if !is_same {
+        if self.begun.as_ref() != Some(&told.after) {
             self.cursor = HistoryCursor::from_text(&told.after).expect("a cursor of the server");
+            self.begun = Some(told.after.clone());
         }
         // What was asked before the gap had grown does not answer for it.
         (self.gap, self.fence, self.is_at_end) = (Some(told), None, false);

@@ -28,7 +28,7 @@ fn absent(node: &Node) -> Uuid {
 /// Sends so many at once; answers how many were `sent`. The others were refused with `quota`.
 fn send(peer: &mut Peer, to: Uuid, count: usize) -> usize {
     for number in 0..count {
-        peer.say(&message(Uuid::new_v4(), to, format!("{number}").as_bytes()));
+        peer.say(&message(Uuid::now_v7(), to, format!("{number}").as_bytes()));
     }
     let mut sent = 0;
     for _ in 0..count {
