@@ -37,9 +37,9 @@ const COMMON: &[&str] = &[
     "limits.ping_interval=1h",
     // All clients come from one address.
     "--set",
-    "limits.address_input_bytes_per_second=1TiB",
+    "limits.address_input_bytes_per_second=1024GiB",
     "--set",
-    "limits.address_input_burst_bytes=1TiB",
+    "limits.address_input_burst_bytes=1024GiB",
     // A receiver that does not read has one sender.
     "--set",
     "limits.queue_sender_share=1",
