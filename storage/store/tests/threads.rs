@@ -5,8 +5,8 @@
 #![allow(clippy::disallowed_methods, reason = "threads and their deadlines are the subject")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,11 +15,11 @@ use ringpost_shard::event::WorkerId;
 use ringpost_shard::image::StoreUnavailable;
 use ringpost_shard::record::{AckHead, Head, Position, Record, SharedRecord};
 use ringpost_store::conformance::{Model, World, assert_equal};
-use ringpost_store::engine::MemoryEngine;
+use ringpost_store::engine::{Engine, MemoryEngine};
 use ringpost_store::store::ReopenError;
 use ringpost_store::thread::{
-    ApplySink, Ended, ReadAnswer, ReadRequest, ReadSink, ReplayError, StopError, StoreThreads,
-    Take, ThreadLimits,
+    ApplySink, Ended, ReadAnswer, ReadRequest, ReadSink, ReplayError, StopError, StoreHandle,
+    StoreThreads, Take, ThreadLimits,
 };
 use ringpost_store::{ApplierLimits, Store, StoreError, Tables};
 use ringpost_wire::{DeviceId, ServerId, UserId};
@@ -44,7 +44,11 @@ struct Node {
     tell: Sender<Told>,
     journal: Arc<[SharedRecord]>,
     durable: Arc<AtomicU64>,
+    /// Whom the next replay is followed by so many records that it does not show.
+    behind: Behind,
 }
+
+type Behind = Arc<Mutex<Option<(StoreHandle, u64)>>>;
 
 impl ApplySink for Node {
     fn applied(&mut self, position: Position) {
@@ -72,6 +76,13 @@ impl ApplySink for Node {
         for index in durable {
             take(Position(index + 1), Some(&self.journal[index as usize]))?;
         }
+        if let Some((handle, count)) = self.behind.lock().unwrap().take() {
+            for _ in 0..count {
+                let index = self.durable.fetch_add(1, Ordering::AcqRel);
+                let record = SharedRecord::clone(&self.journal[index as usize]);
+                handle.submit(Position(index + 1), record).unwrap();
+            }
+        }
         Ok(())
     }
 
@@ -96,6 +107,7 @@ struct Rig {
     answers: Receiver<ReadAnswer>,
     journal: Arc<[SharedRecord]>,
     durable: Arc<AtomicU64>,
+    behind: Behind,
 }
 
 /// Gathers for ever and persists at the end, unless it is kicked.
@@ -123,10 +135,16 @@ fn rig_on(engine: MemoryEngine, store: Arc<dyn Store>, limits: ThreadLimits) -> 
     let ((tell, told), (answer, answers)) = (channel::unbounded(), channel::unbounded());
     let journal: Arc<[SharedRecord]> = World::new(5).records(300).into();
     let durable = Arc::new(AtomicU64::new(0));
-    let node = Node { tell, journal: Arc::clone(&journal), durable: Arc::clone(&durable) };
+    let behind = Behind::default();
+    let node = Node {
+        tell,
+        journal: Arc::clone(&journal),
+        durable: Arc::clone(&durable),
+        behind: Arc::clone(&behind),
+    };
     let (apply_sink, read_sink) = (Box::new(node), Arc::new(Answers(answer)));
     let threads = StoreThreads::start(store, limits, apply_sink, read_sink).unwrap();
-    Rig { engine, threads, told, answers, journal, durable }
+    Rig { engine, threads, told, answers, journal, durable, behind }
 }
 
 impl Rig {
@@ -371,6 +389,22 @@ fn a_store_without_room_holds_up_nobody_and_goes_on_by_itself() {
         rig.engine.crash();
         assert_equal(&Tables::open(rig.engine.clone()).unwrap(), &model, 5);
     }
+}
+
+#[test]
+fn what_comes_while_a_store_catches_up_costs_it_no_other_opening() {
+    let rig = rig(patient());
+    rig.submit(1..=10);
+    rig.engine.fail(StoreError::NoSpace, 0);
+    *rig.behind.lock().unwrap() = Some((rig.threads.handle(), 50));
+    rig.threads.handle().kick(Position(10));
+    rig.told_until(|told| matches!(told, Told::Suspended(_)));
+    rig.engine.mend();
+    rig.told_until(|told| *told == Told::Resumed);
+    assert_eq!(rig.engine.openings(), 1);
+    let model = rig.model(60);
+    rig.threads.stop(PATIENCE).unwrap();
+    assert_equal(&Tables::open(rig.engine.clone()).unwrap(), &model, 5);
 }
 
 #[test]

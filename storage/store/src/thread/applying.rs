@@ -20,6 +20,10 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(100);
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(4);
 
+/// Times that a store which was opened again reads on in the journal, each time what came during the
+/// time before. That becomes less: so far behind, new sends are refused.
+const CATCH_UP_ROUNDS_MAX: usize = 64;
+
 /// How often a store that has nothing to write is asked whether it could.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
@@ -288,21 +292,24 @@ impl Applying<'_> {
     fn try_again(&mut self) -> Result<(), ReopenError> {
         let found = self.shared.store.reopen()?;
         self.applier.restart(found);
-        match self.catch_up(found) {
-            Ok(()) => {}
-            Err(ReplayError::Store(error)) => return Err(error.into()),
-            // It has ended: then the node does, and this thread with it.
-            Err(ReplayError::Journal(reason)) => {
-                tracing::warn!(%reason, "the store cannot catch up with the journal");
+        for _ in 0..CATCH_UP_ROUNDS_MAX {
+            match self.catch_up(self.applier.applied()) {
+                Ok(()) => {}
+                Err(ReplayError::Store(error)) => return Err(error.into()),
+                // It has ended: then the node does, and this thread with it.
+                Err(ReplayError::Journal(reason)) => {
+                    tracing::warn!(%reason, "the store cannot catch up with the journal");
+                    return Ok(());
+                }
+            }
+            self.persist()?;
+            let applied = self.applier.applied();
+            self.shared.reads.on_applied(applied);
+            self.sink.applied(applied);
+            if let Some(bytes) = self.shared.outage.end(applied) {
+                self.leave_backlog(bytes);
                 return Ok(());
             }
-        }
-        self.persist()?;
-        let applied = self.applier.applied();
-        self.shared.reads.on_applied(applied);
-        self.sink.applied(applied);
-        if let Some(bytes) = self.shared.outage.end(applied) {
-            self.leave_backlog(bytes);
         }
         Ok(())
     }
