@@ -147,6 +147,40 @@ impl Server {
         Ok(())
     }
 
+    /// Waits until the server has ended by itself, with this exit code.
+    ///
+    /// # Errors
+    /// When it goes on, or ends in another way.
+    pub(crate) fn await_end(&mut self, code: i32, within: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.ended()? {
+                break status;
+            }
+            ensure!(begun.elapsed() < within, "the server does not end within {within:?}");
+            thread::sleep(READY_POLL);
+        };
+        ensure!(status.code() == Some(code), "the server ended with {status}, not with {code}");
+        Ok(())
+    }
+
+    /// Waits until the server that runs is ready again.
+    ///
+    /// # Errors
+    /// When it ends by itself, or is not ready in time.
+    pub(crate) fn await_ready(&mut self, within: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !self.is_ready() {
+            if let Some(status) = self.ended()? {
+                bail!("the server ended by itself: {status}");
+            }
+            let said = self.readiness().unwrap_or_default();
+            ensure!(begun.elapsed() < within, "not ready within {within:?}: {said}");
+            thread::sleep(READY_POLL);
+        }
+        Ok(())
+    }
+
     /// How the process ended, if it did.
     fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(match &mut self.process {

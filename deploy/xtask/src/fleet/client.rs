@@ -220,6 +220,8 @@ impl Client {
             Event::NewMessage(message) => self.on_message(session, &message),
             Event::Receipt(receipt) => self.on_receipt(session, &receipt),
             Event::Error(error) => self.on_error(&error),
+            // It ends by itself, as when its disk fails; whether it may is for whoever drives it to say.
+            Event::GoAway { .. } => Err(End::Lost),
             Event::Close { code, .. } => self.on_close(session.by_ticket, code),
             Event::Ping { nonce } => {
                 session.link.put(&Command::Pong { nonce });
@@ -349,7 +351,9 @@ impl Client {
                 self.ticket = None;
                 Err(End::Lost)
             }
-            CloseCode::TryLater | CloseCode::HandshakeTimeout => Err(End::Lost),
+            CloseCode::TryLater | CloseCode::HandshakeTimeout | CloseCode::GoingAway => {
+                Err(End::Lost)
+            }
             _ => Err(End::Broken(format!("closed for no reason: {}", code.name()))),
         }
     }

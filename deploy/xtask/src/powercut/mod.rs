@@ -34,11 +34,14 @@ use crate::step::Verdict;
 /// From ready to the harm, milliseconds.
 const HARM_AFTER_MS: std::ops::Range<u64> = 100..900;
 
-/// How long a broken disk may go unnoticed by `/readyz`.
+/// How long the server may stay on a disk that does not do what it is asked.
 const NOTICE_MAX: Duration = Duration::from_secs(20);
 
-/// How long acknowledgements that were sent before the failure may be on their way.
-const UNDER_WAY: Duration = Duration::from_millis(500);
+/// The server's exit code when its journal can no longer be written.
+const JOURNAL_FAILED: i32 = 73;
+
+/// How long the server may take to be well once its disk has room again.
+const WELL_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long the control may stand still: what it waits for is lost.
 const CONTROL_STANDSTILL: Duration = Duration::from_secs(8);
@@ -187,18 +190,20 @@ fn rounds(
             _ => Harm::Cut,
         };
         let what = || format!("round {round}, {harm:?}");
-        if let Harm::Breakdown(defect) = harm {
-            volume.switch.break_down(defect);
-            await_silence(server, fleet).with_context(what)?;
-        }
         if harm == Harm::Full {
             fill_up(volume, server, fleet).with_context(what)?;
-            // A store that has met the end of the room asks for it.
-            server.kill()?;
-            server.start()?;
             continue;
         }
-        let lost = cut(volume, server, &mut chance).with_context(what)?;
+        let lost = if let Harm::Breakdown(defect) = harm {
+            volume.switch.break_down(defect);
+            // It tells its clients to come back, acknowledges nothing more, and does not stay.
+            server.await_end(JOURNAL_FAILED, NOTICE_MAX).with_context(what)?;
+            let lost = volume.cut(&mut chance);
+            come_back(volume, server).with_context(what)?;
+            lost
+        } else {
+            cut(volume, server, &mut chance).with_context(what)?
+        };
         sum.volatile += lost.volatile;
         sum.lost += lost.lost;
     }
@@ -212,38 +217,21 @@ fn rounds(
 fn cut(volume: &mut Volume, server: &mut Server, chance: &mut Chance) -> anyhow::Result<Lost> {
     let lost = volume.cut(chance);
     server.strike()?;
-    volume.switch.fail_all();
-    server.bury()?;
-    volume.reboot()?;
-    server.start()?;
+    come_back(volume, server)?;
     Ok(lost)
 }
 
-/// After a flush or a write has failed, `/readyz` says why, and nothing is acknowledged.
-fn await_silence(server: &Server, fleet: &Fleet) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    let answer = loop {
-        let answer = server.readiness().unwrap_or_default();
-        if answer.starts_with("HTTP/1.1 503") {
-            break answer;
-        }
-        ensure!(begun.elapsed() < NOTICE_MAX, "/readyz does not notice: {answer}");
-        thread::sleep(Duration::from_millis(20));
-    };
-    ensure!(
-        answer.contains("\"journal\""),
-        "/readyz does not say that it is the journal: {answer}"
-    );
-    thread::sleep(UNDER_WAY);
-    let before = fleet.counts().acknowledged;
-    thread::sleep(UNDER_WAY);
-    let after = fleet.counts().acknowledged;
-    ensure!(before == after, "{} messages were acknowledged after the failure", after - before);
-    Ok(())
+/// The power is back, and the server starts again.
+fn come_back(volume: &mut Volume, server: &mut Server) -> anyhow::Result<()> {
+    volume.switch.fail_all();
+    server.bury()?;
+    volume.reboot()?;
+    server.start()
 }
 
-/// Something else takes all room on the volume for a while; the server lives through it.
-fn fill_up(volume: &Volume, server: &Server, fleet: &Fleet) -> anyhow::Result<()> {
+/// Something else takes all room on the volume for a while; the server lives through it, and needs no
+/// restart.
+fn fill_up(volume: &Volume, server: &mut Server, fleet: &Fleet) -> anyhow::Result<()> {
     let path = volume.path().join("ballast");
     let mut ballast = File::create(&path)?;
     let chunk = vec![0xb5; 1 << 20];
@@ -263,9 +251,11 @@ fn fill_up(volume: &Volume, server: &Server, fleet: &Fleet) -> anyhow::Result<()
     let before = fleet.counts().acknowledged;
     let begun = Instant::now();
     while fleet.counts().acknowledged == before {
-        ensure!(begun.elapsed() < NOTICE_MAX, "nothing is acknowledged although there is room");
+        ensure!(begun.elapsed() < WELL_WITHIN, "nothing is acknowledged although there is room");
         thread::sleep(Duration::from_millis(20));
     }
+    server.await_ready(WELL_WITHIN)?;
+    println!("well again after {:.1} s", begun.elapsed().as_secs_f64());
     Ok(())
 }
 
