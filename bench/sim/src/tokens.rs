@@ -9,7 +9,7 @@ use ringpost_wire::{DeviceId, UserId};
 use crate::fact::Who;
 
 /// Life of a token: longer than any run and any jump of the clock.
-const TOKEN_TTL_MS: u64 = 10 * 24 * 3_600 * 1_000;
+const TOKEN_TTL_MS: u64 = 1_000 * 24 * 3_600 * 1_000;
 
 /// Life of a ticket: shorter than a jump of the clock.
 const TICKET_TTL_MS: u64 = 3_600 * 1_000;
