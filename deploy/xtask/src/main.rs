@@ -21,7 +21,7 @@ mod step;
 mod tools;
 mod torture;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -54,22 +54,24 @@ enum Task {
 }
 
 fn main() -> anyhow::Result<()> {
+    let repository = &repository();
     match Cli::parse().task {
-        Task::Test(args) => gate::run(&args, repository()),
-        Task::Sim(args) => sim::run(&args, repository()),
-        Task::Micro(args) => micro::run(&args, repository()),
-        Task::Peers(args) => peers::run(&args, repository()),
-        Task::Fuzz(args) => fuzz::run(&args, repository()),
-        Task::Powercut(args) => powercut::run(&args, repository()),
-        Task::Smoke(args) => smoke::run(&args, repository()),
-        Task::Torture(args) => torture::run(&args, repository()),
+        Task::Test(args) => gate::run(&args, repository),
+        Task::Sim(args) => sim::run(&args, repository),
+        Task::Micro(args) => micro::run(&args, repository),
+        Task::Peers(args) => peers::run(&args, repository),
+        Task::Fuzz(args) => fuzz::run(&args, repository),
+        Task::Powercut(args) => powercut::run(&args, repository),
+        Task::Smoke(args) => smoke::run(&args, repository),
+        Task::Torture(args) => torture::run(&args, repository),
     }
 }
 
-/// The root of the repository.
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("this crate stands two folders below the root")
+/// The root of the repository that Cargo was called in. Cargo says it when it runs this: the binary
+/// may have been built for another checkout with which it shares a target folder.
+fn repository() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let root = package.ancestors().nth(2).expect("this crate stands two folders below the root");
+    root.to_owned()
 }
