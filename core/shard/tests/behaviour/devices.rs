@@ -405,6 +405,8 @@ fn a_device_that_was_absent_for_too_long_frees_its_place_wherever_it_matters() {
         assert_eq!(devices, [1], "the one that came again stays");
     }
     assert_eq!(removals(&world), 3);
+    // The third was signed out.
+    assert_eq!(world.shards[0].counters().devices_absent, 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! flight, from the cache, from the store, and after a restart.
 
 use ringpost_shard::event::ConnectionKey;
-use ringpost_shard::{Event, ShardLimits};
+use ringpost_shard::{Bound, Event, ShardLimits};
 use ringpost_wire::{Command, ErrorCode, Event as WireEvent, ServerId, UserId};
 
 use crate::world::{World, message, message_id};
@@ -113,6 +113,7 @@ fn answers_owed_for_one_send_are_bounded() {
         world.send(a, tag, 1, bob, b"x");
     }
     assert_eq!(world.errors(a), [(3, ErrorCode::Overloaded)]);
+    assert_eq!(world.shards[0].counters().hits.count(Bound::Answers), 1);
 }
 
 #[test]
@@ -244,4 +245,6 @@ fn sends_behind_a_look_up_wait_in_a_bounded_line_and_keep_their_order() {
     let new: Vec<_> = world.messages(b).iter().map(|message| message.message_id).collect();
     assert_eq!(new, [7, 8].map(message_id));
     assert_eq!(world.shards[0].gauges().waiting_bytes, 0);
+    let counters = world.shards[0].counters();
+    assert_eq!((counters.hits.count(Bound::Line), counters.look_ups), (1, 1));
 }

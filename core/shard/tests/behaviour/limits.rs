@@ -19,9 +19,9 @@ use crate::world::{World, device, message_id};
 enum Driven {
     /// Here: how often its counter moved, after the answer was looked at.
     Here(fn() -> u64),
-    /// By this test of that file, which makes it small.
+    /// By this test of that file, which makes it small and looks at a counter.
     By(&'static str, &'static str),
-    /// By this test of that file, at its default.
+    /// By this test of that file, at its default; it looks at a counter as well.
     AtDefault(&'static str, &'static str),
 }
 
@@ -35,9 +35,8 @@ const REFUSALS: &str = include_str!("refusals.rs");
 const RESIDENCE: &str = include_str!("residence.rs");
 const SIGN_IN: &str = include_str!("sign_in.rs");
 const SLOW: &str = include_str!("slow_reader.rs");
-const ANY_ORDER: &str = include_str!("any_order.rs");
 
-const SHARE: Driven = By(QUEUES, "fn room_on_the_way_counts_in_a_senders_share");
+const SHARE: Driven = By(QUEUES, "room_on_the_way_counts_in_a_senders_share");
 const IN_FLIGHT: Driven = By(REFUSALS, "sends_in_flight_are_bounded_per_device_and_in_all");
 const LINE: Driven =
     By(IDEMPOTENCY, "sends_behind_a_look_up_wait_in_a_bounded_line_and_keep_their_order");
@@ -52,7 +51,10 @@ const LIMITS: [(&str, Driven); 40] = [
     ),
     ("sessions_max", By(SIGN_IN, "sessions_are_bounded")),
     ("devices_per_user_max", By(SIGN_IN, "devices_per_user_are_bounded")),
-    ("device_absence_max", By(DEVICES, "device_absence_max")),
+    (
+        "device_absence_max",
+        By(DEVICES, "a_device_that_was_absent_for_too_long_frees_its_place_wherever_it_matters"),
+    ),
     (
         "resident_bytes_max",
         By(RESIDENCE, "a_send_to_an_absent_user_is_refused_when_nobody_can_be_let_go"),
@@ -66,7 +68,7 @@ const LIMITS: [(&str, Driven); 40] = [
             "records_that_arrive_during_a_load_are_folded_on_top_and_too_many_repeat_the_load",
         ),
     ),
-    ("eviction_scan_max", By(ANY_ORDER, "eviction_scan_max: 8")),
+    ("eviction_scan_max", Here(eviction_scan)),
     ("waiting_bytes_max", Here(waiting_bytes)),
     ("in_flight_max", IN_FLIGHT),
     ("in_flight_bytes_max", IN_FLIGHT),
@@ -76,12 +78,15 @@ const LIMITS: [(&str, Driven); 40] = [
     ("accepted_cache_max", LINE),
     ("unknown_users_max", Here(unknown_users)),
     ("unknown_user_for", Here(unknown_user_for)),
-    ("queue_entries_max", By(QUEUES, "queue_entries_max: 3")),
+    ("queue_entries_max", By(QUEUES, "a_queue_that_is_full_or_has_a_gap_refuses_nobody")),
     ("queue_bytes_max", Here(queue_bytes)),
     ("queue_sender_share", SHARE),
     ("queue_sender_entries_min", SHARE),
     ("queue_receipts_max", By(QUEUES, "receipts_of_an_absent_device_are_bounded")),
-    ("queue_ttl", By(GAPS, "queue_ttl: hour")),
+    (
+        "queue_ttl",
+        By(GAPS, "what_grows_too_old_is_a_gap_and_nothing_is_called_empty_before_it_is_one"),
+    ),
     ("window_pushes_default", Here(window_pushes_default)),
     ("window_pushes_max", Here(window_pushes)),
     ("window_bytes_default", Here(window_bytes_default)),
@@ -117,11 +122,19 @@ fn every_limit_is_driven_to_its_end() {
             Here(drive) => assert!(drive() > 0, "{name}: nobody counts it"),
             By(file, test) => {
                 assert!(file.contains(name), "{name} is not small where {test} is");
-                assert!(file.contains(test), "{name}: {test} is not there");
+                check_counts(name, file, test);
             }
-            AtDefault(file, test) => assert!(file.contains(test), "{name}: {test} is not there"),
+            AtDefault(file, test) => check_counts(name, file, test),
         }
     }
+}
+
+/// The test is there, and what it looks at is counted.
+fn check_counts(name: &str, file: &str, test: &str) {
+    let begin = file.find(&format!("#[test]\nfn {test}("));
+    let body = &file[begin.unwrap_or_else(|| panic!("{name}: {test} is not there"))..];
+    let body = &body[..body.find("\n}\n").expect("a test ends")];
+    assert!(body.contains("counters()"), "{name}: {test} looks at no counter");
 }
 
 /// Alice, connected, and Bob, who is too where his connection is asked for.
@@ -155,6 +168,30 @@ fn loads() -> u64 {
     let (world, errors) = two_to_absent_users(limits, 3);
     assert_eq!(errors, [(2, ErrorCode::Overloaded)]);
     hits(&world, Bound::Loads)
+}
+
+/// Where a look at one user finds nobody who may leave, there is no room; later events look on.
+fn eviction_scan() -> u64 {
+    assert_eq!(refused_users(256), 0, "all are looked at");
+    refused_users(1)
+}
+
+/// How many of thirty users were not created at the first time, in a memory that holds few.
+fn refused_users(eviction_scan_max: u32) -> u64 {
+    let limits =
+        ShardLimits { resident_bytes_max: 7_000, eviction_scan_max, ..ShardLimits::default() };
+    let mut world = World::with_limits(1, limits);
+    for ticket in 0..30 {
+        let user = world.user(0, ticket as usize);
+        // Ends: each one that is refused has looked on.
+        while world.truth.image(user).is_none() {
+            world.handle(0, Event::CreateUser { user, ticket });
+            world.settle();
+        }
+    }
+    let refused = world.requests_done.iter().filter(|(_, created)| !created).count();
+    assert_eq!(world.shards[0].counters().loads_refused, refused as u64);
+    refused as u64
 }
 
 fn waiting_bytes() -> u64 {
@@ -219,8 +256,8 @@ fn queue_bytes() -> u64 {
     hits(&world, Bound::QueueBytes)
 }
 
-/// How many of five messages of ten bytes a connection is pushed that asks for such windows.
-fn pushed(limits: ShardLimits, (pushes, bytes): (u32, u32), body: &[u8]) -> usize {
+/// How many of five messages a connection is pushed that asks for such windows, as it is counted.
+fn pushed(limits: ShardLimits, (pushes, bytes): (u32, u32), body: &[u8]) -> u64 {
     let (mut world, a, _) = pair(limits);
     let carol = world.user(0, 2);
     let c = world.sign_in_as(carol, 1, |sign_in| {
@@ -231,31 +268,37 @@ fn pushed(limits: ShardLimits, (pushes, bytes): (u32, u32), body: &[u8]) -> usiz
         world.send(a, 0, number, carol, body);
         world.settle();
     }
-    world.messages(c).len()
+    let pushed = world.shards[0].counters().pushes;
+    assert_eq!(pushed, world.messages(c).len() as u64);
+    pushed
 }
 
 fn window_pushes_default() -> u64 {
     let limits = ShardLimits { window_pushes_default: 2, ..ShardLimits::default() };
-    assert_eq!(pushed(limits, (0, 0), b"x"), 2);
-    1
+    let pushed = pushed(limits, (0, 0), b"x");
+    assert_eq!(pushed, 2);
+    pushed
 }
 
 fn window_pushes() -> u64 {
     let limits = ShardLimits { window_pushes_max: 3, ..ShardLimits::default() };
-    assert_eq!(pushed(limits, (100, 0), b"x"), 3);
-    1
+    let pushed = pushed(limits, (100, 0), b"x");
+    assert_eq!(pushed, 3);
+    pushed
 }
 
 fn window_bytes_default() -> u64 {
     let limits = ShardLimits { window_bytes_default: 4096, ..ShardLimits::default() };
-    assert_eq!(pushed(limits, (0, 0), &[0; 2000]), 2);
-    1
+    let pushed = pushed(limits, (0, 0), &[0; 2000]);
+    assert_eq!(pushed, 2);
+    pushed
 }
 
 fn window_bytes() -> u64 {
     let limits = ShardLimits { window_bytes_max: 4096, ..ShardLimits::default() };
-    assert_eq!(pushed(limits, (0, 1 << 20), &[0; 2000]), 2);
-    1
+    let pushed = pushed(limits, (0, 1 << 20), &[0; 2000]);
+    assert_eq!(pushed, 2);
+    pushed
 }
 
 /// A receiver of `count` messages, who acks them all.

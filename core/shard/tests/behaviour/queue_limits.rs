@@ -150,6 +150,9 @@ fn a_queue_that_is_full_or_has_a_gap_refuses_nobody() {
     let image = world.truth.image(bob).expect("known");
     assert_eq!(image.devices[0].entries.len(), 3);
     assert_eq!(world.shards.iter().map(|it| it.counters().gaps).sum::<u64>(), 5);
+    let full: u64 =
+        world.shards.iter().map(|it| it.counters().hits.count(Bound::QueueEntries)).sum();
+    assert!(full > 0, "the others find the gap");
 }
 
 #[test]
@@ -199,4 +202,6 @@ fn a_refusal_by_quota_says_when_to_repeat() {
         _ => None,
     });
     assert_eq!(retry, Some(Duration::from_secs(60)));
+    let refused: u64 = world.shards.iter().map(|it| it.counters().refused(ErrorCode::Quota)).sum();
+    assert_eq!(refused, 1);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringpost_shard::{Rate, ShardLimits};
+use ringpost_shard::{Bound, Rate, ShardLimits};
 use ringpost_wire::command::{Content, SendMessage};
 use ringpost_wire::{Command, ErrorCode, Event as WireEvent, UserId};
 
@@ -121,6 +121,7 @@ fn rates_refuse_with_the_time_to_wait_and_let_go_on_after_it() {
         let [(3, WireEvent::Error(error))] = &told[..] else { panic!("{told:?}") };
         assert_eq!((error.code, error.retry_after_ms), (ErrorCode::RateLimited, 100));
         assert_eq!(error.message_id, message_id(3));
+        assert_eq!(world.shards[0].counters().hits.count(Bound::UserRate), 1);
         world.pass(Duration::from_millis(100));
         world.send(a, 4, 3, bob, b"x");
         world.settle();
@@ -130,10 +131,11 @@ fn rates_refuse_with_the_time_to_wait_and_let_go_on_after_it() {
 
 #[test]
 fn sends_in_flight_are_bounded_per_device_and_in_all() {
-    for limits in [
-        ShardLimits { in_flight_per_device_max: 2, ..ShardLimits::default() },
-        ShardLimits { in_flight_max: 2, ..ShardLimits::default() },
-        ShardLimits { in_flight_bytes_max: 25, ..ShardLimits::default() },
+    let limits = ShardLimits::default;
+    for (limits, bound) in [
+        (ShardLimits { in_flight_per_device_max: 2, ..limits() }, Bound::DeviceInFlight),
+        (ShardLimits { in_flight_max: 2, ..limits() }, Bound::InFlight),
+        (ShardLimits { in_flight_bytes_max: 25, ..limits() }, Bound::InFlight),
     ] {
         let mut world = World::with_limits(2, limits);
         let (alice, bob) = (world.user(0, 0), world.user(1, 0));
@@ -144,6 +146,7 @@ fn sends_in_flight_are_bounded_per_device_and_in_all() {
             world.send(a, number as u16, number, bob, &[0; 10]);
         }
         assert_eq!(world.errors(a), [(3, ErrorCode::Overloaded)]);
+        assert_eq!(world.shards[0].counters().hits.count(bound), 1);
         world.settle();
         world.send(a, 4, 3, bob, &[0; 10]);
         world.settle();

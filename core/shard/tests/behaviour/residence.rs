@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringpost_shard::{Event, ShardLimits};
+use ringpost_shard::{Bound, Event, ShardLimits};
 use ringpost_wire::event::Status;
 use ringpost_wire::{ErrorCode, UserId};
 
@@ -231,6 +231,7 @@ fn events_for_a_loading_user_wait_in_a_bounded_line() {
     }
     world.settle();
     assert_eq!(world.errors(a2), [(3, ErrorCode::Overloaded)]);
+    assert_eq!(world.shards[1].counters().hits.count(Bound::Line), 1);
     assert_eq!(world.receipts(a2).iter().map(|sent| sent.3).collect::<Vec<_>>(), [1, 2]);
 }
 

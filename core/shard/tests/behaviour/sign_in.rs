@@ -118,6 +118,7 @@ fn sessions_are_bounded() {
     world.settle();
     let refused = world.sign_in(b, 1);
     assert_eq!(world.closed(refused), Some(CloseCode::TryLater));
+    assert_eq!(world.shards[0].counters().sessions_refused, 2);
     let same_device = world.sign_in(a, 1);
     world.settle();
     assert_eq!(world.closed(same_device), None, "displacement needs no further room");

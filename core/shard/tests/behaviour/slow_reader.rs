@@ -153,6 +153,7 @@ fn a_store_that_fails_is_asked_again_after_a_pause() {
     let b = world.sign_in(bob, 1);
     world.settle();
     assert!(world.messages(b).is_empty());
+    assert_eq!(world.shards[0].counters().store_failures, 1);
     let deadline = world.shards[0].next_deadline().expect("it will be tried again");
     assert_eq!(deadline, world.now.mono + std::time::Duration::from_secs(1));
     world.store_down = false;
