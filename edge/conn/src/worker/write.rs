@@ -235,7 +235,7 @@ impl Worker {
             match connection.input {
                 Input::Armed if connection.wants_input() => {
                     connection.input = Input::Stopping;
-                    self.counters.input_paused += u64::from(!paced);
+                    self.counters.input_paused += u64::from(pending > max);
                     self.operations.push(Operation::StopReceive(slot));
                 }
                 Input::Idle if self.outboxes.is_full() => self.wait_for_outboxes(slot),

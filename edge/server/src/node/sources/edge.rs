@@ -86,7 +86,7 @@ shows! {
         events => "ringpost_edge_events", "Events written to clients.";
         short_sends => "ringpost_edge_short_sends", "Sends taken only in part.";
         input_paused => "ringpost_edge_input_paused",
-            "Times that a client was not read because answers waited.";
+            "Times that a client was not read because its answers passed their limit.";
         outboxes_full => "ringpost_edge_outboxes_full",
             "Times that the answers waiting at a worker passed their limit.";
         accept_rests => "ringpost_edge_accept_rests",
