@@ -1,6 +1,6 @@
 //! Setup: an engine with small limits, an allocator that counts. Action: far more is stored than its
 //! memory holds, in commits as large as they come, and read back. Expectation: what the engine counts
-//! stays within its limit after each commit, what the allocator handed out within the line that is
+//! stays within its limit after each commit, for which commits wait, what the allocator handed out within the line that is
 //! printed at boot, and no row costs more than that line reckons with.
 //!
 //! The allocator counts for the whole process: this file is one test.
@@ -89,4 +89,5 @@ fn what_the_engine_takes_stays_within_the_line_that_is_printed_at_boot() {
     let stats = engine.stats();
     assert!(stats.cache_bytes <= limits.cache_bytes, "{stats:?}");
     assert!(first > 0 && most <= allowed, "{most} of {allowed}, {stats:?}");
+    assert!(stats.commits_held > 0, "who wrote faster than was flushed had to wait: {stats:?}");
 }

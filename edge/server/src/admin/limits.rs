@@ -59,7 +59,7 @@ const LIMITS: [Limit; 39] = [
         "journal.disk_budget_bytes",
         "bytes",
         |it| it.journal.disk_budget_bytes,
-        &[Counted(JOURNAL, &["disk_budget"]), Counted(SHARD, &["storage"])],
+        &[Counted(JOURNAL, &["disk_budget"])],
     ),
     limit(
         "journal.pending_bytes_max",

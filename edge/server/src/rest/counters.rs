@@ -82,6 +82,13 @@ impl RestCounters {
         let index = Problem::NAMES.iter().position(|known| *known == name);
         index.map_or(0, |index| self.refused[index].count())
     }
+
+    /// How often a limit was hit, by its label in `ringpost_rest_limits_hit_total`; 0 for one that
+    /// there is not.
+    pub fn hits(&self, limit: &str) -> u64 {
+        let index = Hit::ALL.iter().position(|(_, label)| *label == limit);
+        index.map_or(0, |index| self.hits[index].count())
+    }
 }
 
 impl MetricSource for RestCounters {

@@ -82,7 +82,7 @@ fn abuse_row_04_a_reader_that_never_reads_is_closed_and_its_messages_stay() {
     const MESSAGES: usize = 100;
     let siege = Siege::begin(&["limits.progress_deadline=1s"]);
     let (alice, bob) = (Uuid::new_v4(), Uuid::new_v4());
-    let _deaf = sign_in_narrow(&siege, bob);
+    let _deaf = Peer::sign_in_narrow(&siege.node, bob);
     let mut sender = Peer::sign_in_live(&siege.node, Encoding::Bin, alice, 1);
     let text = |number: usize| vec![number as u8; 60_000];
     let ids: Vec<String> = (0..MESSAGES).map(|number| sender.send(bob, &text(number))).collect();
@@ -108,7 +108,7 @@ fn abuse_row_05_a_reader_is_measured_by_its_rate_and_not_by_its_last_byte() {
     std::thread::scope(|scope| {
         // A byte at a time; a window that opens for a moment and shuts again; and one who is slow,
         // but comes along: each of the first two takes less than 4 KiB in two seconds.
-        let [trickle, toggle, steady] = users.map(|user| sign_in_narrow(&siege, user));
+        let [trickle, toggle, steady] = users.map(|user| Peer::sign_in_narrow(&siege.node, user));
         for (mut peer, bytes, pause_ms) in [(trickle, 1, 20), (toggle, 1_024, 1_000)] {
             let over = &over;
             scope.spawn(move || {
@@ -152,20 +152,6 @@ fn abuse_row_05_a_reader_is_measured_by_its_rate_and_not_by_its_last_byte() {
         again.hear_kind("queue_empty");
     }
     siege.end_within(KEPT_BYTES_MAX, &[(NO_PROGRESS, 2)]);
-}
-
-/// Signs in where little fits into the kernel, with a window so wide that only the socket holds
-/// the server back.
-fn sign_in_narrow(siege: &Siege, user: Uuid) -> Peer {
-    let mut peer = Peer::connect_narrow(&siege.node, Encoding::Tcp);
-    let token = siege.node.token(user, 1);
-    peer.say(&json!({
-        "type": "hello", "token": token, "device": 1,
-        "window_pushes": 1_024, "window_bytes": 4 << 20,
-    }));
-    peer.hear_kind("welcome");
-    peer.hear_kind("queue_empty");
-    peer
 }
 
 /// Reads at most `bytes`; 0 at the end.

@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use ringpost_server::auth::Keys;
 use ringpost_server::clock::wall_ms;
@@ -44,14 +43,6 @@ const REFUSED_ADDRESS: &str = r#"ringpost_edge_refused_total{reason="address"}"#
 const TRY_LATER: &str = r#"ringpost_edge_closed_total{code="try_later"}"#;
 const CHECKED: &str = r#"ringpost_auth_token_checks_total{outcome="ok"}"#;
 
-/// Does `connect` while the server stands still.
-fn at_once<T>(node: &Node, connect: impl FnOnce() -> T) -> T {
-    node.signal(Signal::SIGSTOP);
-    let connected = connect();
-    node.signal(Signal::SIGCONT);
-    connected
-}
-
 /// Connects from the `number`th of many addresses.
 fn connect_from(number: usize, to: SocketAddr) -> TcpStream {
     let [.., high, low] = u32::try_from(number).unwrap().to_be_bytes();
@@ -71,14 +62,14 @@ fn abuse_row_33_who_connects_and_leaves_by_the_thousand_takes_no_turn_of_others(
     let only_neighbours = || node.metric(CONNECTIONS) == NEIGHBOURS;
     let one = || TcpStream::connect(node.address).unwrap();
     for wave in 1..=WAVES {
-        let crowd: Vec<TcpStream> = at_once(node, || (0..WAVE).map(|_| one()).collect());
+        let crowd: Vec<TcpStream> = node.while_stopped(|| (0..WAVE).map(|_| one()).collect());
         siege.counted(ACCEPTED, NEIGHBOURS + wave * WAVE as u64);
         siege.counted(REFUSED_ADDRESS, wave * (WAVE as u64 - PER_ADDRESS));
         drop(crowd);
         eventually("all are gone", only_neighbours);
     }
     // Those who do not even stay until they are taken.
-    at_once(node, || (0..WAVE).for_each(|_| drop(one())));
+    node.while_stopped(|| (0..WAVE).for_each(|_| drop(one())));
     eventually("all are gone", only_neighbours);
     siege.counted(RESTS, WAVES);
     Peer::sign_in_live(node, Encoding::Tcp, Uuid::new_v4(), 1).ping();
@@ -87,18 +78,23 @@ fn abuse_row_33_who_connects_and_leaves_by_the_thousand_takes_no_turn_of_others(
 
 /// The `hello` of a token for each of a crowd, signed with the server's own key.
 pub(crate) fn first_hellos(node: &Node) -> Vec<Value> {
+    hellos(node, CROWD)
+}
+
+/// The same for so many.
+pub(crate) fn hellos(node: &Node, count: usize) -> Vec<Value> {
     let signer = Keys::signer_of(&node.data_dir()).unwrap().unwrap();
     let hello = |_| {
         let who = (UserId::from(Uuid::new_v4()), DeviceId::new(1).unwrap());
         let signed = signer.sign("ringpost", "ringpost", who, wall_ms(), Duration::from_secs(600));
         json!({"type": "hello", "token": signed.token, "device": 1})
     };
-    (0..CROWD).map(hello).collect()
+    (0..count).map(hello).collect()
 }
 
 /// They all connect and say their `hello` at once.
 pub(crate) fn come(node: &Node, hellos: &[(usize, &Value)]) -> Vec<Peer> {
-    at_once(node, || {
+    node.while_stopped(|| {
         let come = |&(number, hello): &(usize, &Value)| {
             let stream = connect_from(number, node.address);
             let mut peer = Peer::shake_hands(stream, Encoding::Tcp);

@@ -166,6 +166,14 @@ impl Node {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
+    /// Does something while the server stands still: for it, all of that comes at once.
+    pub(crate) fn while_stopped<T>(&self, action: impl FnOnce() -> T) -> T {
+        self.signal(Signal::SIGSTOP);
+        let outcome = action();
+        self.signal(Signal::SIGCONT);
+        outcome
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()

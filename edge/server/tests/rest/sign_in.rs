@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use ringpost_server::config::{Auth, Rest};
 use serde_json::{Value, json};
 
 use crate::rig::{PHONE, post_text, rig, rig_with};
+
+/// A life that a test can wait for.
+const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_code_signs_a_device_in_and_the_phone_keeps_its_user() {
@@ -65,6 +69,25 @@ fn abuse_row_35_guessing_ends_the_code_and_not_the_owners_other_one() {
     assert_eq!(verify(&request, &code).problem(), "bad_code");
     // The owner is not locked out.
     assert_eq!(verify(&theirs, &their_code).status, 200);
+}
+
+#[test]
+fn a_code_that_comes_too_late_is_bad_and_counted() {
+    let rig = rig_with(Auth { code_ttl: SHORT, ..Auth::default() }, Rest::default());
+    let (request, code) = rig.ask_code(PHONE);
+    std::thread::sleep(2 * SHORT);
+    let body = json!({"request": request, "phone": PHONE, "code": code, "device": 1});
+    assert_eq!(rig.post("/v1/auth/verify", &body).problem(), "bad_code");
+    assert_eq!(rig.service.counters().hits("code_life"), 1);
+}
+
+#[test]
+fn a_refresh_token_that_comes_too_late_is_bad_and_counted() {
+    let rig = rig_with(Auth { refresh_ttl: SHORT, ..Auth::default() }, Rest::default());
+    let session = rig.sign_in(PHONE, 1);
+    std::thread::sleep(2 * SHORT);
+    assert_eq!(rig.refresh(&session).problem(), "bad_refresh_token");
+    assert_eq!(rig.service.counters().hits("refresh_life"), 1);
 }
 
 #[test]
