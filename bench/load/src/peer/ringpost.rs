@@ -35,6 +35,9 @@ const COMMON: &[&str] = &[
     "limits.connections_max=3000000",
     "--set",
     "limits.ping_interval=1h",
+    // Who comes back late in a run comes with the ticket of its beginning.
+    "--set",
+    "auth.ticket_ttl=24h",
     // All clients come from one address.
     "--set",
     "limits.address_input_bytes_per_second=1024GiB",
