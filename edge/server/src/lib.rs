@@ -18,6 +18,7 @@ pub mod control;
 pub mod data_dir;
 pub mod exit;
 pub mod host;
+pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod node;

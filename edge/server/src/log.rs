@@ -7,20 +7,24 @@ use std::sync::OnceLock;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::reload::{Handle, Layer as Reloaded};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::output::LogLine;
+use crate::reload;
 
 /// What is written of the process's log, once it has started.
 static WRITTEN: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 
 /// Starts writing. A second call does nothing.
 pub fn start(settings: &Log) {
-    let (ours, handle) = reload::Layer::new(targets(settings.level));
+    let (ours, handle) = Reloaded::new(targets(settings.level));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(|| LogLine)
+        // What cannot be formatted would be told on standard error by the thread that logs.
+        .log_internal_errors(false)
         .with_ansi(false)
         .with_target(false);
     let lines = match settings.format {
@@ -41,7 +45,12 @@ pub fn set_level(level: LogLevel) {
     }
 }
 
-/// Libraries log what they parse, at `debug` a peer's bytes among it: of them, warnings only.
+/// Whether a log was started.
+pub fn is_started() -> bool {
+    WRITTEN.get().is_some()
+}
+
+/// What answers an operator's signal is written at every level. Libraries log what they parse, at `debug` a peer's bytes among it: of them, warnings only.
 fn targets(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -49,5 +58,8 @@ fn targets(level: LogLevel) -> Targets {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("ringpost", level)
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("ringpost", level)
+        .with_target(reload::TARGET, level.max(LevelFilter::INFO))
 }

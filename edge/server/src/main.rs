@@ -3,11 +3,12 @@
 
 use std::process::ExitCode;
 
-use ringpost_server::{cli, serve};
+use ringpost_server::{cli, serve, signals};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    signals::hold();
     cli::main(serve::serve)
 }

@@ -4,21 +4,29 @@
 //! Owns which settings can change under a running server. All others keep their value; those that
 //! differ are named in the log and wait for a restart. What cannot be read is named too, and what
 //! was in use goes on: a mistake in a file never takes a running server down.
+//!
+//! Files are read by a thread of their own, which nobody waits for: where one does not answer, the
+//! server serves with what it has, and a stop goes past it.
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 
 use crate::auth::{Keys, TokenSigner, TokenVerifier};
 use crate::config::{self, Config, Loaded};
 use crate::exit::Failure;
 use crate::log;
-use crate::rest::RestService;
 
 /// Settings that are taken over.
 const TAKEN: [&str; 1] = ["log.level"];
 
+/// Whose lines the log writes at every level: they answer an operator.
+pub const TARGET: &str = module_path!();
+
 /// Reads all settings again, as at the start.
-pub type Loader = Box<dyn Fn() -> Result<Loaded, Failure>>;
+pub type Loader = Box<dyn Fn() -> Result<Loaded, Failure> + Send>;
 
 /// Makes what checks tokens of the settings and the server's own key.
 pub type MakeVerifier = fn(&Config, &TokenSigner) -> Result<TokenVerifier, Failure>;
@@ -35,8 +43,20 @@ pub struct Reload {
     pub verifier: Arc<TokenVerifier>,
     /// Makes one of the settings and the server's own key.
     pub make_verifier: MakeVerifier,
-    /// Signs them.
-    pub rest: Arc<RestService>,
+    /// What they are signed with.
+    pub signer: Arc<RwLock<TokenSigner>>,
+}
+
+/// The thread that reads. It ends with this, or with the process if a file does not answer.
+#[derive(Debug)]
+pub struct Reloader(SyncSender<()>);
+
+impl Reloader {
+    /// Has everything read again, behind what is being read. Never waits.
+    pub fn ask(&self) {
+        // One that waits already sees all that the next would.
+        let _ = self.0.try_send(());
+    }
 }
 
 /// What became of it, for the line in the log.
@@ -47,8 +67,23 @@ struct Outcome {
 }
 
 impl Reload {
+    /// Starts the thread that reads when it is asked.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(mut self) -> io::Result<Reloader> {
+        let (ask, asked) = mpsc::sync_channel(1);
+        thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            // Ends: with its owner. A round is one reload.
+            for () in asked {
+                self.run();
+            }
+        })?;
+        Ok(Reloader(ask))
+    }
+
     /// Reads everything again, and writes one line.
-    pub fn run(&mut self) {
+    fn run(&mut self) {
         let mut outcome = Outcome::default();
         self.settings(&mut outcome);
         self.keys(&mut outcome);
@@ -80,7 +115,7 @@ impl Reload {
         match (self.make_verifier)(&self.config, &signer) {
             Ok(verifier) => {
                 let count = self.verifier.take_keys(verifier);
-                self.rest.set_signer(signer);
+                *self.signer.write().unwrap_or_else(PoisonError::into_inner) = signer;
                 outcome.reloaded.push(format!("token keys ({count})"));
             }
             Err(error) => outcome.refused.push(format!("token keys: {error}")),

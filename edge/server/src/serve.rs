@@ -36,29 +36,32 @@ pub fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
 }
 
 /// Serves until SIGTERM or SIGINT, or until it can do no more good, then leaves in order. `load`
-/// reads the settings again.
+/// reads the settings, at the start and again.
 ///
 /// # Errors
 /// The first step that fails, why it ended by itself, or what could not be made durable at the end.
-pub fn serve(loaded: Loaded, load: Loader) -> Result<(), Failure> {
+pub fn serve(load: Loader) -> Result<(), Failure> {
+    let host = |error| Failure::new(Kind::Host, error);
+    // First of all: whatever follows may wait, for a file or for who reads the log.
+    let signals = Signals::take().map_err(host)?;
+    output::hand_over().map_err(host)?;
+    let loaded = load()?;
     log::start(&loaded.config.log);
-    let signals = Signals::take().map_err(|error| Failure::new(Kind::Host, error))?;
     host::raise_file_limit();
     ringpost_ring::self_test().map_err(|error| Failure::new(Kind::Host, error))?;
     let (node, summary) = node::start(prepare(loaded)?)?;
     output::say(&summary);
     signals.server_stands(node.stop_max());
     node.watch_ending(signals.failing());
-    let mut reload = node.reload(load);
+    let reload = node.reload(load).start().map_err(host)?;
     // Ends: by a signal to stop, or a part that has failed. A round is one of what is told.
     let signal = loop {
         match signals.next() {
-            Told::Reload => reload.run(),
+            Told::Reload => reload.ask(),
             Told::Stop(signal) => break Some(signal),
             Told::Failed => break None,
         }
     };
-    drop(reload);
     let Some(signal) = signal else { return Err(node.stop_failed(&signals.doing())) };
     tracing::info!(signal, "stopping: clients are told to leave");
     node.stop(&signals.doing())?;

@@ -1,15 +1,18 @@
 //! Signals: how the server is told to stop, to stop at once, and to read its settings again.
 //!
 //! ```text
-//!   SIGTERM, SIGINT   before the server stands: ends the process
+//!   SIGTERM, SIGINT   before the server stands: ends the process, with 0
 //!                     the first: in order, and by force when the time for that is over
 //!                     the second: at once
-//!   SIGHUP            reads again what can be read again; never ends anything
+//!   SIGHUP            reads again what can be read again, once the server stands; never ends anything
 //! ```
+//! A server that does not stand yet owes nobody anything: a start can be cut off anywhere, as by
+//! `kill -9`, and the next one recovers. So its end waits for no disk.
+//!
 //! Owns the thread that takes signals and the one that ends a stop which takes too long. Both wait
 //! for nothing else: a worker that is stuck, a disk that does not answer or a runtime without a
-//! free thread cannot keep the process alive. Signals are blocked in every other thread, so they
-//! come here and nowhere else.
+//! free thread cannot keep the process alive. Signals are blocked in every other thread, and from the
+//! first moment of the process ([`hold`]), so they come here and nowhere else.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -21,6 +24,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::exit::Kind;
+use crate::{log, output};
 
 /// What waits for the server at most: one stop, one reload, which is as good as many, and one failure.
 const WAITING_MAX: usize = 3;
@@ -40,6 +44,26 @@ pub enum Told {
     Failed,
     /// Read the settings again.
     Reload,
+}
+
+/// What the process waits for where it has said nothing else.
+const DOING_AT_FIRST: &str = "main";
+
+/// The signals that a server takes.
+fn ours() -> SigSet {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+}
+
+/// Keeps signals until [`Signals::take`] or [`release`]. To be called first of all: one that comes
+/// before ends the process without a word.
+pub fn hold() {
+    // Fails for no set of signals that exist.
+    let _ = ours().thread_block();
+}
+
+/// Lets signals do what they do by default, at once to those that came.
+pub fn release() {
+    let _ = ours().thread_unblock();
 }
 
 /// What the server does, and how long it may take to stop: known once it stands.
@@ -93,10 +117,10 @@ impl Signals {
     /// # Errors
     /// If the system takes no mask or gives no thread.
     pub fn take() -> io::Result<Self> {
-        let ours: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+        let ours = ours();
         ours.thread_block()?;
         let (tell, told) = mpsc::sync_channel(WAITING_MAX);
-        let life = Arc::new(Life::default());
+        let life = Arc::new(Life { doing: Mutex::new(DOING_AT_FIRST), ..Life::default() });
         let (of_thread, to_tell) = (Arc::clone(&life), tell.clone());
         start("signals", move || run(&ours, &to_tell, &of_thread))?;
         Ok(Self { told, tell, life })
@@ -149,15 +173,28 @@ fn run(ours: &SigSet, tell: &SyncSender<Told>, life: &Arc<Life>) {
             // Fails for no set of signals that exist.
             Err(_) => continue,
         };
-        if is_stopping || !life.stands.load(SeqCst) {
+        if is_stopping {
             tracing::warn!(signal = signal.as_str(), "ending at once");
             end(SIGNALLED + signal as i32);
+        }
+        if !life.stands.load(SeqCst) {
+            end_of_start(signal.as_str());
         }
         is_stopping = true;
         end_in_time(life);
         // There is room: this is the only stop, and at most one reload waits beside it.
         let _ = tell.try_send(Told::Stop(signal.as_str()));
     }
+}
+
+/// Ends a process that does not serve yet.
+fn end_of_start(signal: &str) -> ! {
+    if log::is_started() {
+        tracing::info!(signal, "stopped before it served: the next start goes on from here");
+    } else {
+        output::complain(&format!("stopped by {signal} before it read its settings"));
+    }
+    end(0)
 }
 
 /// Ends the process when the time of a stop is over.
@@ -176,6 +213,7 @@ fn end_in_time(life: &Arc<Life>) {
 }
 
 fn end(code: i32) -> ! {
+    output::flush();
     std::process::exit(code)
 }
 

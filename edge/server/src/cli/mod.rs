@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Loaded, Sources};
 use crate::exit::{Failure, Kind};
 use crate::reload::Loader;
-use crate::{node, output, try_tour};
+use crate::{node, output, signals, try_tour};
 
 const AFTER_HELP: &str = "\
 Start here:
@@ -127,32 +127,40 @@ struct Token {
 }
 
 /// Reads the command line and does what it asks; `serve` is the server, which is given what reads
-/// the same settings again.
-pub fn main(serve: impl FnOnce(Loaded, Loader) -> Result<(), Failure>) -> ExitCode {
+/// and checks its settings.
+///
+/// The signals of a server are held back when this is called.
+pub fn main(serve: impl FnOnce(Loader) -> Result<(), Failure>) -> ExitCode {
     let line = CommandLine::parse();
-    match run(line, serve) {
+    let code = match run(line, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::complain(&failure.to_string());
             failure.exit_code()
         }
-    }
+    };
+    output::flush();
+    code
 }
 
 fn run(
     line: CommandLine,
-    serve: impl FnOnce(Loaded, Loader) -> Result<(), Failure>,
+    serve: impl FnOnce(Loader) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    let command = line.command.unwrap_or(Command::Serve);
+    if !matches!(command, Command::Serve) {
+        signals::release();
+    }
     let settings = line.settings;
     let load = move || config::load(&settings.sources(std::env::vars_os()));
-    match line.command.unwrap_or(Command::Serve) {
+    match command {
         Command::Serve => {
             let checked = move || -> Result<Loaded, Failure> {
                 let loaded = load()?;
                 config::check(&loaded)?;
                 Ok(loaded)
             };
-            serve(checked()?, Box::new(checked))
+            serve(Box::new(checked))
         }
         Command::CheckConfig { keys } => {
             output::say(&commands::check_config(&load()?, keys)?);

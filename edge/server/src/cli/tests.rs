@@ -56,9 +56,9 @@ fn serve_is_what_happens_without_a_command() {
     assert!(parse(&[]).command.is_none());
     let mut served = 0;
     let line = parse(&["--set", "workers=1"]);
-    run(line, |loaded, _| {
+    run(line, |load| {
         served += 1;
-        assert_eq!(loaded.config.workers, 1);
+        assert_eq!(load().unwrap().config.workers, 1);
         Ok(())
     })
     .unwrap();
@@ -68,7 +68,7 @@ fn serve_is_what_happens_without_a_command() {
 #[test]
 fn a_bad_configuration_never_serves() {
     let line = parse(&["--admin-listen", "0.0.0.0:7401"]);
-    let failure = run(line, |_, _| panic!("served")).unwrap_err();
+    let failure = run(line, |load| load().map(drop)).unwrap_err();
     assert_eq!(failure.kind, Kind::Config);
     let text = failure.to_string();
     assert!(text.contains("admin.listen (flag): found 0.0.0.0:7401"), "{text}");
@@ -78,7 +78,7 @@ fn a_bad_configuration_never_serves() {
 #[test]
 fn a_bad_configuration_does_not_keep_a_journal_from_being_looked_at() {
     let line = parse(&["--set", "workers=many", "journal", "inspect", "/nowhere"]);
-    assert_eq!(run(line, |_, _| panic!("served")).unwrap_err().kind, Kind::Storage);
+    assert_eq!(run(line, |_| panic!("served")).unwrap_err().kind, Kind::Storage);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_journal_is_listed_and_what_is_none_is_refused() {
     let path = dir.path().join("journal");
     drop(ringpost_journal::open(&path, &config, 0).unwrap());
     let line = parse(&["journal", "inspect", path.to_str().unwrap()]);
-    run(line, |_, _| panic!("served")).unwrap();
+    run(line, |_| panic!("served")).unwrap();
 }
 
 #[test]

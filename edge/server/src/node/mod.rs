@@ -99,7 +99,7 @@ impl Node {
             data_dir: self.data_dir.path().to_owned(),
             verifier: Arc::clone(&self.verifier),
             make_verifier: open::verifier,
-            rest: Arc::clone(&self.rest),
+            signer: self.rest.signer(),
         }
     }
 }

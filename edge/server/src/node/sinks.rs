@@ -128,6 +128,11 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 impl Applied {
     /// `/readyz` always, the log at most once a minute.
     fn tell_suspended(&mut self, error: &str) {
+        if self.journal.get().is_none() {
+            // There is no server yet that could go on from memory, so this start ends by it.
+            tracing::error!("the store takes no writes, which the start needs: {error}");
+            return;
+        }
         let text = format!(
             "{error}; messages are kept in the journal and delivered from memory, history waits; \
              make room or mend the disk: no restart is needed"

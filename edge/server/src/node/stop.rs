@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use ringpost_conn::Letter;
+use ringpost_store::thread::StopError;
 
 use super::driver::Command;
 use super::{Node, WorkerThread};
@@ -65,8 +66,8 @@ impl Node {
     /// `doing` what it waits for.
     ///
     /// # Errors
-    /// If a worker did not end, the journal had failed, or the store could not persist (the journal
-    /// then keeps what it lacks).
+    /// If a worker did not end, the journal had failed, or the store is damaged or late. A disk that
+    /// takes no writes is none: the journal then keeps what the store lacks.
     pub fn stop(self, doing: &Doing) -> Result<(), Failure> {
         let deadline = Instant::now() + self.config.drain_deadline;
         self.readiness.refuse("draining", "the server was told to stop");
@@ -91,7 +92,18 @@ impl Node {
         }
         workers?;
         journal.map_err(|error| Failure::new(Kind::JournalFailed, anyhow!("{error}")))?;
-        store.map_err(|error| Failure::new(Kind::Storage, error))
+        match store {
+            // All is in the journal, which is flushed: the next start reads it from there.
+            Err(StopError::Store(error)) if error.may_pass() => {
+                tracing::warn!(
+                    %error,
+                    "the store could not write down what it had in memory: the next start reads it \
+                     from the journal, and needs room to write it"
+                );
+                Ok(())
+            }
+            store => store.map_err(|error| Failure::new(Kind::Storage, error)),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ mod stream;
 use std::io::{self, Write};
 use std::net::{IpAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -119,7 +119,7 @@ pub(crate) struct RestState {
     request_deadline: Duration,
     verifier: Arc<TokenVerifier>,
     /// Held for one signature by readers, for one assignment by who exchanges it.
-    signer: RwLock<TokenSigner>,
+    signer: Arc<RwLock<TokenSigner>>,
     revoked: Arc<Revoked>,
     accounts: Arc<dyn Accounts>,
     store: Arc<dyn Store>,
@@ -187,9 +187,9 @@ impl RestService {
         Arc::clone(&self.state.counters)
     }
 
-    /// Signs with this key from here on.
-    pub fn set_signer(&self, signer: TokenSigner) {
-        *self.state.signer.write().unwrap_or_else(PoisonError::into_inner) = signer;
+    /// The key that it signs with, for who exchanges it.
+    pub fn signer(&self) -> Arc<RwLock<TokenSigner>> {
+        Arc::clone(&self.state.signer)
     }
 
     /// The runtime, for what else serves HTTP beside workers (the private port).
@@ -259,7 +259,7 @@ impl RestState {
             body_bytes_max: rest.body_bytes_max.try_into().unwrap_or(usize::MAX),
             request_deadline: rest.request_deadline,
             verifier: parts.verifier,
-            signer: RwLock::new(parts.signer),
+            signer: Arc::new(RwLock::new(parts.signer)),
             last_stamp_ms: AtomicU64::new(parts.revoked.latest() + 1),
             revoked: parts.revoked,
             accounts: parts.accounts,

@@ -28,6 +28,7 @@ mod kill;
 mod limit_walk;
 mod limits;
 mod log_markers;
+mod log_pipe;
 mod pairings;
 mod peer;
 mod reload;

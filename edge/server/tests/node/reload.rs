@@ -96,5 +96,11 @@ fn a_signal_to_read_again_takes_keys_and_the_level_of_the_log_and_ends_nothing()
     let line = reload(&node);
     assert!(line.contains("log.level") && line.contains("is no JWKS"), "{line}");
     assert!(second.opens(&node));
+
+    // An operator is answered whatever the level was and becomes.
+    for level in ["error", "error", "info"] {
+        std::fs::write(&settings, format!("[log]\nlevel = \"{level}\"\n")).unwrap();
+        reload(&node);
+    }
     stays.ping();
 }

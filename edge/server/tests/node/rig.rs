@@ -68,6 +68,14 @@ impl Node {
         Self::start_after(&prelude, Arc::clone(dir), own(settings))
     }
 
+    /// Starts a server on a new directory that logs to this.
+    pub(crate) fn start_with_log(log: Stdio, settings: &[&str]) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let settings = own(settings);
+        let command = serve_command(ANY_PORT, &dir.path().join("data"), &settings);
+        Self::spawn_with_log(command, log, dir, settings)
+    }
+
     /// Starts a server by a shell that does this first.
     fn start_after(prelude: &str, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
         let serve = serve_command(ANY_PORT, &dir.path().join("data"), &settings);
@@ -94,12 +102,18 @@ impl Node {
         Self::spawn(command, dir, settings)
     }
 
-    fn spawn(mut command: Command, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(dir.path().join("log"))
-            .unwrap();
+    fn spawn(command: Command, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
+        Self::spawn_with_log(command, log_file(dir.path()).into(), dir, settings)
+    }
+
+    fn spawn_with_log(
+        mut command: Command,
+        log: Stdio,
+        dir: Arc<TempDir>,
+        settings: Vec<String>,
+    ) -> Self {
+        // Where the log goes elsewhere, the file is empty.
+        let _ = log_file(dir.path());
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut summary = BufReader::new(child.stdout.take().unwrap());
         let (mut address, mut admin) = (None, None);
@@ -204,6 +218,11 @@ impl Drop for Node {
     }
 }
 
+/// The log of the servers of a directory.
+fn log_file(dir: &Path) -> std::fs::File {
+    std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap()
+}
+
 /// The settings of a test, and what serves all tests.
 pub(crate) fn own(settings: &[&str]) -> Vec<String> {
     // Segments are written in advance: small ones start fast.
@@ -219,6 +238,18 @@ pub(crate) fn serve_command(listen: &str, data_dir: &Path, settings: &[String]) 
         command.args(["--set", setting]);
     }
     command
+}
+
+/// Waits until a server that was started a moment ago takes signals: before its first step, the kernel
+/// ends it by them.
+pub(crate) fn signals_are_held(child: &Child) {
+    let status = format!("/proc/{}/status", child.id());
+    eventually("signals are held back", || {
+        let text = std::fs::read_to_string(&status).unwrap();
+        let blocked = text.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
+        blocked >> (Signal::SIGTERM as u64 - 1) & 1 == 1
+    });
 }
 
 /// Waits until `holds`; panics after [`PATIENCE`].

@@ -1,15 +1,19 @@
 //! The end by a signal, and a second server where one runs.
 
+use std::fs::File;
 use std::net::TcpListener;
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::peer::{Encoding, Peer};
-use crate::rig::{ANY_PORT, Node, serve_command};
+use crate::rig::{ANY_PORT, Node, eventually, own, serve_command, signals_are_held};
 
 #[test]
 fn clients_are_told_to_leave_and_nothing_is_lost() {
@@ -61,6 +65,46 @@ fn a_second_signal_ends_the_server_at_once() {
     stays.hear_kind("goaway");
     node.signal(Signal::SIGINT);
     assert_eq!(node.wait().code(), Some(128 + Signal::SIGINT as i32), "{}", node.log());
+}
+
+/// A server that has just begun, with signals held back: it has not read its settings.
+fn just_begun(dir: &TempDir, log: &File) -> Child {
+    let mut command = serve_command(ANY_PORT, &dir.path().join("data"), &own(&[]));
+    let child = command.stdout(Stdio::null()).stderr(log.try_clone().unwrap()).spawn().unwrap();
+    signals_are_held(&child);
+    child
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
+#[test]
+fn a_signal_to_stop_ends_a_server_that_does_not_stand_yet_and_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let log = File::create(&path).unwrap();
+    for delay_ms in [0, 2, 20] {
+        let mut child = just_begun(&dir, &log);
+        thread::sleep(Duration::from_millis(delay_ms));
+        signal(&child, Signal::SIGTERM);
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, Some(0), "{}", std::fs::read_to_string(&path).unwrap());
+    }
+    let told = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(told.lines().filter(|line| line.contains("stopped")).count(), 3, "{told}");
+}
+
+#[test]
+fn a_signal_to_read_again_that_comes_during_the_start_is_kept_until_the_server_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut child = just_begun(&dir, &File::create(&path).unwrap());
+    signal(&child, Signal::SIGHUP);
+    let told = || std::fs::read_to_string(&path).unwrap();
+    eventually("it is heeded", || told().contains("were read again"));
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", told());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use ringpost_store::layout::FORMAT_VERSION;
 use serde_json::json;
 use uuid::Uuid;
@@ -319,6 +320,23 @@ fn abuse_row_41_a_disk_that_was_full_for_a_while_is_served_from_again_without_a_
     });
 }
 
+/// All that was acknowledged is in the journal, so nothing is wrong with the end.
+#[test]
+fn abuse_row_41_a_stop_on_a_full_disk_is_an_ordinary_end() {
+    on_a_disk(128, |disk| {
+        let mut node = Node::start_in(&disk.dir, &[]);
+        let bob = Uuid::new_v4();
+        Peer::sign_in_live(&node, Encoding::Tcp, bob, 1);
+        let mut a = Peer::sign_in_live(&node, Encoding::Json, Uuid::new_v4(), 1);
+        let ids: Vec<String> = (0..50).map(|_| a.send(bob, &[7; 60_000])).collect();
+        disk.fill(0);
+        node.signal(Signal::SIGTERM);
+        assert_eq!(node.wait().code(), Some(0), "{}", node.log());
+        disk.give_back();
+        check_delivered(&node.restart(), bob, &ids);
+    });
+}
+
 #[test]
 fn abuse_row_41_a_start_on_a_full_disk_names_the_missing_room_and_loses_nothing() {
     /// A node that was killed with everything in its store has nothing to write: then once more.
@@ -340,6 +358,7 @@ fn abuse_row_41_a_start_on_a_full_disk_names_the_missing_room_and_loses_nothing(
         });
         let (code, text) = refused.expect("a start that had to write");
         assert_eq!(code, Some(74), "{text}");
+        assert!(!text.contains("no restart is needed"), "{text}");
         // What is read last, and alone by a service manager.
         let last = text.lines().last().unwrap();
         for expected in [disk.path().to_str().unwrap(), "no space left", "free some"] {

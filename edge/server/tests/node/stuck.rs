@@ -105,3 +105,15 @@ fn a_journal_that_does_not_go_on_is_named_and_the_server_ends_all_the_same() {
     assert_eq!(node.wait().code(), Some(69), "{}", node.log());
     assert!(node.log().contains("waits_for=\"journal\""), "{}", node.log());
 }
+
+/// A key file on a disk that does not answer holds up the thread that reads it, and nobody else.
+#[test]
+fn a_reload_that_does_not_end_holds_up_no_stop() {
+    let mut node = Node::start(&["drain_deadline=1s"]);
+    let held = Held::of(&node, "reload");
+    node.signal(Signal::SIGHUP);
+    Peer::sign_in_live(&node, Encoding::Tcp, Uuid::new_v4(), 1).ping();
+    node.signal(Signal::SIGTERM);
+    held.ends();
+    assert_eq!(node.wait().code(), Some(0), "{}", node.log());
+}

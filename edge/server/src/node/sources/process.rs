@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::config::MemoryLine;
 use crate::metrics::{MetricSource, Samples};
+use crate::output;
 
 /// What the kernel says of this process, and the sum that was printed at boot.
 pub(in crate::node) struct ProcessSource {
@@ -28,6 +29,8 @@ impl MetricSource for ProcessSource {
             let help = "Bytes of the process that are resident, by kind.";
             out.gauge("ringpost_process_resident_bytes", help, &[("kind", kind)], bytes);
         }
+        let help = "Lines of the log that were lost, because nobody read them.";
+        out.counter("ringpost_process_log_lines_lost", help, &[], output::lines_lost());
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
             let help = "Open descriptors; connections are none while the ring holds them.";
             out.gauge("ringpost_process_descriptors", help, &[], open.count() as i64);
