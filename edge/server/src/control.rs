@@ -27,8 +27,8 @@ pub trait Control: Send + Sync {
     fn create_user(&self, user: UserId) -> oneshot::Receiver<bool>;
 }
 
-/// Questions of operators to workers, and their word. Called on tokio threads; never blocks, and nobody who asks
-/// can make a worker wait.
+/// Questions of operators to workers, and their word. Called on tokio threads; nobody who asks can make
+/// a worker wait, and but for [`Inspect::trust_clock`] nothing blocks.
 pub trait Inspect: Send + Sync {
     /// How many workers there are, numbered from 0.
     fn workers(&self) -> u16;
@@ -36,7 +36,8 @@ pub trait Inspect: Send + Sync {
     /// The worker that owns all state of `user`.
     fn home(&self, user: UserId) -> WorkerId;
 
-    /// The wall clock is right, an operator says: every worker believes it.
+    /// The wall clock is right, an operator says: every worker believes it. May wait for room in a
+    /// mailbox.
     fn trust_clock(&self);
 
     /// Asks one worker. A dropped sender means that it will not answer: its mailbox is full, or

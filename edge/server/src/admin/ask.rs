@@ -22,7 +22,7 @@ use crate::rest::{FENCE_DEADLINE, Problem};
 
 /// Questions under way at one time; the next waits its turn. Bounds the blocking threads that
 /// operators can hold, and the letters that they can have on the way.
-const QUESTIONS_MAX: usize = 4;
+pub(super) const QUESTIONS_MAX: usize = 4;
 
 /// How long a question may take, its turn included; then 503.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(5);

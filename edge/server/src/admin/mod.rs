@@ -5,10 +5,11 @@
 //!  /admin/* ── its turn ──> fence ──> store, on a blocking thread ──> letters to workers ──> JSON
 //!             (4 at once)  (1 s)                                      (0.5 s each)
 //! ```
-//! Owns its listener (plain tokio, on the REST threads) and the token that every request must
-//! carry where one is configured; off loopback the configuration insists on one. Invariants: an
-//! answer is bounded in size and in time; what did not answer is named in it; nobody who asks can
-//! make a worker wait; no answer carries content, a token or a phone number.
+//! Owns its listener, its one thread and the token that every request must carry where one is
+//! configured; off loopback the configuration insists on one. Invariants: health is answered whatever
+//! else stands still, so nothing on that thread touches a disk or waits for who may; an answer is
+//! bounded in size and in time; what did not answer is named in it; nobody who asks can make a worker
+//! wait; no answer carries content, a token or a phone number.
 
 mod ask;
 mod clock;
@@ -33,6 +34,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ringpost_store::Store;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::NodeClock;
@@ -40,13 +42,16 @@ use crate::config::Loaded;
 use crate::control::Inspect;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
-use crate::rest::{Fence, Problem, RestService, connection, request};
+use crate::rest::{Fence, Problem, connection, request};
 
 /// Connections to the private port that may be open.
 const CONNECTIONS_MAX: usize = 64;
 
 /// How long a request's header may take, and a kept connection may be idle.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Threads for what blocks: the questions under way, and a word that waits for room in a mailbox.
+const BLOCKING_THREADS: usize = ask::QUESTIONS_MAX + 1;
 
 /// Shortest token: 16 random characters are beyond guessing over a network.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -148,16 +153,53 @@ impl AdminToken {
     }
 }
 
-/// Binds the private port and serves it on the REST service's threads until that stops. Returns
-/// the address as bound.
-///
-/// # Errors
-/// If the address cannot be bound.
-pub fn start(rest: &RestService, parts: AdminParts) -> io::Result<SocketAddr> {
-    let listener = rest.runtime().block_on(TcpListener::bind(parts.listen))?;
-    let address = listener.local_addr()?;
-    rest.runtime().spawn(accept(listener, router(parts), rest.stopping()));
-    Ok(address)
+/// The private port, served until this is dropped.
+#[derive(Debug)]
+pub struct AdminService {
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+    stop: watch::Sender<bool>,
+}
+
+impl AdminService {
+    /// Binds the private port and serves it.
+    ///
+    /// # Errors
+    /// If the address cannot be bound, or the system gives no thread.
+    pub fn start(parts: AdminParts) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name("admin")
+            .enable_all()
+            .build()?;
+        let listener = runtime.block_on(TcpListener::bind(parts.listen))?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        runtime.spawn(accept(listener, router(parts), stopped));
+        Ok(Self { address, runtime: Some(runtime), stop })
+    }
+
+    /// The address as bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its runtime, for who looks whether it goes on.
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the runtime is taken only by drop")
+    }
+}
+
+impl Drop for AdminService {
+    fn drop(&mut self) {
+        // Nobody listens where no connection is open.
+        let _ = self.stop.send(true);
+        if let Some(runtime) = self.runtime.take() {
+            // A question that waits for the disk is left behind.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {

@@ -12,6 +12,7 @@ use ringpost_shard::Now;
 use ringpost_shard::clock_trust::ClockTrust;
 use ringpost_shard::stamp::stamped_ms;
 use ringpost_store::Store;
+use tokio::task::JoinHandle;
 
 use super::NodeClock;
 use crate::metrics::{MetricSource, Metrics, Samples};
@@ -69,15 +70,22 @@ pub fn start(
     let mut stop = rest.stopping();
     rest.runtime().spawn(async move {
         let mut watch = Watch::default();
+        let mut writing: Option<JoinHandle<()>> = None;
         loop {
             let (now, trust) = clock.look();
             let stamps_ahead_ms = stamped_ms(store.highest_stamp()).saturating_sub(now.wall_ms);
             watch.look(now, &trust, stamps_ahead_ms, &shown);
             readiness.note("clock", watch.standing(&trust));
-            if let Some(agreed_ms) = watch.due_to_write(now, &trust)
-                && let Err(error) = clock.file().write(agreed_ms)
+            // A disk that does not answer keeps one write, and not who looks.
+            if writing.as_ref().is_none_or(JoinHandle::is_finished)
+                && let Some(agreed_ms) = watch.due_to_write(now, &trust)
             {
-                tracing::warn!(%error, "the agreed date cannot be written down");
+                let clock = Arc::clone(&clock);
+                writing = Some(tokio::task::spawn_blocking(move || {
+                    if let Err(error) = clock.file().write(agreed_ms) {
+                        tracing::warn!(%error, "the agreed date cannot be written down");
+                    }
+                }));
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -30,6 +30,7 @@ use std::thread::JoinHandle;
 use ringpost_journal::{JournalHandle, JournalThread};
 use ringpost_store::thread::StoreThreads;
 
+use crate::admin::AdminService;
 use crate::auth::TokenVerifier;
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -52,7 +53,7 @@ pub const PROBE_COMMAND: &str = "journal-probe";
 /// A running node.
 pub struct Node {
     listen: Vec<SocketAddr>,
-    admin: SocketAddr,
+    admin: AdminService,
     workers: Vec<WorkerThread>,
     rest: Arc<RestService>,
     journal: JournalThread,
@@ -83,7 +84,7 @@ impl Node {
 
     /// Address of the private port, as bound.
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.admin.address()
     }
 
     /// Access to the journal, to see whether it has failed.

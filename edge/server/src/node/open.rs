@@ -21,7 +21,7 @@ use super::sources::{ProcessSource, WorkerCells, WorkerSource};
 use super::storage::Storage;
 use super::watch::{self, Pulse, Watch};
 use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
-use crate::admin::{self, AdminParts, AdminToken};
+use crate::admin::{AdminParts, AdminService, AdminToken};
 use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenSigner, TokenVerifier};
 use crate::boot::{self, Boot};
 use crate::clock::{self, MachineClock, NodeClock};
@@ -109,12 +109,12 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
     let parts = common.admin_parts(inspect, settings, &readiness, &metrics)?;
-    let admin = start_admin(&rest, parts)?;
+    let admin = start_admin(parts)?;
     common.watch(&metrics, &readiness);
-    let watch = start_watch(&workers, &storage, &journal, &rest, (&readiness, &metrics))?;
+    let watch = start_watch(&workers, &storage, &journal, (&rest, &admin), (&readiness, &metrics))?;
     accept(&workers, sockets);
     is_ready(&readiness, &storage);
-    let boot = what_stands((&listen, admin), limits.rings, &storage);
+    let boot = what_stands((&listen, admin.address()), limits.rings, &storage);
     let summary = boot::summary(&boot, &config, &limits);
     let node = Node {
         listen,
@@ -180,13 +180,14 @@ fn start_watch(
     workers: &[WorkerThread],
     storage: &Storage,
     journal: &JournalThread,
-    rest: &RestService,
+    (rest, admin): (&RestService, &AdminService),
     (readiness, metrics): (&Arc<Readiness>, &Metrics),
 ) -> Result<Watch, Failure> {
     let mut all = vec![
         ("journal", watch::journal(journal.handle())),
         ("applier", watch::applier(storage.threads.handle())),
-        ("rest", watch::rest(rest.runtime().handle().clone())),
+        ("rest", watch::runtime(rest.runtime().handle().clone())),
+        ("admin", watch::runtime(admin.runtime().handle().clone())),
     ];
     for (worker, name) in workers.iter().zip(watch::worker_names(workers.len())) {
         all.push((name, watch::worker(Arc::clone(&worker.pulse), Arc::clone(&worker.mailbox))));
@@ -334,6 +335,7 @@ impl Common<'_> {
     /// Watches refusals and the clock from here on, and tells how they stand.
     fn watch(&self, metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) {
         refusals::start(self.rest, Arc::clone(metrics));
+        self.storage.watch_engine(self.rest);
         let (clock, store) = (Arc::clone(self.clock), Arc::clone(&self.storage.store));
         clock::start(self.rest, metrics, clock, store, Arc::clone(readiness));
     }
@@ -488,9 +490,9 @@ fn admin_token(config: &Config) -> Result<Option<AdminToken>, Failure> {
     token.map(Some).map_err(|error| Failure::new(Kind::Config, error))
 }
 
-fn start_admin(rest: &RestService, parts: AdminParts) -> Result<SocketAddr, Failure> {
+fn start_admin(parts: AdminParts) -> Result<AdminService, Failure> {
     let listen = parts.listen;
-    admin::start(rest, parts).map_err(|error| {
+    AdminService::start(parts).map_err(|error| {
         Failure::new(Kind::Busy, anyhow!("cannot listen on {listen} (admin.listen): {error}"))
     })
 }

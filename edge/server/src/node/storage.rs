@@ -22,12 +22,12 @@ use super::PROBE_COMMAND;
 use super::ending::Ending;
 use super::mailbox::Mailbox;
 use super::sinks::{Answers, Applied, Homes, Mailboxes, decoded, parts};
-use super::sources::StorageSource;
+use super::sources::{EngineCells, StorageSource};
 use crate::config::quantity::size_rounded;
 use crate::config::{Config, JournalDevice, Limits};
 use crate::exit::{Failure, Kind};
 use crate::readiness::Readiness;
-use crate::rest::Progress;
+use crate::rest::{Progress, RestService};
 use crate::set_aside::{SetAside, Verdict};
 
 /// How long the recovered records may take to reach the store.
@@ -48,6 +48,7 @@ pub(super) struct Storage {
     /// Records that the store was not given.
     pub(super) set_aside: Arc<OnceLock<SetAside>>,
     pub(super) progress: Arc<Progress>,
+    engine: Arc<EngineCells>,
     /// Which device the journal writes to, and why.
     pub(super) device: String,
     /// What recovery found.
@@ -119,6 +120,7 @@ impl Storage {
             ending,
             set_aside,
             progress,
+            engine: Arc::default(),
             device,
             recovery,
             opened,
@@ -130,8 +132,14 @@ impl Storage {
 
     /// What journal and store count.
     pub(super) fn source(&self, journal: JournalHandle) -> StorageSource {
-        let set_aside = Arc::clone(&self.set_aside);
-        StorageSource { journal, store: self.threads.handle(), set_aside }
+        let (set_aside, engine) = (Arc::clone(&self.set_aside), Arc::clone(&self.engine));
+        StorageSource { journal, store: self.threads.handle(), engine, set_aside }
+    }
+
+    /// Looks at the engine now and then, on a thread of REST that may block, until REST stops.
+    pub(super) fn watch_engine(&self, rest: &RestService) {
+        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+        rest.runtime().spawn(engine.watch(store, rest.stopping()));
     }
 
     /// Starts the journal's thread; from here on the workers are told of everything.

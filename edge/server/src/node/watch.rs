@@ -5,6 +5,7 @@
 //!   journal    is something on its way to the disk, and has nothing arrived since the last look?
 //!   applier    does something wait for it, and has it done nothing since the last look?
 //!   rest       has it run the task that the last look gave it?
+//!   admin      the same
 //! ```
 //! A worker that sleeps is not stuck: it answers the wake. One that runs in circles, or waits for
 //! something, does not. Who has not gone on for [`STUCK_AFTER`] is a reason against traffic in
@@ -104,8 +105,8 @@ pub(super) fn applier(store: StoreHandle) -> GoesOn {
     })
 }
 
-/// The threads of REST: they run a task that they are given.
-pub(super) fn rest(runtime: Handle) -> GoesOn {
+/// The threads of a runtime: they run a task that they are given.
+pub(super) fn runtime(runtime: Handle) -> GoesOn {
     let ran = Arc::new(AtomicU64::new(0));
     let mut given = 0;
     Box::new(move || {

@@ -192,7 +192,7 @@ impl RestService {
         Arc::clone(&self.state.signer)
     }
 
-    /// The runtime, for what else serves HTTP beside workers (the private port).
+    /// The runtime, for what else looks at something now and then. Nothing on it blocks.
     pub fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("the runtime is taken only by stop and drop")
     }

@@ -37,7 +37,8 @@ fn a_clock_that_does_not_agree_with_the_life_before_waits_for_an_operators_word(
         node.start_again();
         eventually("doubt", || standing(&node).starts_with("in doubt: "));
         assert_eq!(node.metric(IN_DOUBT), 1);
-        assert!(node.log().contains("the wall clock is not where it should be"));
+        let line = "the wall clock is not where it should be";
+        eventually("it is in the log", || node.log().contains(line));
         assert!(
             node.admin_get("/admin/clock/trust").starts_with("HTTP/1.1 405"),
             "a word is a POST"

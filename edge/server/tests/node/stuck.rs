@@ -1,8 +1,9 @@
 //! A thread that does not go on: it is named, and the server can be ended all the same.
 //!
 //! Setup: a node of which one thread is held still, as a debugger does it (ptrace(2) stops one
-//! thread and no other). Action: nothing else, or a message, or a signal. Expectation: `/readyz` and
-//! a metric name the thread while it is held; SIGTERM ends the process in its time.
+//! thread and no other), or on a disk that answers no write. Action: nothing else, or a message, or a
+//! signal. Expectation: `/readyz` and a metric name the thread while it is held, health and what needs
+//! no disk are answered; SIGTERM ends the process in its time.
 
 use std::fs;
 
@@ -12,8 +13,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use uuid::Uuid;
 
+use crate::disk::Disk;
 use crate::peer::{Encoding, Peer, message};
-use crate::rig::{Node, eventually};
+use crate::rig::{Node, eventually, exchange};
 
 /// A thread that stands still until this is dropped.
 struct Held(Pid);
@@ -61,7 +63,8 @@ fn is_named(node: &Node, thread: &str) {
     assert!(!is_ready(node));
     let metric = format!("ringpost_node_stuck_seconds{{thread=\"{thread}\"}}");
     assert!(node.metric(&metric) >= 6);
-    assert!(node.log().contains(&format!("a thread is stuck thread=\"{thread}\"")));
+    let line = format!("a thread is stuck thread=\"{thread}\"");
+    eventually("it is in the log", || node.log().contains(&line));
 }
 
 #[test]
@@ -116,4 +119,48 @@ fn a_reload_that_does_not_end_holds_up_no_stop() {
     node.signal(Signal::SIGTERM);
     held.ends();
     assert_eq!(node.wait().code(), Some(0), "{}", node.log());
+}
+
+#[test]
+fn rest_that_does_not_go_on_is_named_by_a_port_that_does() {
+    let node = Node::start(&["rest.threads=1"]);
+    let _held = Held::of(&node, "rest");
+    is_named(&node, "rest");
+    assert!(node.admin_get("/healthz").starts_with("HTTP/1.1 200"));
+}
+
+/// The journal waits for it, and so does the store, whose engine holds its locks meanwhile.
+#[test]
+fn a_disk_that_does_not_answer_keeps_neither_health_nor_what_needs_no_disk() {
+    on_a_freezable_disk(|disk| {
+        let node = Node::start_in(&disk.dir, &["rest.threads=1"]);
+        let (alice, bob) = (Uuid::new_v4(), Uuid::new_v4());
+        Peer::sign_in_live(&node, Encoding::Bin, bob, 1);
+        let mut a = Peer::sign_in_live(&node, Encoding::Tcp, alice, 1);
+        a.send(bob, b"while it answers");
+        let frozen = disk.freeze();
+        a.say(&message(Uuid::new_v4(), bob, b"on its way"));
+        // More often than who looks, so that each of them meets a disk that does not answer.
+        eventually("the thread is named", || {
+            assert!(node.admin_get("/healthz").starts_with("HTTP/1.1 200"));
+            assert!(node.admin_get("/metrics").starts_with("HTTP/1.1 200"));
+            let nowhere = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            assert!(exchange(node.address, nowhere).starts_with("HTTP/1.1 404"));
+            node.admin_get("/readyz").contains("journal has not gone on for ")
+        });
+        let stuck = node.admin_get("/readyz");
+        assert!(stuck.starts_with("HTTP/1.1 503") && !stuck.contains("rest has not"), "{stuck}");
+        drop(frozen);
+        eventually("ready again", || is_ready(&node));
+    });
+}
+
+/// Runs a test in a thread of its own, which has a disk of its own.
+fn on_a_freezable_disk(test: impl FnOnce(&Disk) + Send + 'static) {
+    let run = move || {
+        if let Some(disk) = Disk::mount_freezable(256) {
+            test(&disk);
+        }
+    };
+    std::thread::spawn(run).join().unwrap();
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use ringpost_conn::question::{self, ConnectionPage, Question};
-use ringpost_server::admin::{self, AdminParts, AdminToken, AdminTokenError};
+use ringpost_server::admin::{AdminParts, AdminService, AdminToken, AdminTokenError};
 use ringpost_server::config::{self, Sources};
 use ringpost_server::control::Inspect;
 use ringpost_server::metrics::Metrics;
@@ -77,6 +77,7 @@ struct Admin {
     readiness: Arc<Readiness>,
     workers: Arc<Workers>,
     address: std::net::SocketAddr,
+    _service: AdminService,
 }
 
 fn admin(token: Option<AdminToken>) -> Admin {
@@ -98,8 +99,9 @@ fn admin(token: Option<AdminToken>) -> Admin {
         queue_ttl: Duration::from_secs(3_600),
         settings: Arc::new(config::load(&Sources::default()).unwrap()),
     };
-    let address = admin::start(&rig.service, parts).unwrap();
-    Admin { rig, readiness, workers, address }
+    let service = AdminService::start(parts).unwrap();
+    let address = service.address();
+    Admin { rig, readiness, workers, address, _service: service }
 }
 
 impl Admin {

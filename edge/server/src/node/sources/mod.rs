@@ -32,7 +32,7 @@ use ringpost_shard::counters::{Counters, Gauges};
 use ringpost_shard::durations::BOUNDS_S;
 
 pub(super) use self::process::ProcessSource;
-pub(super) use self::storage::StorageSource;
+pub(super) use self::storage::{EngineCells, StorageSource};
 use crate::metrics::{MetricSource, Samples};
 
 /// The ledger of copies: workers and journal fill it.

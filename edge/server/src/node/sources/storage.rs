@@ -1,10 +1,13 @@
 //! Numbers of the journal and the store.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use ringpost_journal::{JournalHandle, Refused, SYNC_BUCKETS_US, StatsSnapshot};
+use ringpost_store::Store;
 use ringpost_store::store::StoreStats;
 use ringpost_store::thread::{StoreHandle, ThreadStats};
+use tokio::sync::watch;
 
 use crate::metrics::{MetricSource, Samples};
 use crate::set_aside::SetAside;
@@ -13,7 +16,37 @@ use crate::set_aside::SetAside;
 pub(in crate::node) struct StorageSource {
     pub(in crate::node) journal: JournalHandle,
     pub(in crate::node) store: StoreHandle,
+    pub(in crate::node) engine: Arc<EngineCells>,
     pub(in crate::node) set_aside: Arc<OnceLock<SetAside>>,
+}
+
+/// Time between two looks at the engine.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the engine counted when it was last looked at. Its own numbers stand behind locks that it holds
+/// while it writes, so a disk that does not answer would keep every scrape.
+#[derive(Debug, Default)]
+pub(in crate::node) struct EngineCells(Mutex<StoreStats>);
+
+impl EngineCells {
+    /// Looks, each time on a thread that may block, until `stop` turns true.
+    pub(in crate::node) async fn watch(
+        self: Arc<Self>,
+        store: Arc<dyn Store>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        // Ends: with REST. A round is one look.
+        loop {
+            let store = Arc::clone(&store);
+            if let Ok(stats) = tokio::task::spawn_blocking(move || store.stats()).await {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
 }
 
 impl MetricSource for StorageSource {
@@ -23,7 +56,7 @@ impl MetricSource for StorageSource {
         let set_aside = self.set_aside.get().map_or(0, SetAside::len);
         let help = "Records that brought the server down and are kept out of the store.";
         out.gauge("ringpost_store_records_set_aside", help, &[], set_aside as i64);
-        let stats = self.store.store().stats();
+        let stats = *self.engine.0.lock().unwrap_or_else(PoisonError::into_inner);
         let help = "Commits that had to wait for write buffers to be flushed.";
         out.counter("ringpost_store_commits_held", help, &[], stats.commits_held);
         engine(&stats, out);
