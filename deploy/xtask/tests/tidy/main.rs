@@ -11,7 +11,7 @@
 //! | [`head`] | a file that does not say what it owns |
 //! | [`unsafety`] | `unsafe` outside the islands |
 //! | [`names`] | names that say nothing |
-//! | [`output`] | prints outside the terminal's own modules |
+//! | [`output`] | prints outside the terminal's own modules; in the server, standard streams |
 //! | [`unwraps`] | `unwrap()` outside tests |
 //! | [`bounds`] | a loop of a worker's turn that does not say what ends it |
 //! | [`prose`] | leftovers and paths of somebody's machine, in any text |
