@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringpost_journal::GATHER_CEILING;
 
 use super::layers::{Loaded, Origin};
-use super::problem::{ConfigError, Problem};
+use super::problem::{ConfigError, Mistake, Problem};
 use super::quantity::{duration_text, size_text};
 use super::sections::{Auth, CodeSenderKind, Config, LimitKeys};
 
@@ -60,7 +60,8 @@ impl Checker<'_> {
     fn refuse(&mut self, key: &str, found: impl Display, allowed: impl Display) {
         let origin = self.loaded.origins.get(key).cloned().unwrap_or(Origin::Default);
         let (found, allowed) = (found.to_string(), allowed.to_string());
-        self.problems.push(Problem { key: key.to_owned(), origin, found, allowed });
+        let mistake = Mistake::Value { found, allowed };
+        self.problems.push(Problem { key: key.to_owned(), origin, mistake });
     }
 
     fn number(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) {
@@ -114,7 +115,8 @@ impl Checker<'_> {
             let found = size_text(journal.segment_bytes);
             self.refuse("journal.segment_bytes", found, "a multiple of 1MiB");
         }
-        let budget_min = SEGMENTS_MIN.saturating_mul(journal.segment_bytes);
+        let segment_bytes = within(journal.segment_bytes, &SEGMENT_BYTES);
+        let budget_min = SEGMENTS_MIN.saturating_mul(segment_bytes);
         if journal.disk_budget_bytes < budget_min {
             let allowed =
                 format!("at least {SEGMENTS_MIN} segments, which is {}", size_text(budget_min));
@@ -190,9 +192,11 @@ impl Checker<'_> {
         }
         let (low, high) = (Duration::from_millis(100), minutes(5));
         self.duration("limits.handshake_deadline", limits.handshake_deadline, low, high);
-        self.duration("limits.auth_deadline", limits.auth_deadline, low, high);
-        if limits.auth_deadline < limits.handshake_deadline {
-            let allowed = "at least limits.handshake_deadline: both count from accept";
+        let least = limits.handshake_deadline.clamp(low, high);
+        if limits.auth_deadline < least || limits.auth_deadline > high {
+            let range = format!("{} to {}", duration_text(least), duration_text(high));
+            let allowed =
+                format!("{range}, from limits.handshake_deadline on: both count from accept");
             self.refuse("limits.auth_deadline", duration_text(limits.auth_deadline), allowed);
         }
         let (second, hour) = (Duration::from_secs(1), minutes(60));
@@ -201,16 +205,17 @@ impl Checker<'_> {
         let content = 256..=ringpost_wire::limits::MESSAGE_BYTES_MAX as u64;
         self.size("limits.message_bytes_max", limits.message_bytes_max, content.clone());
         // A frame around the largest content must fit, and a second one behind it.
-        let outbox = 2 * limits.message_bytes_max.min(*content.end())..=64 << 20;
-        self.size("limits.outbox_bytes_max", limits.outbox_bytes_max, outbox);
-        let shared = limits.outbox_bytes_max..=1 << 40;
+        let message_bytes_max = within(limits.message_bytes_max, &content);
+        let outbox = 2 * message_bytes_max..=64 << 20;
+        self.size("limits.outbox_bytes_max", limits.outbox_bytes_max, outbox.clone());
+        let shared = within(limits.outbox_bytes_max, &outbox)..=1 << 40;
         self.size("limits.outboxes_bytes_max", limits.outboxes_bytes_max, shared);
         self.size("limits.receive_buffers_bytes", limits.receive_buffers_bytes, 1 << 20..=16 << 30);
         self.size("limits.resident_bytes_max", limits.resident_bytes_max, 1 << 20..=1 << 40);
         self.size("limits.in_flight_bytes_max", limits.in_flight_bytes_max, 1 << 20..=1 << 40);
         let entries = limits.queue_entries_max.into();
         self.number("limits.queue_entries_max", entries, 1..=10_000_000);
-        let queue = limits.message_bytes_max.min(*content.end())..=1 << 40;
+        let queue = message_bytes_max..=1 << 40;
         self.size("limits.queue_bytes_max", limits.queue_bytes_max, queue);
         let share = limits.queue_sender_share.into();
         self.number("limits.queue_sender_share", share, 1..=1_000);
@@ -231,6 +236,11 @@ impl Checker<'_> {
             self.refuse("limits.origins", found, format!("at most {ORIGINS_MAX}"));
         }
     }
+}
+
+/// What of a value may bound another: one that is out of its own range is told there, once.
+fn within(value: u64, range: &RangeInclusive<u64>) -> u64 {
+    value.clamp(*range.start(), *range.end())
 }
 
 const fn minutes(minutes: u64) -> Duration {

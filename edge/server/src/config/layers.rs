@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::problem::{ConfigError, Problem};
+use super::problem::{ConfigError, Mistake, Problem};
 use super::sections::Config;
 
 /// Prefix of environment variables; sections are parted by two underscores, as in
@@ -214,14 +214,14 @@ fn try_alone(
     known: &BTreeMap<String, Value>,
     setting: &Setting,
 ) -> Result<(), Problem> {
-    let problem = |allowed: String| Problem {
+    let problem = |mistake: Mistake| Problem {
         key: setting.key.clone(),
         origin: setting.origin.clone(),
-        found: setting.value.to_string(),
-        allowed,
+        mistake,
     };
     if !known.contains_key(&setting.key) {
-        return Err(problem(allowed_keys(known, &setting.key)));
+        let hint = hint(known, &setting.key, &setting.origin);
+        return Err(problem(Mistake::NoSuchKey { hint }));
     }
     let mut table = defaults.clone();
     put(&mut table, &setting.key, setting.value.clone());
@@ -230,7 +230,8 @@ fn try_alone(
         Err(error) => {
             let message = error.message();
             let allowed = message.split_once(", expected ").map_or(message, |(_, after)| after);
-            Err(problem(plain_words(allowed).to_owned()))
+            let (found, allowed) = (setting.value.to_string(), plain_words(allowed).to_owned());
+            Err(problem(Mistake::Value { found, allowed }))
         }
     }
 }
@@ -247,26 +248,30 @@ fn plain_words(expected: &str) -> &str {
     }
 }
 
-/// What to write in the place of an unknown key.
-fn allowed_keys(known: &BTreeMap<String, Value>, key: &str) -> String {
+/// What to write in the place of an unknown key, as its layer writes keys.
+fn hint(known: &BTreeMap<String, Value>, key: &str, origin: &Origin) -> String {
+    let written = |key: &str| match origin {
+        Origin::Environment(_) => env_name(key),
+        Origin::Default | Origin::File(_) | Origin::Flag => key.to_owned(),
+    };
     let nearest = known
         .keys()
         .map(|candidate| (edits(candidate, key), candidate))
         .min()
         .filter(|(edits, _)| *edits <= SUGGESTION_EDITS_MAX);
     if let Some((_, candidate)) = nearest {
-        return format!("no such key; did you mean `{candidate}`?");
+        return format!("did you mean `{}`?", written(candidate));
     }
     let section = key.rsplit_once('.').map_or("", |(section, _)| section);
-    let siblings: Vec<&str> = known
+    let siblings: Vec<String> = known
         .keys()
         .filter(|known| known.rsplit_once('.').map_or("", |(section, _)| section) == section)
-        .map(String::as_str)
+        .map(|sibling| written(sibling))
         .collect();
     if siblings.is_empty() {
-        return "no such key or section; `ringpost check-config --keys` lists all".to_owned();
+        return "`ringpost check-config --keys` lists all".to_owned();
     }
-    format!("no such key; here stand {}", siblings.join(", "))
+    format!("here stand {}", siblings.join(", "))
 }
 
 /// Number of single-character edits that make `a` into `b` (Levenshtein).

@@ -21,7 +21,7 @@ mod sections;
 pub use check::{SEGMENT_BYTES, WORKERS_MAX, check};
 pub use layers::{ENV_FILE, ENV_PREFIX, Loaded, Origin, Sources, env_name, keys, load, values};
 pub use limits::{Limits, LimitsError, MemoryLine};
-pub use problem::{ConfigError, Problem};
+pub use problem::{ConfigError, Mistake, Problem};
 pub use sections::{
     Admin, Auth, CodeSenderKind, Config, Journal, JournalDevice, LimitKeys, Log, LogFormat,
     LogLevel, Provision, Rest, Store,

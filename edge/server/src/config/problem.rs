@@ -12,16 +12,36 @@ pub struct Problem {
     pub key: String,
     /// The layer that set it.
     pub origin: Origin,
-    /// What stands there.
-    pub found: String,
-    /// What may stand there.
-    pub allowed: String,
+    /// What is wrong with it.
+    pub mistake: Mistake,
+}
+
+/// What is wrong with a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mistake {
+    /// Its value may not stand there.
+    Value {
+        /// What stands there.
+        found: String,
+        /// What may stand there.
+        allowed: String,
+    },
+    /// There is no such key. What stands there is not repeated: it may be a secret.
+    NoSuchKey {
+        /// What to write in its place.
+        hint: String,
+    },
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, origin, found, allowed } = self;
-        write!(f, "{key} ({origin}): found {found}; allowed: {allowed}")
+        let Self { key, origin, mistake } = self;
+        match mistake {
+            Mistake::Value { found, allowed } => {
+                write!(f, "{key} ({origin}): found {found}; allowed: {allowed}")
+            }
+            Mistake::NoSuchKey { hint } => write!(f, "{key} ({origin}): no such key; {hint}"),
+        }
     }
 }
 

@@ -129,18 +129,30 @@ fn unknown_keys_are_refused_with_what_was_meant() {
     let file = file("wrokers = 2\n[limits]\nmesage_bytes_max = 5\n[nothing]\nx = 1\n[empty]\n");
     let sources = Sources {
         file: Some(file.path().into()),
-        environment: pairs(&[("RINGPOST_LIMIT__ORIGINS", "x")]),
+        environment: pairs(&[
+            ("RINGPOST_LIMIT__ORIGINS", "x"),
+            ("RINGPOST_LIMITS_PING_INTERVAL", "x"),
+        ]),
         flags: pairs(&[("auth.password", "hunter2")]),
     };
     let found = problems(&sources);
-    let by_key = |key: &str| &found.iter().find(|problem| problem.key == key).unwrap().allowed;
+    let by_key = |key: &str| found.iter().find(|problem| problem.key == key).unwrap().to_string();
     assert!(by_key("wrokers").contains("`workers`"));
     assert!(by_key("limits.mesage_bytes_max").contains("`limits.message_bytes_max`"));
     assert!(by_key("nothing.x").contains("--keys"));
-    assert!(by_key("limit.origins").contains("`limits.origins`"));
+    assert!(by_key("limit.origins").contains("`RINGPOST_LIMITS__ORIGINS`"));
+    assert_eq!(
+        by_key("limits_ping_interval"),
+        "limits_ping_interval (environment RINGPOST_LIMITS_PING_INTERVAL): no such key; did you \
+         mean `RINGPOST_LIMITS__PING_INTERVAL`?"
+    );
     assert!(by_key("auth.password").contains("auth.access_ttl"));
-    assert!(by_key("empty").contains("no such key"));
-    assert_eq!(found.len(), 6);
+    for problem in &found {
+        let text = problem.to_string();
+        assert!(text.contains(": no such key; "), "{text}");
+        assert!(!text.contains("allowed") && !text.contains("hunter2"), "{text}");
+    }
+    assert_eq!(found.len(), 7);
 }
 
 #[test]
@@ -152,7 +164,8 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
         let text = found[0].to_string();
         assert!(text.starts_with(&format!("{key} (flag): found ")), "{text}");
         assert!(text.contains(value), "{text}");
-        assert!(found[0].allowed.contains(allowed), "{text}");
+        let (_, said) = text.split_once("; allowed: ").expect("what may stand there");
+        assert!(said.contains(allowed), "{text}");
     }
     expect("limits.ping_interval", "5 parsecs", "\"15m\"");
     expect("limits.ping_interval", "500ms", "1s to 1h");
@@ -172,6 +185,68 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
     expect("limits.origins", "chat.example", "https://chat.example");
     expect("limits.origins", "https://chat.example/path", "https://chat.example");
     expect("auth.verify_threads", "0", "1 to 64");
+}
+
+/// The two ends that an error names, in the order in which it names them.
+fn ends(problem: &Problem) -> Option<(String, String)> {
+    let Mistake::Value { allowed, .. } = &problem.mistake else { return None };
+    let (low, rest) = allowed.split_once(" to ")?;
+    let high = rest.split(',').next().unwrap_or(rest);
+    let is_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    (is_number(low) && is_number(high)).then(|| (low.to_owned(), high.to_owned()))
+}
+
+/// A number with a unit of size or time, or with none, in the smallest unit.
+fn amount(text: &str) -> u64 {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "B" | "us" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
+        other => panic!("{other}"),
+    };
+    number.parse::<u64>().unwrap() * factor
+}
+
+#[test]
+fn a_range_that_an_error_names_has_its_least_first_and_both_ends_are_taken() {
+    let told = |key: &str, value: &str| match load(&flags(&[(key, value)])) {
+        Ok(loaded) => match check(&loaded) {
+            Ok(()) => Vec::new(),
+            Err(ConfigError::Invalid(problems)) => problems,
+            Err(error) => panic!("{error}"),
+        },
+        // Beyond what the type of the key holds.
+        Err(_) => Vec::new(),
+    };
+    let mut ranges = 0;
+    for key in keys() {
+        for value in
+            ["0", "255", "65535", "4294967295", "0B", "9007199254740991B", "0s", "99999999d"]
+        {
+            for problem in told(&key, value) {
+                let Some((low, high)) = ends(&problem) else { continue };
+                ranges += 1;
+                assert!(amount(&low) <= amount(&high), "{key} = {value}: {problem}");
+                if problem.key != key {
+                    continue;
+                }
+                for end in [low, high] {
+                    let again = told(&key, &end);
+                    let own = again.iter().find(|problem| problem.key == key);
+                    assert!(own.is_none(), "{key} = {end}: {own:?}");
+                }
+            }
+        }
+    }
+    assert!(ranges > 40, "{ranges}");
 }
 
 #[test]
