@@ -12,7 +12,7 @@ use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
 use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::record::{AckHead, GapClosedHead, MessageHead};
-use ringpost_shard::{Effect, Event, Head, Homes, Record};
+use ringpost_shard::{Effect, Event, Head, Homes, Record, Shortage};
 use ringpost_wire::{DeviceSet, UserId};
 
 use crate::front_desk::FrontDesk;
@@ -51,8 +51,8 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Neighbours for Desk<'_> {
-    fn takes_work(&self) -> bool {
-        self.storage.takes_work()
+    fn shortage(&self) -> Option<Shortage> {
+        self.storage.shortage()
     }
 
     fn next_letter(&mut self) -> Option<Letter> {

@@ -17,7 +17,7 @@ use ringpost_journal::{
 };
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::record::SharedRecord;
-use ringpost_shard::{Effect, Event, Head, Position};
+use ringpost_shard::{Effect, Event, Head, Position, Shortage};
 use ringpost_store::engine::{Engine, MemoryEngine};
 use ringpost_store::{Applier, ApplierLimits, Batch, Store, StoreError, Tables, TimelinePage};
 use ringpost_wire::{HistoryCursor, UserId};
@@ -216,9 +216,12 @@ impl Storage {
         self.journal.failure().is_some()
     }
 
-    /// Whether more work may be taken on.
-    pub(crate) fn takes_work(&self) -> bool {
-        self.journal.lack().is_none()
+    /// Why no more work may be taken on.
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        self.journal.lack().map(|lack| match lack {
+            Refused::DiskBudget => Shortage::JournalBudget,
+            _ => Shortage::Disk,
+        })
     }
 
     /// Takes records of one worker's turn, all or none.

@@ -28,13 +28,17 @@ pub enum Bound {
     SenderShare,
     /// Sends of one user, or their content, in a time.
     UserRate,
-    /// Room in the journal, or in what waits for the store.
-    Storage,
+    /// What of the journal the store has not persisted.
+    JournalBudget,
+    /// What the store has not applied.
+    Unapplied,
+    /// The disk, which is full or takes no writes although the limits would allow more.
+    Disk,
 }
 
 impl Bound {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::InFlight,
         Self::DeviceInFlight,
         Self::Answers,
@@ -47,7 +51,9 @@ impl Bound {
         Self::QueueBytes,
         Self::SenderShare,
         Self::UserRate,
-        Self::Storage,
+        Self::JournalBudget,
+        Self::Unapplied,
+        Self::Disk,
     ];
 
     /// The value of its label.
@@ -65,7 +71,31 @@ impl Bound {
             Self::QueueBytes => "queue_bytes",
             Self::SenderShare => "sender_share",
             Self::UserRate => "user_rate",
-            Self::Storage => "storage",
+            Self::JournalBudget => "journal_budget",
+            Self::Unapplied => "unapplied",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+/// Why journal and store take on no more work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shortage {
+    /// The journal holds as much as it may, all of it still to be persisted by the store.
+    JournalBudget,
+    /// The store is as far behind as it may be.
+    Unapplied,
+    /// The disk is full, or takes no writes.
+    Disk,
+}
+
+impl Shortage {
+    /// What a send that is refused for it ran into.
+    pub const fn bound(self) -> Bound {
+        match self {
+            Self::JournalBudget => Bound::JournalBudget,
+            Self::Unapplied => Bound::Unapplied,
+            Self::Disk => Bound::Disk,
         }
     }
 }

@@ -278,7 +278,7 @@ impl Shard {
         if resident.exists {
             turn.done(ticket, true);
         } else if self.journal_failed
-            || self.storage_full
+            || self.shortage.is_some()
             || resident.creating.len() >= self.config.limits.loading_line_max as usize
         {
             turn.done(ticket, false);

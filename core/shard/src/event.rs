@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringpost_wire::{Command, DeviceId, MessageId, ServerId, UserId};
 
+use crate::bound::Shortage;
 use crate::image::{Accepted, MessageRow, Received, StoreUnavailable, UserImage};
 use crate::mail::Mail;
 use crate::record::{Position, SharedRecord};
@@ -102,9 +103,9 @@ pub enum Event<'a> {
     JournalFailed,
     /// Journal or store take on no more work, or take it again. Meanwhile new sends are refused; what
     /// was accepted before has room.
-    StorageFull {
-        /// They are full from here on.
-        full: bool,
+    Storage {
+        /// What there is no room in; `None`: they take on work.
+        shortage: Option<Shortage>,
     },
     /// The applier has put everything up to `position` into the store.
     Applied {

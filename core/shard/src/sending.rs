@@ -266,8 +266,9 @@ impl Shard {
         {
             return self.refuse(held.asker, held.request.message_id, refusal, turn);
         }
-        if self.storage_full {
-            return self.refuse_at(Bound::Storage, held.asker, held.request.message_id, turn);
+        if let Some(shortage) = self.shortage {
+            let bound = shortage.bound();
+            return self.refuse_at(bound, held.asker, held.request.message_id, turn);
         }
         let request = &mut held.request;
         let (message_id, device, bytes) =

@@ -23,6 +23,7 @@ use ringpost_wire::{Command, DeviceId, ErrorCode, MessageId, UserId};
 
 use crate::at_hand::{self, Span};
 use crate::away::Away;
+use crate::bound::Shortage;
 use crate::budget::Budget;
 use crate::counters::{Counters, Gauges};
 use crate::effect::Effect;
@@ -85,7 +86,7 @@ pub struct Shard {
     /// The worker's outboxes together take no more.
     pub(crate) outboxes_full: bool,
     /// Journal or store take on no more work.
-    pub(crate) storage_full: bool,
+    pub(crate) shortage: Option<Shortage>,
 }
 
 impl Shard {
@@ -127,7 +128,7 @@ impl Shard {
             applied: Position(0),
             journal_failed: false,
             outboxes_full: false,
-            storage_full: false,
+            shortage: None,
             config,
         }
     }
@@ -163,7 +164,7 @@ impl Shard {
             Event::Durable { position, record } => {
                 at_hand::with(Span::of(position), || self.durable(position, &record, turn));
             }
-            Event::StorageFull { full } => self.storage_full = full,
+            Event::Storage { shortage } => self.shortage = shortage,
             Event::JournalFailed => self.fail_journal(turn),
             Event::Applied { position } => {
                 self.applied = self.applied.max(position);

@@ -150,7 +150,7 @@ impl Shard {
             (CloseCode::SignInAgain, &mut self.counters.unprovisioned_sign_ins)
         } else if resident.present().count() >= devices_max {
             (CloseCode::TooManyDevices, &mut self.counters.devices_refused)
-        } else if self.journal_failed || self.storage_full {
+        } else if self.journal_failed || self.shortage.is_some() {
             (CloseCode::TryLater, &mut self.counters.unkept_sign_ins)
         } else {
             return None;

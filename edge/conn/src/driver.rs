@@ -21,7 +21,7 @@ use std::time::Duration;
 use ringpost_ring::{Rings, SleepFlag, Wait};
 use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
 use ringpost_shard::record::SharedRecord;
-use ringpost_shard::{ClockTrust, Clocks, Effect, Event};
+use ringpost_shard::{ClockTrust, Clocks, Effect, Event, Shortage};
 
 use crate::letter::{CredentialRefused, Letter};
 use crate::outgoing::Outgoing;
@@ -69,8 +69,8 @@ pub trait Neighbours {
     /// Gives the letter back if there is no room.
     fn try_post(&mut self, to: WorkerId, letter: Letter) -> Result<bool, Letter>;
 
-    /// Whether journal and store take on more work. Asked once a turn.
-    fn takes_work(&self) -> bool;
+    /// Why journal and store take on no more work; `None` while they do. Asked once a turn.
+    fn shortage(&self) -> Option<Shortage>;
 
     /// Hands records to the journal: all of them in order, or none.
     ///
@@ -121,7 +121,7 @@ pub struct Driver<R: Rings> {
     /// Until when a journal without room is let be, and the pause behind that.
     commit_at: Duration,
     commit_pause: Duration,
-    storage_full: bool,
+    shortage: Option<Shortage>,
     journal_failed: bool,
 }
 
@@ -152,7 +152,7 @@ impl<R: Rings> Driver<R> {
             letters,
             commit_at: Duration::ZERO,
             commit_pause: JOURNAL_RETRY_MIN,
-            storage_full: false,
+            shortage: None,
             journal_failed: false,
         }
     }
@@ -191,9 +191,9 @@ impl<R: Rings> Driver<R> {
     /// Answers whether the ring was given any.
     pub fn turn(&mut self, clocks: Clocks, neighbours: &mut impl Neighbours) -> bool {
         let mut now = self.clock.read(clocks);
-        let full = !neighbours.takes_work();
-        if std::mem::replace(&mut self.storage_full, full) != full {
-            self.worker.letter(Letter::Event(Event::StorageFull { full }), now);
+        let shortage = neighbours.shortage();
+        if std::mem::replace(&mut self.shortage, shortage) != shortage {
+            self.worker.letter(Letter::Event(Event::Storage { shortage }), now);
         }
         for _ in 0..LETTERS_PER_TURN_MAX {
             match neighbours.next_letter() {
@@ -238,7 +238,7 @@ impl<R: Rings> Driver<R> {
         let waits = self.commit_at.saturating_sub(clocks.mono).max(JOURNAL_RETRY_MIN);
         let commits = (!self.commits.is_empty()).then_some(waits);
         let letters = (!self.letters.is_empty()).then_some(LETTER_RETRY);
-        let look = self.storage_full.then_some(STORAGE_LOOK);
+        let look = self.shortage.map(|_| STORAGE_LOOK);
         [deadline, commits, letters, look].into_iter().flatten().min()
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ringpost_shard::event::Event;
-use ringpost_shard::{Head, ShardLimits};
+use ringpost_shard::{Head, ShardLimits, Shortage};
 use ringpost_wire::command::{ClientStatus, Named};
 use ringpost_wire::event::Status;
 use ringpost_wire::{CloseCode, Event as WireEvent, UserId};
@@ -148,13 +148,13 @@ fn a_new_device_is_turned_away_when_the_journal_has_failed() {
 fn a_new_device_is_turned_away_while_there_is_no_room_for_its_record() {
     let mut world = World::new(1);
     let (alice, _) = pair(&mut world);
-    world.handle(0, Event::StorageFull { full: true });
+    world.handle(0, Event::Storage { shortage: Some(Shortage::Disk) });
     let known = world.resume(alice, 1);
     let new = world.sign_in(alice, 2);
     world.settle();
     assert!(is_welcome(&world, known));
     assert_eq!(world.closed(new), Some(CloseCode::TryLater));
-    world.handle(0, Event::StorageFull { full: false });
+    world.handle(0, Event::Storage { shortage: None });
     let new = world.sign_in(alice, 2);
     world.settle();
     assert!(is_welcome(&world, new));

@@ -14,7 +14,7 @@ use ringpost_conn::{Letter, Worker};
 use ringpost_ring::fake::{FakeHandle, FakeRing};
 use ringpost_ring::{Rings, SleepFlag, Wait};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
-use ringpost_shard::{ClockTrust, Clocks, Effect, Event};
+use ringpost_shard::{ClockTrust, Clocks, Effect, Event, Shortage};
 
 use crate::journal::Journal;
 
@@ -112,8 +112,8 @@ struct Desk<'a> {
 }
 
 impl Neighbours for Desk<'_> {
-    fn takes_work(&self) -> bool {
-        self.journal.takes_work
+    fn shortage(&self) -> Option<Shortage> {
+        self.journal.shortage
     }
 
     fn next_letter(&mut self) -> Option<Letter> {

@@ -8,7 +8,7 @@ use ringpost_conn::{Letter, WORKERS_MAX};
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::image::{Accepted, MessageRow, Received};
 use ringpost_shard::record::{MessageHead, SharedRecord};
-use ringpost_shard::{Effect, Event, Head, Position};
+use ringpost_shard::{Effect, Event, Head, Position, Shortage};
 use ringpost_wire::ServerId;
 
 /// A journal in memory.
@@ -16,7 +16,7 @@ pub(crate) struct Journal {
     /// Records that it takes at once.
     pub(crate) batch_records_max: usize,
     /// What is answered to who asks before it takes on work.
-    pub(crate) takes_work: bool,
+    pub(crate) shortage: Option<Shortage>,
     /// Nothing becomes durable while this is set.
     pub(crate) held: bool,
     submitted: VecDeque<Committed>,
@@ -28,7 +28,7 @@ impl Default for Journal {
     fn default() -> Self {
         Self {
             batch_records_max: usize::MAX,
-            takes_work: true,
+            shortage: None,
             held: false,
             submitted: VecDeque::new(),
             durable: Vec::new(),

@@ -2,7 +2,7 @@
 //! messages. Expectation: what waits for the journal may be more than it ever takes at once, and does
 //! not wait for ever; what cannot be kept is refused at once, with when to come again.
 
-use ringpost_shard::Bound;
+use ringpost_shard::{Bound, Shortage};
 use ringpost_wire::event::Status;
 use ringpost_wire::{ErrorCode, Event};
 
@@ -40,18 +40,27 @@ fn a_send_that_cannot_be_kept_is_refused_at_once_and_taken_when_there_is_room() 
     let (alice, bob) = (world.user_at(0, 0), world.user_at(1, 0));
     let sender = world.sign_in(0, alice, 1);
     let recipient = world.sign_in(1, bob, 1);
-    world.journal.takes_work = false;
-    world.settle();
-    world.say(sender, &message(1, bob, b"x"));
-    world.settle();
-    let told = world.clients[sender].take();
-    let [.., Event::Error(error)] = told.as_slice() else { panic!("{told:?}") };
-    assert_eq!(error.code, ErrorCode::Overloaded);
-    assert!(error.retry_after_ms > 0);
-    let counters = world.drivers[0].worker().shard().counters();
-    assert_eq!(counters.hits.count(Bound::Storage), 1, "each refused send is counted once");
+    let reasons = [
+        (Shortage::JournalBudget, Bound::JournalBudget),
+        (Shortage::Unapplied, Bound::Unapplied),
+        (Shortage::Disk, Bound::Disk),
+    ];
+    for (round, (shortage, own)) in reasons.into_iter().enumerate() {
+        world.journal.shortage = Some(shortage);
+        world.settle();
+        world.say(sender, &message(1, bob, b"x"));
+        world.settle();
+        let told = world.clients[sender].take();
+        let [.., Event::Error(error)] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(error.code, ErrorCode::Overloaded);
+        assert!(error.retry_after_ms > 0);
+        let hits = world.drivers[0].worker().shard().counters().hits;
+        assert_eq!(hits.count(own), 1, "{own:?} is what refused");
+        let all: u64 = reasons.iter().map(|(_, bound)| hits.count(*bound)).sum();
+        assert_eq!(all, round as u64 + 1, "each refused send is counted once");
+    }
 
-    world.journal.takes_work = true;
+    world.journal.shortage = None;
     world.settle();
     world.say(sender, &message(1, bob, b"x"));
     world.settle();

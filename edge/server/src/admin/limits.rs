@@ -59,7 +59,7 @@ const LIMITS: [Limit; 39] = [
         "journal.disk_budget_bytes",
         "bytes",
         |it| it.journal.disk_budget_bytes,
-        &[Counted(JOURNAL, &["disk_budget"])],
+        &[Counted(JOURNAL, &["disk_budget"]), Counted(SHARD, &["journal_budget"])],
     ),
     limit(
         "journal.pending_bytes_max",
@@ -71,7 +71,7 @@ const LIMITS: [Limit; 39] = [
         "journal.unapplied_bytes_max",
         "bytes",
         |it| it.journal.unapplied_bytes_max,
-        &[Counted("ringpost_store_submits_held", &[]), Counted(SHARD, &["storage"])],
+        &[Counted("ringpost_store_submits_held", &[]), Counted(SHARD, &["unapplied"])],
     ),
     limit(
         "store.write_buffer_bytes_max",

@@ -15,7 +15,7 @@ use ringpost_journal::{Batch, JournalHandle, Record, Refused};
 use ringpost_ring::{RingSet, Wait};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::image::StoreUnavailable;
-use ringpost_shard::{Clocks, Effect, Event};
+use ringpost_shard::{Clocks, Effect, Event, Shortage};
 use ringpost_store::thread::{ReadRequest, StoreHandle};
 
 use super::control::Requests;
@@ -74,11 +74,17 @@ impl Neighbours for Threads {
         self.others.mailboxes[usize::from(to.0)].try_post(letter)
     }
 
-    fn takes_work(&self) -> bool {
-        // What has ended says so to who commits.
-        let admits =
-            !matches!(self.others.journal.admit(), Err(Refused::DiskFull | Refused::DiskBudget));
-        admits && !self.others.store.is_overloaded()
+    fn shortage(&self) -> Option<Shortage> {
+        let store = &self.others.store;
+        match self.others.journal.admit() {
+            Err(Refused::DiskFull) => Some(Shortage::Disk),
+            Err(Refused::DiskBudget) => Some(Shortage::JournalBudget),
+            // It falls behind because it cannot write: a larger limit would not help it.
+            _ if store.is_overloaded() && store.is_out() => Some(Shortage::Disk),
+            _ if store.is_overloaded() => Some(Shortage::Unapplied),
+            // What has ended says so to who commits.
+            _ => None,
+        }
     }
 
     fn try_commit(&mut self, records: Vec<Committed>) -> Result<(), CommitRefused> {

@@ -513,6 +513,11 @@ impl StoreHandle {
             || self.feed.len() >= self.shared.limits.feed_records_max / 2
     }
 
+    /// Whether the store takes no writes just now: it is opened again and again until it does.
+    pub fn is_out(&self) -> bool {
+        self.shared.outage.is_out()
+    }
+
     /// The counters.
     pub fn stats(&self) -> ThreadStats {
         let counters = &self.shared.counters;
