@@ -21,6 +21,7 @@ pub mod host;
 pub mod lines;
 pub mod log;
 pub mod metrics;
+pub mod missing_rows;
 pub mod node;
 pub mod output;
 pub mod readiness;

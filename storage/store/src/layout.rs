@@ -17,6 +17,7 @@
 //! users     ENTRY         01 user:16 device:1 05 position:8               entry, see below
 //! any       MARK          00                                              applied:8 stamp:16
 //! any       PROD          00 00                                           (nothing)
+//! any       COMMIT        00 01                                           identity:16 number:8
 //!
 //! row       position:8 flags:1 from:16 from_device:1 to:16 message_id:16 accepted_ms:8
 //!           client_timestamp_ms:8 digest:16 [reply_to:16, if flags bit 1] recipient_devices recipient_gaps
@@ -40,6 +41,8 @@
 //!   the row itself decides.
 //! - MARK is the META row, written into every space by every batch: a space that nothing else
 //!   writes would pin the engine's write-ahead log for ever. Only the one in `index` is read.
+//! - COMMIT is written by the embedded engine, into every space by every commit: spaces that do not
+//!   show the same one are not of one moment of one store, and one of them has lost files.
 //! - The account tables of [`crate::accounts`] have a space, and a layout, of their own.
 
 use bytes::Bytes;
@@ -52,7 +55,7 @@ use smallvec::SmallVec;
 use crate::store::StoreError;
 
 /// Version of the layout of a store directory.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// First byte of every value.
 pub const VALUE_VERSION: u8 = 1;
@@ -62,6 +65,9 @@ pub const MARK: [u8; 1] = [0];
 
 /// The key of a row without meaning that the engine writes to have something to flush.
 pub const PROD: [u8; 2] = [0, 0];
+
+/// The key of COMMIT.
+pub const COMMIT: [u8; 2] = [0, 1];
 
 const MESSAGE: u8 = 1;
 const CONVERSATION: u8 = 1;
@@ -270,6 +276,20 @@ pub fn mark_value(applied: Position, stamp: ServerId) -> Bytes {
 pub fn read_mark(value: &[u8]) -> Result<(Position, ServerId), StoreError> {
     let mut reader = Reader::value("mark", value)?;
     Ok((Position(reader.u64()?), ServerId(reader.array()?)))
+}
+
+/// The value of COMMIT: the identity of the store and the number of its last commit.
+pub fn commit_value(identity: [u8; 16], number: u64) -> Bytes {
+    value(&[&identity, &number.to_be_bytes()])
+}
+
+/// Reads COMMIT.
+///
+/// # Errors
+/// If it is damaged.
+pub fn read_commit(value: &[u8]) -> Result<([u8; 16], u64), StoreError> {
+    let mut reader = Reader::value("commit", value)?;
+    Ok((reader.array()?, reader.u64()?))
 }
 
 fn peer_tag(peer: UserId) -> [u8; PEER_TAG_BYTES] {

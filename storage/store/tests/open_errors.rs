@@ -4,13 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ringpost_shard::record::Position;
 use ringpost_store::accounts::{ACCOUNT_KEY_FILE, AccountError, AccountKey, AccountTables};
 use ringpost_store::conformance::{World, batch_of};
-use ringpost_store::engine::{FjallEngine, FjallLimits, OpenError};
-use ringpost_store::layout::FORMAT_VERSION;
+use ringpost_store::engine::{
+    Engine, FjallEngine, FjallLimits, OpenError, Order, Space, View, Write,
+};
+use ringpost_store::layout::{FORMAT_VERSION, Key};
 use ringpost_store::{Store, Tables};
 use tempfile::TempDir;
 
@@ -95,6 +98,94 @@ fn a_store_that_lost_its_files_is_not_taken_for_a_new_one() {
     let (error, text) = refusal(directory.path());
     assert!(matches!(error, OpenError::Damaged { .. }), "{text}");
     assert!(text.contains("restore the data directory from a backup"));
+}
+
+/// fjall makes a keyspace anew where it does not find it, and deletes one that has lost its marker.
+#[test]
+fn a_store_that_lost_a_part_is_refused_before_the_engine_touches_it() {
+    for number in 0..=4 {
+        for lost in ["current", ""] {
+            let directory = written();
+            let keyspace = directory.path().join(format!("fjall/keyspaces/{number}"));
+            match lost {
+                "" => fs::remove_dir_all(&keyspace).unwrap(),
+                file => fs::remove_file(keyspace.join(file)).unwrap(),
+            }
+            let before = files(directory.path());
+            let (error, text) = refusal(directory.path());
+            assert!(matches!(error, OpenError::Damaged { .. }), "{number}: {text}");
+            assert!(text.contains("keyspaces"), "{text}: names the part");
+            assert!(files(directory.path()) == before, "not a byte has changed");
+        }
+    }
+}
+
+/// What was persisted is missing of the engine's log: all of it, its end, or a part in the middle.
+#[test]
+fn a_store_that_lost_commits_of_its_log_is_refused() {
+    let log = |directory: &TempDir| directory.path().join("fjall/0.jnl");
+    let directory = written();
+    fs::remove_file(log(&directory)).unwrap();
+    let (_, text) = refusal(directory.path());
+    assert!(text.contains("log"), "{text}");
+    for keep in [0, 1, 2] {
+        let directory = written();
+        // The engine makes it long in advance.
+        let content = fs::read(log(&directory)).unwrap();
+        let length = content.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+        let file = fs::File::options().write(true).open(log(&directory)).unwrap();
+        file.set_len(length * keep / 3).unwrap();
+        let (error, text) = refusal(directory.path());
+        assert!(matches!(error, OpenError::Damaged { .. }), "{keep}: {text}");
+    }
+}
+
+#[test]
+fn a_part_of_another_store_or_another_moment_is_refused() {
+    let (directory, other) = (written(), written());
+    let witness = |directory: &TempDir| directory.path().join("WITNESS");
+    fs::copy(witness(&other), witness(&directory)).unwrap();
+    let (_, text) = refusal(directory.path());
+    assert!(text.contains("of another store"), "{text}");
+
+    let directory = written();
+    let (log, kept) = (directory.path().join("fjall/0.jnl"), other.path().join("kept"));
+    fs::copy(&log, &kept).unwrap();
+    let store = Tables::open(open(directory.path()).unwrap()).unwrap();
+    let records = World::new(2).records(50);
+    store.apply(&batch_of(store.applied(), &records)).unwrap();
+    store.persist().unwrap();
+    drop(store);
+    fs::copy(&kept, &log).unwrap();
+    let (_, text) = refusal(directory.path());
+    assert!(text.contains(" commits"), "{text}");
+}
+
+/// Rows that are taken out of a store can be put into another: its own numbers are not among them.
+#[test]
+fn a_scan_of_all_rows_shows_what_was_written_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).unwrap();
+    let own = Key::from_slice(&[1]);
+    engine.commit(vec![Write::Put(Space::Users, own.clone(), b"row"[..].into())]).unwrap();
+    let mut seen = Vec::new();
+    for space in Space::ALL {
+        let view = engine.view();
+        view.scan(space, &[], &[u8::MAX], Order::Rising, &mut |key, _| {
+            seen.push((space, Key::from_slice(key)));
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+    }
+    assert_eq!(seen, [(Space::Users, own)]);
+}
+
+#[test]
+fn a_store_without_a_witness_is_refused() {
+    let directory = written();
+    fs::remove_file(directory.path().join("WITNESS")).unwrap();
+    let (_, text) = refusal(directory.path());
+    assert!(text.contains("WITNESS is missing"), "{text}");
 }
 
 #[test]

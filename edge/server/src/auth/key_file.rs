@@ -75,9 +75,17 @@ impl Keys {
             .mode(0o700)
             .create(&dir)
             .map_err(|source| KeyError::Io { action: "make", path: dir.clone(), source })?;
+        let (token, ticket) = (dir.join("token.pk8"), dir.join("ticket.key"));
+        // A new data directory has no store yet.
+        if data_dir.join("store").exists() {
+            for path in [&token, &ticket].into_iter().filter(|path| !path.exists()) {
+                let path = path.display();
+                tracing::warn!(%path, "the key is missing and made anew: clients sign in again");
+            }
+        }
         Ok(Self {
-            signer: open_signer(&dir.join("token.pk8"))?,
-            ticket_secrets: open_ticket_secrets(&dir.join("ticket.key"), wall_ms)?,
+            signer: open_signer(&token)?,
+            ticket_secrets: open_ticket_secrets(&ticket, wall_ms)?,
         })
     }
 

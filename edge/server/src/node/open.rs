@@ -30,9 +30,9 @@ use crate::data_dir::DataDir;
 use crate::exit::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
-use crate::refusals;
 use crate::rest::{CodeSender, LogSender, RestParts, RestService, Revoked, WebhookSender};
 use crate::serve::Prepared;
+use crate::{missing_rows, refusals};
 
 /// The number of this node in the ids that it stamps. One node is all there is in embedded mode.
 const NODE: u32 = 1;
@@ -332,10 +332,11 @@ impl Common<'_> {
         workers
     }
 
-    /// Watches refusals and the clock from here on, and tells how they stand.
+    /// Watches refusals, rows that are missing and the clock from here on, and tells how they stand.
     fn watch(&self, metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) {
         refusals::start(self.rest, Arc::clone(metrics));
         self.storage.watch_engine(self.rest);
+        missing_rows::start(self.rest, Arc::clone(metrics), Arc::clone(readiness));
         let (clock, store) = (Arc::clone(self.clock), Arc::clone(&self.storage.store));
         clock::start(self.rest, metrics, clock, store, Arc::clone(readiness));
     }

@@ -67,10 +67,13 @@ impl Storage {
         readiness: &Arc<Readiness>,
     ) -> Result<Self, Failure> {
         let directory = &config.data_dir;
+        check_store_is_there(directory)?;
         let engine = FjallEngine::open(&directory.join("store"), &limits.store).map_err(failed)?;
         let key = AccountKey::open(directory).map_err(failed)?;
         let accounts: Arc<dyn Accounts> =
-            Arc::new(AccountTables::open(engine.clone(), key).map_err(failed)?);
+            Arc::new(AccountTables::open(engine.clone(), key).map_err(|error| {
+                failed(anyhow::Error::new(error).context(directory.display().to_string()))
+            })?);
         let store: Arc<dyn Store> = Arc::new(Tables::open(engine).map_err(failed)?);
 
         let mailboxes = Mailboxes::default();
@@ -166,6 +169,18 @@ impl Storage {
         let _ = self.journal.set(thread.handle());
         Ok(thread)
     }
+}
+
+/// The store is made before the journal: a data directory with a journal alone has lost it, and a new
+/// one would not have what the journal no longer has.
+fn check_store_is_there(directory: &Path) -> Result<(), Failure> {
+    let (store, journal) = (directory.join("store"), directory.join("journal"));
+    if journal.join("format").exists() && !store.exists() {
+        let reason = "the store is missing, and the journal beside it is not new; restore the data \
+                      directory from a backup";
+        return Err(Failure::new(Kind::Storage, anyhow!("{}: {reason}", store.display())));
+    }
+    Ok(())
 }
 
 /// Says which records are set aside: no reason against traffic, which would not be better off

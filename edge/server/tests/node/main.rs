@@ -29,6 +29,7 @@ mod limit_walk;
 mod limits;
 mod log_markers;
 mod log_pipe;
+mod lost_files;
 mod pairings;
 mod peer;
 mod reload;

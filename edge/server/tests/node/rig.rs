@@ -47,6 +47,16 @@ impl Node {
         Self::start_on(ANY_PORT, Arc::clone(dir), own(settings))
     }
 
+    /// The same, where the start may be refused: its exit code, and all that it said.
+    pub(crate) fn try_start_in(
+        dir: &Arc<TempDir>,
+        settings: &[&str],
+    ) -> Result<Self, (Option<i32>, String)> {
+        let settings = own(settings);
+        let command = serve_command(ANY_PORT, &dir.path().join("data"), &settings);
+        Self::try_spawn(command, log_file(dir.path()).into(), Arc::clone(dir), settings)
+    }
+
     /// The same, for a test that lets writes fail by the limit on the size of files: without the
     /// signal, which would end the process first.
     pub(crate) fn start_without_size_signal(settings: &[&str]) -> Self {
@@ -103,17 +113,28 @@ impl Node {
     }
 
     fn spawn(command: Command, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
-        Self::spawn_with_log(command, log_file(dir.path()).into(), dir, settings)
+        let log = log_file(dir.path()).into();
+        Self::spawn_with_log(command, log, dir, settings)
     }
 
     fn spawn_with_log(
-        mut command: Command,
+        command: Command,
         log: Stdio,
         dir: Arc<TempDir>,
         settings: Vec<String>,
     ) -> Self {
         // Where the log goes elsewhere, the file is empty.
         let _ = log_file(dir.path());
+        Self::try_spawn(command, log, dir, settings)
+            .unwrap_or_else(|(code, log)| panic!("no boot summary; {code:?}\n{log}"))
+    }
+
+    fn try_spawn(
+        mut command: Command,
+        log: Stdio,
+        dir: Arc<TempDir>,
+        settings: Vec<String>,
+    ) -> Result<Self, (Option<i32>, String)> {
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut summary = BufReader::new(child.stdout.take().unwrap());
         let (mut address, mut admin) = (None, None);
@@ -121,7 +142,7 @@ impl Node {
             let mut line = String::new();
             if summary.read_line(&mut line).unwrap() == 0 {
                 let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
-                panic!("no boot summary; {:?}\n{log}", child.wait());
+                return Err((child.wait().unwrap().code(), log));
             }
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
@@ -137,7 +158,7 @@ impl Node {
         let (address, admin) = (address.unwrap(), admin.unwrap());
         let node = Self { address, admin, child, dir, settings, _summary: summary };
         eventually("ready", || node.admin_get("/readyz").starts_with("HTTP/1.1 200"));
-        node
+        Ok(node)
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

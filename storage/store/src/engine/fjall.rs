@@ -7,9 +7,11 @@
 //! prefix of the commits.
 //!
 //! What is done about fjall's known troubles (3.1):
-//! - A keyspace that is no longer written keeps old log files alive (its issue 288): every batch
-//!   writes a mark into every space ([`crate::layout`]), and when logs pile up all memtables
+//! - A keyspace that is no longer written keeps old log files alive (its issue 288): every commit
+//!   writes a row into every space ([`crate::layout`]), and when logs pile up all memtables
 //!   are rotated. `clear()` is never called.
+//! - A keyspace or a log that is missing is made anew, empty, and nobody is told. So every commit has
+//!   a number, which every space shows, and a `witness` beside the database says which are durable.
 //! - After a kill, writes can halt on sealed memtables that nobody flushes (its issue 257): at
 //!   open and before each commit sealed memtables without a flush task get one.
 //! - One failed write of any of its threads poisons it: from then on it takes no write, and its
@@ -34,6 +36,7 @@ use fjall::{AbstractTree as _, PersistMode, Readable};
 use super::limits::RUNS_SLOW;
 use super::opening::{self, Opened};
 use super::{Engine, FjallLimits, OpenError, Order, Space, View, Visit, Write};
+use crate::layout;
 use crate::store::{StoreError, StoreStats};
 
 /// When this many log files are there, all memtables are rotated so that the logs can go. A log
@@ -199,6 +202,10 @@ impl View for FjallView {
             };
             let Some(row) = next else { return Ok(()) };
             let (key, value) = row.into_inner().map_err(store_error)?;
+            if *key == layout::COMMIT {
+                // The engine's own: of another store it would mean nothing.
+                continue;
+            }
             if let ControlFlow::Break(()) = visit(&key, &Bytes::from(value))? {
                 return Ok(());
             }
@@ -226,13 +233,16 @@ impl Engine for FjallEngine {
                 Write::Delete(space, key) => batch.remove(opened.space(space), key.as_slice()),
             }
         }
-        batch.commit().map_err(|error| self.write_error(error))
+        opened.commit(batch).map_err(|error| self.write_error(error))
     }
 
     fn persist(&self) -> Result<(), StoreError> {
         let opened = self.opened().ok_or(StoreError::Stopped)?;
+        // Taken before the sync: a later commit may or may not be in it.
+        let commits = opened.commits();
         let persisted = opened.database.persist(PersistMode::SyncData);
         persisted.map_err(|error| self.write_error(error))?;
+        opened.witness().raise(commits)?;
         if opened.database.journal_count() >= JOURNALS_MAX {
             for space in &opened.spaces {
                 space.rotate_memtable().map_err(|error| self.write_error(error))?;

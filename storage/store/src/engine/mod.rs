@@ -10,6 +10,8 @@ mod format;
 mod limits;
 mod memory;
 mod opening;
+mod whole;
+mod witness;
 
 use std::ops::ControlFlow;
 

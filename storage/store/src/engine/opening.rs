@@ -8,24 +8,28 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions,
+    OwnedWriteBatch, PersistMode,
 };
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::{FjallLimits, OpenError, Space, format};
+use super::witness::{Identity, Witness};
+use super::{FjallLimits, OpenError, Space, format, whole};
 use crate::layout;
 
 /// The database's own folder within a store directory.
 const FOLDER: &str = "fjall";
 
-/// The file that fjall writes last when it makes a database.
-const ENGINE_MARKER: &str = "version";
-
 /// How the names of fjall's log files end.
-const LOG_EXTENSION: &str = "jnl";
+pub(super) const LOG_EXTENSION: &str = "jnl";
+
+/// The number of the commit by which a store is made.
+const FIRST_COMMIT: u64 = 1;
 
 /// The file of [`probe`], and its size, bytes: what a file system that is nearly full refuses.
 const PROBE: &str = "probe";
@@ -37,13 +41,40 @@ const RECOVERY_WAIT: Duration = Duration::from_secs(60);
 /// Between two looks at what is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// A database and its keyspaces, by [`Space`].
+/// A database and its keyspaces, by [`Space`], and what is known of its commits.
 pub(super) struct Opened {
     pub(super) database: Database,
-    pub(super) spaces: [Keyspace; Space::ALL.len()],
+    pub(super) spaces: Spaces,
+    identity: Identity,
+    /// The number of the last commit.
+    commits: AtomicU64,
+    /// Held while a commit is written: their numbers rise in the order of the log.
+    committing: Mutex<()>,
+    witness: Mutex<Witness>,
 }
 
 impl Opened {
+    /// Commits a batch under the next number, which every space then shows.
+    pub(super) fn commit(&self, mut batch: OwnedWriteBatch) -> fjall::Result<()> {
+        let _alone = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.commits() + 1;
+        seal(&mut batch, &self.spaces, self.identity, number);
+        batch.commit()?;
+        self.commits.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    /// The number of the last commit.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
+
+    /// What is told of the commits that are durable.
+    pub(super) fn witness(&self) -> MutexGuard<'_, Witness> {
+        // It is whole after a panic: its fields are set once the file is written.
+        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn space(&self, space: Space) -> &Keyspace {
         &self.spaces[space as usize]
     }
@@ -52,23 +83,40 @@ impl Opened {
 /// Opens the database of a store directory, and makes both if it is empty or not there.
 ///
 /// # Errors
-/// See [`OpenError`]; nothing is changed in a directory that is refused for its format.
+/// See [`OpenError`]; nothing is changed in a directory that is refused for its format or for a file
+/// that is missing.
 pub(super) fn open(directory: &Path, limits: &FjallLimits) -> Result<Opened, OpenError> {
-    let found = format::read(directory)?;
     let folder = directory.join(FOLDER);
+    let found = format::read(directory)?;
+    let witness = Witness::open(directory)?;
     if let Some(version) = found {
         format::check(directory, version)?;
-        if !folder.join(ENGINE_MARKER).exists() {
-            return Err(OpenError::damaged(directory, "the engine's files are missing"));
-        }
+        whole::check_files(directory, &folder)?;
     }
     let prepared = fs::create_dir_all(directory).and_then(|()| distrust_cache(&folder));
     prepared.map_err(|error| OpenError::io(directory, error))?;
-    let opened = open_database(&folder, limits).map_err(|error| open_error(directory, error))?;
+    let (database, spaces) =
+        open_database(&folder, limits).map_err(|error| open_error(directory, error))?;
+    let (witness, commits) = match (found, witness) {
+        (Some(_), Some(witness)) => {
+            let commits = whole::check_commits(directory, &spaces, &witness)?;
+            (witness, commits)
+        }
+        (Some(_), None) => return Err(OpenError::damaged(directory, "WITNESS is missing")),
+        (None, witness) => {
+            check_unused(directory, &spaces, witness.as_ref())?;
+            (finish_creation(directory, &database, &spaces)?, FIRST_COMMIT)
+        }
+    };
+    let opened = Opened {
+        database,
+        spaces,
+        identity: witness.identity,
+        commits: AtomicU64::new(commits),
+        committing: Mutex::new(()),
+        witness: Mutex::new(witness),
+    };
     finish_recovery(&opened, directory)?;
-    if found.is_none() {
-        finish_creation(&opened, directory)?;
-    }
     Ok(opened)
 }
 
@@ -91,7 +139,9 @@ fn distrust_cache(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open_database(folder: &Path, limits: &FjallLimits) -> fjall::Result<Opened> {
+type Spaces = [Keyspace; Space::ALL.len()];
+
+fn open_database(folder: &Path, limits: &FjallLimits) -> fjall::Result<(Database, Spaces)> {
     let database = Database::builder(folder)
         .cache_size(limits.cache_bytes)
         .manual_journal_persist(true)
@@ -117,7 +167,7 @@ fn open_database(folder: &Path, limits: &FjallLimits) -> fjall::Result<Opened> {
     };
     let [messages, index, users, accounts] = Space::ALL;
     let spaces = [open(messages)?, open(index)?, open(users)?, open(accounts)?];
-    Ok(Opened { database, spaces })
+    Ok((database, spaces))
 }
 
 /// Flushes what the last run left sealed, with a bound on the wait.
@@ -136,18 +186,48 @@ fn finish_recovery(opened: &Opened, directory: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// A directory without a format file is a new one, or one whose making was cut short; then
-/// nothing was ever applied to it.
-fn finish_creation(opened: &Opened, directory: &Path) -> Result<(), OpenError> {
-    for space in &opened.spaces {
-        let mark = space.get(layout::MARK).map_err(|error| open_error(directory, error))?;
-        if mark.is_some() {
-            return Err(OpenError::damaged(directory, "FORMAT is missing"));
-        }
+/// A directory without a format file is a new one, or one whose making was cut short; then nothing
+/// was ever written to it.
+fn check_unused(
+    directory: &Path,
+    spaces: &Spaces,
+    witness: Option<&Witness>,
+) -> Result<(), OpenError> {
+    let mut commits = witness.map_or(0, |witness| witness.commits);
+    for space in spaces {
+        let last = whole::last_commit(directory, space)?;
+        commits = commits.max(last.map_or(0, |(_, number)| number));
     }
-    let persisted = opened.database.persist(PersistMode::SyncAll);
-    persisted.map_err(|error| open_error(directory, error))?;
-    format::write(directory)
+    if commits > FIRST_COMMIT {
+        return Err(OpenError::damaged(directory, "FORMAT is missing"));
+    }
+    Ok(())
+}
+
+/// Gives a new store its identity, and says last that it is whole.
+fn finish_creation(
+    directory: &Path,
+    database: &Database,
+    spaces: &Spaces,
+) -> Result<Witness, OpenError> {
+    let identity = Identity::random();
+    let mut batch = database.batch();
+    seal(&mut batch, spaces, identity, FIRST_COMMIT);
+    batch
+        .commit()
+        .and_then(|()| database.persist(PersistMode::SyncAll))
+        .map_err(|error| open_error(directory, error))?;
+    let witness = Witness::create(directory, identity, FIRST_COMMIT)?;
+    format::write(directory)?;
+    Ok(witness)
+}
+
+/// Writes the number of a commit into every space.
+fn seal(batch: &mut OwnedWriteBatch, spaces: &Spaces, Identity(identity): Identity, number: u64) {
+    let row = layout::commit_value(identity, number);
+    for space in spaces {
+        batch.insert(space, layout::COMMIT, row.clone());
+    }
 }
 
 /// An error if one of the database's threads has failed: it says so only to who writes.
