@@ -67,14 +67,7 @@ impl Storage {
         readiness: &Arc<Readiness>,
     ) -> Result<Self, Failure> {
         let directory = &config.data_dir;
-        check_store_is_there(directory)?;
-        let engine = FjallEngine::open(&directory.join("store"), &limits.store).map_err(failed)?;
-        let key = AccountKey::open(directory).map_err(failed)?;
-        let accounts: Arc<dyn Accounts> =
-            Arc::new(AccountTables::open(engine.clone(), key).map_err(|error| {
-                failed(anyhow::Error::new(error).context(directory.display().to_string()))
-            })?);
-        let store: Arc<dyn Store> = Arc::new(Tables::open(engine).map_err(failed)?);
+        let OpenTables { store, accounts } = open_tables(directory, limits)?;
 
         let mailboxes = Mailboxes::default();
         let journal = Arc::new(OnceLock::new());
@@ -169,6 +162,24 @@ impl Storage {
         let _ = self.journal.set(thread.handle());
         Ok(thread)
     }
+}
+
+/// The tables of one engine.
+struct OpenTables {
+    store: Arc<dyn Store>,
+    accounts: Arc<dyn Accounts>,
+}
+
+/// Opens the tables of messages and of accounts, which must be there where a journal is.
+fn open_tables(directory: &Path, limits: &Limits) -> Result<OpenTables, Failure> {
+    check_store_is_there(directory)?;
+    let engine = FjallEngine::open(&directory.join("store"), &limits.store).map_err(failed)?;
+    let key = AccountKey::open(directory).map_err(failed)?;
+    let accounts = AccountTables::open(engine.clone(), key).map_err(|error| {
+        failed(anyhow::Error::new(error).context(directory.display().to_string()))
+    })?;
+    let store = Tables::open(engine).map_err(failed)?;
+    Ok(OpenTables { store: Arc::new(store), accounts: Arc::new(accounts) })
 }
 
 /// The store is made before the journal: a data directory with a journal alone has lost it, and a new
