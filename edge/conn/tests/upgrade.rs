@@ -162,23 +162,7 @@ fn malformed_requests_and_other_versions_are_refused() {
 #[test]
 fn every_refusal_is_a_problem_document_and_closes() {
     let retry_after = std::time::Duration::from_millis(1500);
-    for rejection in [
-        Rejection::Malformed,
-        Rejection::HttpVersion,
-        Rejection::HeadTooLarge,
-        Rejection::TooManyFields,
-        Rejection::Host,
-        Rejection::Method,
-        Rejection::HttpTooOld,
-        Rejection::Body,
-        Rejection::Connection,
-        Rejection::WebSocketVersion,
-        Rejection::Origin,
-        Rejection::Key,
-        Rejection::Subprotocol,
-        Rejection::TooSlow,
-        Rejection::Overloaded { retry_after },
-    ] {
+    for rejection in Rejection::all(retry_after) {
         let mut response = Vec::new();
         rejection.write_response(&mut response);
         assert!(response.len() < 512);
@@ -196,14 +180,21 @@ fn every_refusal_is_a_problem_document_and_closes() {
         assert_eq!(field("Content-Length"), Some(body.len().to_string().as_str()));
         let upgrade_required = rejection == Rejection::WebSocketVersion;
         assert_eq!(field("Sec-WebSocket-Version"), upgrade_required.then_some("13"));
-        let overloaded = matches!(rejection, Rejection::Overloaded { .. });
-        assert_eq!(field("Retry-After"), overloaded.then_some("2"));
+        let (seconds, retry) = match rejection {
+            Rejection::Overloaded { .. } => (Some("2"), r#"true,"retry_after_ms":1500"#),
+            Rejection::TooSlow => (Some("0"), r#"true,"retry_after_ms":0"#),
+            _ => (None, "false"),
+        };
+        assert_eq!(field("Retry-After"), seconds);
+        let title = match rejection {
+            Rejection::Method => "The method is not allowed here",
+            Rejection::Overloaded { .. } => "The server is over a limit",
+            _ => parsed.reason.unwrap(),
+        };
         let expected = format!(
-            r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{}","code":"{}"}}"#,
-            parsed.reason.unwrap(),
-            rejection.status(),
-            rejection,
+            r#"{{"type":"urn:ringpost:problem:{}","title":"{title}","status":{},"detail":"{rejection}","retry":{retry}}}"#,
             rejection.label(),
+            rejection.status(),
         );
         assert_eq!(body, expected);
     }

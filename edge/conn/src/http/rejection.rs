@@ -66,7 +66,7 @@ impl Rejection {
         "head_too_large",
         "too_many_fields",
         "host",
-        "method",
+        "method_not_allowed",
         "http_too_old",
         "body",
         "connection",
@@ -98,8 +98,8 @@ impl Rejection {
         }
     }
 
-    /// The value of the `reason` label of its counter, and the `code` member of the answer. A
-    /// closed set; names are stable.
+    /// The value of the `reason` label of its counter, and the last part of the answer's `type`. A
+    /// closed set; names are stable, and those that REST has as well mean the same there.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -107,7 +107,7 @@ impl Rejection {
             Self::HeadTooLarge => "head_too_large",
             Self::TooManyFields => "too_many_fields",
             Self::Host => "host",
-            Self::Method => "method",
+            Self::Method => "method_not_allowed",
             Self::HttpTooOld => "http_too_old",
             Self::Body => "body",
             Self::Connection => "connection",
@@ -120,16 +120,43 @@ impl Rejection {
         }
     }
 
-    /// Writes the answer: problem details (RFC 9457) and `Connection: close`. Nothing of the
-    /// request is repeated in it. Below 512 bytes.
+    /// Each once, for tests and tables; the overloaded one with this time.
+    pub const fn all(retry_after: Duration) -> [Self; Self::LABELS.len()] {
+        [
+            Self::Malformed,
+            Self::HttpVersion,
+            Self::HeadTooLarge,
+            Self::TooManyFields,
+            Self::Host,
+            Self::Method,
+            Self::HttpTooOld,
+            Self::Body,
+            Self::Connection,
+            Self::WebSocketVersion,
+            Self::Origin,
+            Self::Key,
+            Self::Subprotocol,
+            Self::TooSlow,
+            Self::Overloaded { retry_after },
+        ]
+    }
+
+    /// Writes the answer: problem details (RFC 9457) in the shape that REST gives them, and
+    /// `Connection: close`. Nothing of the request is repeated in it. Below 512 bytes.
     ///
     /// # Panics
     /// If `out` has no room.
     pub fn write_response(self, out: &mut impl BufMut) {
         let (status, reason) = (self.status(), self.reason_phrase());
+        let retry_after = self.retry_after();
+        let retry = retry_after.map_or_else(
+            || "false".to_owned(),
+            |after| format!(r#"true,"retry_after_ms":{}"#, after.as_millis()),
+        );
         let body = format!(
-            r#"{{"type":"about:blank","title":"{reason}","status":{status},"detail":"{self}","code":"{}"}}"#,
-            self.label()
+            r#"{{"type":"urn:ringpost:problem:{}","title":"{}","status":{status},"detail":"{self}","retry":{retry}}}"#,
+            self.label(),
+            self.title(),
         );
         let more = match self {
             Self::Method => "Allow: GET\r\n".to_owned(),
@@ -137,11 +164,10 @@ impl Rejection {
             Self::WebSocketVersion => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".to_owned()
             }
-            Self::Overloaded { retry_after } => {
-                let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            _ => retry_after.map_or_else(String::new, |after| {
+                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
                 format!("Retry-After: {seconds}\r\n")
-            }
-            _ => String::new(),
+            }),
         };
         let connection = if self == Self::WebSocketVersion { "Upgrade, close" } else { "close" };
         let head = format!(
@@ -156,6 +182,23 @@ impl Rejection {
         );
         out.put_slice(head.as_bytes());
         out.put_slice(body.as_bytes());
+    }
+
+    /// When the same may succeed again; `None` where it never does.
+    const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::TooSlow => Some(Duration::ZERO),
+            Self::Overloaded { retry_after } => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Method => "The method is not allowed here",
+            Self::Overloaded { .. } => "The server is over a limit",
+            _ => self.reason_phrase(),
+        }
     }
 
     const fn reason_phrase(self) -> &'static str {

@@ -103,7 +103,7 @@ const LIMITS: [Limit; 39] = [
         "auth.codes_per_phone_hour",
         "codes",
         |it| it.auth.codes_per_phone_hour.into(),
-        &[Counted(REST, &["phone_rate"])],
+        &[Counted(REST, &["phone_rate", "phone_address_rate"])],
     ),
     limit(
         "auth.requests_per_address_minute",
@@ -331,7 +331,7 @@ mod tests {
     use crate::config::{self, Sources};
 
     /// Keys that limit nothing, or whose reaching is the ordinary course and refuses nobody.
-    const NONE: [&str; 23] = [
+    const NONE: [&str; 24] = [
         "listen",
         "data_dir",
         "workers",
@@ -342,6 +342,7 @@ mod tests {
         "journal.gather_max",
         "store.cache_bytes",
         "auth.provision",
+        "auth.refresh_grace",
         "auth.issuer",
         "auth.audience",
         "auth.clock_skew",

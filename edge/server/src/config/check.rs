@@ -138,6 +138,7 @@ impl Checker<'_> {
         let seconds = Duration::from_secs;
         self.duration("auth.access_ttl", auth.access_ttl, seconds(10), minutes(24 * 60));
         self.duration("auth.refresh_ttl", auth.refresh_ttl, minutes(1), minutes(366 * 24 * 60));
+        self.duration("auth.refresh_grace", auth.refresh_grace, seconds(0), minutes(10));
         self.duration("auth.ticket_ttl", auth.ticket_ttl, seconds(10), minutes(7 * 24 * 60));
         self.duration("auth.clock_skew", auth.clock_skew, seconds(0), minutes(5));
         self.duration("auth.code_ttl", auth.code_ttl, seconds(30), minutes(60));

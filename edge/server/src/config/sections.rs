@@ -183,6 +183,10 @@ pub struct Auth {
     /// Life of a refresh token, from its last use.
     #[serde(with = "duration")]
     pub refresh_ttl: Duration,
+    /// How long a refresh token that was used is good once more, while the one that replaced it
+    /// is unused; 0 = not at all.
+    #[serde(with = "duration")]
+    pub refresh_grace: Duration,
     /// Life of a resume ticket.
     #[serde(with = "duration")]
     pub ticket_ttl: Duration,
@@ -202,7 +206,8 @@ pub struct Auth {
     pub code_ttl: Duration,
     /// Wrong guesses before a code is void.
     pub code_attempts_max: u8,
-    /// Codes that one phone may ask for in an hour.
+    /// Codes that are sent to one phone in an hour, whoever asks; of them one address may cause
+    /// half, rounded up. A request beyond is answered alike and sends nothing.
     pub codes_per_phone_hour: u16,
     /// Calls of the auth endpoints that one address may make in a minute.
     pub requests_per_address_minute: u16,
@@ -220,6 +225,7 @@ impl Default for Auth {
             audience: "ringpost".into(),
             access_ttl: Duration::from_secs(3_600),
             refresh_ttl: Duration::from_secs(60 * 86_400),
+            refresh_grace: Duration::from_secs(2 * 60),
             ticket_ttl: Duration::from_secs(3_600),
             clock_skew: Duration::from_secs(60),
             jwks_file: PathBuf::new(),

@@ -10,8 +10,10 @@ use crate::metrics::{Counter, MetricSource, Samples};
 pub(super) enum Hit {
     /// Calls of the sign-in endpoints from one address.
     AddressRate,
-    /// Codes for one phone.
+    /// Texts to one phone.
     PhoneRate,
+    /// Those of them that one address may cause.
+    PhoneAddressRate,
     /// Pages of history for one user.
     UserRate,
     /// The time of a request's header, or of a silent connection.
@@ -32,9 +34,10 @@ pub(super) enum Hit {
 
 impl Hit {
     /// Each with its label, in the order of their numbers.
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::AddressRate, "address_rate"),
         (Self::PhoneRate, "phone_rate"),
+        (Self::PhoneAddressRate, "phone_address_rate"),
         (Self::UserRate, "user_rate"),
         (Self::HeaderDeadline, "header_deadline"),
         (Self::RequestDeadline, "request_deadline"),
@@ -62,9 +65,13 @@ pub struct RestCounters {
     /// One-time codes handed to the sender, and how that ended.
     pub(super) codes_delivered: Counter,
     pub(super) codes_failed: Counter,
+    /// Requests for a code that were answered and sent nothing, for the phone had its texts.
+    pub(super) codes_held_back: Counter,
     pub(super) codes_wrong: Counter,
-    /// Refresh tokens that came a second time.
+    /// Refresh tokens that came a second time where that signs the device out.
     pub(super) refresh_reused: Counter,
+    /// Those that came a second time in their grace, and were answered again.
+    pub(super) refresh_repeated: Counter,
 }
 
 impl RestCounters {
@@ -106,15 +113,19 @@ impl MetricSource for RestCounters {
         let name = "ringpost_auth_codes";
         out.counter(name, help, &[("outcome", "delivered")], self.codes_delivered.count());
         out.counter(name, help, &[("outcome", "undelivered")], self.codes_failed.count());
+        out.counter(name, help, &[("outcome", "held_back")], self.codes_held_back.count());
         out.counter(name, help, &[("outcome", "wrong")], self.codes_wrong.count());
         let help = "Refresh tokens presented a second time: their device was signed out.";
         out.counter("ringpost_auth_refresh_reused", help, &[], self.refresh_reused.count());
+        let help = "Refresh tokens presented a second time in their grace: answered again.";
+        out.counter("ringpost_auth_refresh_repeated", help, &[], self.refresh_repeated.count());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rest::problem::tests::ALL;
 
     #[test]
     fn every_limit_stands_at_its_number() {
@@ -125,27 +136,10 @@ mod tests {
 
     #[test]
     fn every_problem_has_its_counter() {
-        let all = [
-            Problem::BadRequest(""),
-            Problem::Unauthorized,
-            Problem::BadCode,
-            Problem::BadRefreshToken,
-            Problem::NotFound,
-            Problem::UnknownMessage,
-            Problem::UnknownUser,
-            Problem::MethodNotAllowed,
-            Problem::TooLarge,
-            Problem::NotJson,
-            Problem::RateLimited { retry_after_ms: 1 },
-            Problem::Overloaded,
-            Problem::Behind,
-            Problem::Unavailable,
-        ];
         let counters = RestCounters::default();
-        for problem in all {
+        for problem in ALL {
             counters.on_problem(problem);
             assert_eq!(counters.refused(problem.name()), 1);
         }
-        assert_eq!(all.len(), Problem::NAMES.len());
     }
 }

@@ -16,7 +16,9 @@ mod code_sender;
 pub(crate) mod connection;
 mod counters;
 mod fence;
+mod fields;
 mod history;
+pub(crate) mod parameters;
 mod problem;
 mod rates;
 pub(crate) mod request;
@@ -70,6 +72,10 @@ const DELIVERIES_MAX: usize = 64;
 /// Threads for account and store work, which blocks.
 const BLOCKING_THREADS: usize = 8;
 
+/// The part of a phone's texts that one address may cause: one in so many, rounded up. So a single
+/// stranger cannot use up what the phone's owner needs.
+const TEXTS_OF_ADDRESS: u16 = 2;
+
 /// History requests of one user: enough to page through everything, too few to hurt others.
 const USER_RATE: Rate = Rate { count: 600, period: Duration::from_secs(60) };
 
@@ -79,12 +85,6 @@ const SWEEP_ROWS: usize = 1_000;
 
 /// How long open connections may go on when the service stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-
-/// What a worker writes to a connection that is one too many. Short enough for any socket buffer.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    Content-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\n\
-    Content-Length: 99\r\n\r\n\
-    {\"type\":\"urn:ringpost:problem:overloaded\",\"title\":\"Too many connections\",\"status\":503,\"retry\":true}";
 
 /// What the service is built from.
 pub struct RestParts {
@@ -139,7 +139,9 @@ pub(crate) struct RestState {
 
 struct AllRates {
     addresses: Rates,
-    codes: Rates,
+    /// Texts to one phone, and those of them that one address may cause.
+    texts: Rates,
+    texts_of_address: Rates,
     users: Rates,
 }
 
@@ -209,7 +211,7 @@ impl RestService {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.state.counters.connections_refused.increment();
             // Best effort, in one call: a socket that does not take it is full or gone.
-            let _ = (&stream).write(TOO_MANY);
+            let _ = (&stream).write(&Problem::Overloaded.last_answer());
             return;
         };
         let state = Arc::clone(&self.state);
@@ -255,6 +257,7 @@ impl RestState {
         let hour = Duration::from_secs(3_600);
         let minute = Duration::from_secs(60);
         let rate = |count: u16, period| Rates::new(Rate { count: count.into(), period });
+        let of_address = auth.codes_per_phone_hour.div_ceil(TEXTS_OF_ADDRESS);
         Self {
             body_bytes_max: rest.body_bytes_max.try_into().unwrap_or(usize::MAX),
             request_deadline: rest.request_deadline,
@@ -271,7 +274,8 @@ impl RestState {
             counters: Arc::default(),
             rates: AllRates {
                 addresses: rate(auth.requests_per_address_minute, minute),
-                codes: rate(auth.codes_per_phone_hour, hour),
+                texts: rate(auth.codes_per_phone_hour, hour),
+                texts_of_address: rate(of_address, hour),
                 users: Rates::new(USER_RATE),
             },
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
@@ -333,20 +337,5 @@ async fn sweep(state: Arc<RestState>, mut stop: watch::Receiver<bool>) {
             // Logged where it was refused; the next step tries again.
             continue;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_to_one_connection_too_many_is_well_formed() {
-        let text = std::str::from_utf8(TOO_MANY).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let length = format!("Content-Length: {}", body.len());
-        assert!(head.lines().any(|line| line == length), "{length}");
-        let body: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(body["status"], 503);
     }
 }

@@ -7,9 +7,9 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header, request::Parts};
 use ringpost_store::accounts::AccountError;
-use serde::de::DeserializeOwned;
 
 use super::RestState;
+use super::fields::Fields;
 use super::problem::Problem;
 use crate::auth::Verified;
 
@@ -25,10 +25,10 @@ impl FromRequestParts<Arc<RestState>> for Peer {
     }
 }
 
-/// A JSON body. Unknown fields are ignored, as everywhere on the wire.
-pub(super) struct JsonBody<T>(pub(super) T);
+/// A JSON body.
+pub(super) struct JsonBody(pub(super) Fields);
 
-impl<T: DeserializeOwned> FromRequest<Arc<RestState>> for JsonBody<T> {
+impl FromRequest<Arc<RestState>> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &Arc<RestState>) -> Result<Self, Problem> {
@@ -36,8 +36,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<RestState>> for JsonBody<T> {
             return Err(Problem::NotJson);
         }
         let bytes = read_body(request.into_body(), state.body_bytes_max).await?;
-        let shape = "The body is not the JSON object that this endpoint takes.";
-        serde_json::from_slice(&bytes).map(Self).map_err(|_| Problem::BadRequest(shape))
+        Fields::parse(&bytes).map(Self)
     }
 }
 

@@ -101,7 +101,8 @@ fn limits_that_are_hit_are_counted_by_their_keys() {
     let phone = json!({"phone": "+491701234567"});
     let asked: Vec<_> =
         (0..5).map(|_| post(node.address, "/v1/auth/code", "", &phone).status).collect();
-    assert_eq!(asked, [202, 429, 429, 429, 429]);
+    // The second and third were answered alike and sent nothing.
+    assert_eq!(asked, [202, 202, 202, 429, 429]);
     hit(&node, "auth.codes_per_phone_hour", 2);
     hit(&node, "auth.requests_per_address_minute", 2);
     let large = json!({"phone": "1".repeat(1_024)});

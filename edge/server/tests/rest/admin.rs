@@ -168,7 +168,8 @@ fn a_question_with_nonsense_in_it_is_refused_and_says_what_belongs_there() {
         for id in ["x", "%00", "%ff", "..%2f..%2fetc", "00000000-0000-4000-8000-00000000000g", "1"]
         {
             let answer = admin.get(&format!("/admin/{path}/{id}"), "");
-            assert_eq!((answer.status, answer.problem()), (400, "bad_request"), "{path} {id}");
+            assert_eq!((answer.status, answer.problem()), (400, "bad_parameter"), "{path} {id}");
+            assert_eq!(answer.body["parameter"], "id", "{path} {id}");
             assert!(answer.head.contains("application/problem+json"), "{}", answer.head);
         }
         assert_eq!(admin.get(&format!("/admin/{path}/"), "").problem(), "not_found");
@@ -195,7 +196,13 @@ fn a_question_with_nonsense_in_it_is_refused_and_says_what_belongs_there() {
         "usr=00000000-0000-4000-8000-000000000000",
     ] {
         let answer = admin.get(&format!("/admin/connections?{query}"), "");
-        assert_eq!(answer.problem(), "bad_request", "{query}");
+        // A parameter that there is is named; one that there is not is told what there is.
+        let name = query.split('=').next().unwrap();
+        let expected = if name == "usr" { "bad_request" } else { "bad_parameter" };
+        assert_eq!(answer.problem(), expected, "{query}");
+        if name != "usr" {
+            assert_eq!(answer.body["parameter"], name, "{query}");
+        }
     }
     let page = admin.get("/admin/connections?limit=1000&after=2.4294967295", "");
     assert_eq!((page.status, page.body), (200, serde_json::json!({"connections": []})));

@@ -214,6 +214,15 @@ impl Rig {
         (request, code.code)
     }
 
+    /// The codes that were sent and that nobody has looked at yet.
+    pub(crate) fn codes_sent(&self) -> Vec<OneTimeCode> {
+        // What was answered is sent by a task behind the answer: a code that does not come within
+        // this time was not sent.
+        let patience = Duration::from_millis(200);
+        let codes = self.codes.lock().unwrap();
+        std::iter::from_fn(|| codes.recv_timeout(patience).ok()).collect()
+    }
+
     /// Signs a device of the phone's owner in.
     pub(crate) fn sign_in(&self, phone: &str, device: u8) -> Value {
         let (request, code) = self.ask_code(phone);
@@ -241,10 +250,19 @@ impl Rig {
 
     /// Puts message `number` into the store.
     pub(crate) fn message(&self, number: u64, from: UserId, to: UserId, body: &[u8]) {
+        self.message_of(number, number + 1_000_000, (from, to), body);
+    }
+
+    /// The same under a `message_id` of its own choice.
+    pub(crate) fn message_named(&self, number: u64, name: u64, from: UserId, to: UserId) {
+        self.message_of(number, name, (from, to), b"named");
+    }
+
+    fn message_of(&self, number: u64, name: u64, (from, to): (UserId, UserId), body: &[u8]) {
         let head = MessageHead {
             id: server_id(number),
             accepted_ms: number,
-            message_id: MessageId(server_id(number + 1_000_000).0),
+            message_id: MessageId(server_id(name).0),
             from,
             from_device: device(1),
             to,
@@ -298,6 +316,7 @@ impl Answer {
         let name = self.body["type"].as_str().unwrap_or_default();
         assert!(self.head.contains("application/problem+json"), "{self:?}");
         assert_eq!(self.body["status"], self.status, "{self:?}");
+        assert_eq!(self.body["retry"], [429, 503].contains(&self.status), "{self:?}");
         name.strip_prefix("urn:ringpost:problem:").unwrap()
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use aws_lc_rs::{hmac, rand};
 
+use super::CodeName;
 use crate::engine::OpenError;
 
 /// Name of the key's file.
@@ -23,6 +24,9 @@ enum Use {
     Phone = 1,
     Code = 2,
     Check = 3,
+    CodeName = 4,
+    NoCode = 5,
+    Successor = 6,
 }
 
 /// The key. Never printed, never logged.
@@ -55,9 +59,26 @@ impl AccountKey {
         self.hash(Use::Phone, &[phone.as_bytes()])
     }
 
-    /// Bound to the phone: equal codes of two phones do not look alike.
-    pub(super) fn code(&self, phone_hash: &[u8; 32], code: &str) -> [u8; 32] {
-        self.hash(Use::Code, &[phone_hash, code.as_bytes()])
+    /// The name under which a code is kept: of its phone and its request, of which each makes
+    /// another name.
+    pub(super) fn code_name(&self, name: CodeName<'_>) -> [u8; 32] {
+        // The first part has a fixed length, so that no two pairs make one text.
+        self.hash(Use::CodeName, &[&self.phone(name.phone), name.request.as_bytes()])
+    }
+
+    /// Bound to its name: equal codes of two requests do not look alike.
+    pub(super) fn code(&self, name: &[u8; 32], code: &str) -> [u8; 32] {
+        self.hash(Use::Code, &[name, code.as_bytes()])
+    }
+
+    /// What no code has as its hash, because it is of another use.
+    pub(super) fn no_code(&self, name: &[u8; 32]) -> [u8; 32] {
+        self.hash(Use::NoCode, &[name])
+    }
+
+    /// What follows a refresh token.
+    pub(super) fn successor(&self, token: &str) -> [u8; 32] {
+        self.hash(Use::Successor, &[token.as_bytes()])
     }
 
     /// Tells whether rows were written with this key.
