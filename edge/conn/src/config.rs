@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringpost_wire::limits::{INPUT_BURST_BYTES, INPUT_BYTES_PER_SECOND, MESSAGE_BYTES_MAX};
 
 use crate::budgets::InputRate;
+use crate::caller::TrustedProxies;
 use crate::http::Origins;
 
 /// What a user, or the strangers of an address, may bring by default.
@@ -24,6 +25,11 @@ pub struct ConnectionConfig {
     /// Most connections of one address that have not signed in, at all workers of the node
     /// together. Default 256: a carrier's NAT reconnecting, not a flood.
     pub unauthenticated_per_address_max: u32,
+    /// Most connections of trusted proxies that have not named anybody yet, at all workers of the node
+    /// together: no address counts them. Default 10,000: all clients of a proxy reconnecting.
+    pub unnamed_max: u32,
+    /// Whose word about the address of a client is taken. Default nobody's.
+    pub trusted_proxies: TrustedProxies,
     /// From accept to the end of the protocol's own handshake (the whole upgrade head, or the
     /// preamble): not per read, so that a byte every two seconds does not hold it open.
     /// Default 5 s.
@@ -77,6 +83,8 @@ impl Default for ConnectionConfig {
             connections_max: 1 << 20,
             accepts_per_turn_max: 256,
             unauthenticated_per_address_max: 256,
+            unnamed_max: 10_000,
+            trusted_proxies: TrustedProxies::default(),
             handshake_deadline: Duration::from_secs(5),
             sign_in_deadline: Duration::from_secs(10),
             close_deadline: Duration::from_secs(5),

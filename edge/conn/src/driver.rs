@@ -13,7 +13,6 @@
 //! A whole turn is [`Driver::turn`], [`Driver::rest`], [`Driver::enter`], [`Driver::awake`].
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
 use ringpost_shard::record::SharedRecord;
 use ringpost_shard::{ClockTrust, Clocks, Effect, Event};
 
+use crate::caller::Caller;
 use crate::letter::{CredentialRefused, Letter};
 use crate::outgoing::Outgoing;
 use crate::output::{Operation, Output};
@@ -97,7 +97,7 @@ pub trait Neighbours {
     fn request_done(&mut self, ticket: u64, done: bool);
 
     /// Hands an HTTP connection to REST, with what was read of it already.
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>);
+    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>);
 }
 
 /// Why the journal took nothing.
@@ -304,7 +304,7 @@ impl<R: Rings> Driver<R> {
                 }
             }
             Output::Answer { reply, answer } => reply.send(answer),
-            Output::HandOver { fd, read, address } => neighbours.hand_over(fd, read, address),
+            Output::HandOver { fd, read, caller } => neighbours.hand_over(fd, read, caller),
         }
     }
 

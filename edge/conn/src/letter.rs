@@ -4,7 +4,6 @@
 //! by letters and never touch its state. Batches where batches are natural: one letter carries
 //! all the mail of a peer's turn, or all the records of one group commit that concern the worker.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
@@ -13,6 +12,7 @@ use ringpost_shard::record::SharedRecord;
 use ringpost_shard::{Event, Position};
 use ringpost_wire::{DeviceId, UserId};
 
+use crate::caller::Caller;
 use crate::connection::{Protocol, Speech};
 use crate::question::{Question, Reply};
 
@@ -103,8 +103,8 @@ pub struct Arriving {
     pub hello: PendingHello,
     /// When it was accepted (monotonic).
     pub accepted_at: Duration,
-    /// Its address.
-    pub address: Option<IpAddr>,
+    /// Who calls.
+    pub caller: Option<Caller>,
     /// Bytes received and not yet decoded; at most one receive buffer.
     pub surplus: Vec<u8>,
 }

@@ -1,7 +1,6 @@
 //! What a worker's turn asks for: operations of its ring, and things that other threads do.
 //! Both are carried out by the driver after the turn, in order.
 
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use ringpost_ring::{MoveToken, ReceiveMode, Rings, SendBuffer, Slot};
@@ -9,6 +8,7 @@ use ringpost_shard::Effect;
 use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::mail::Mail;
 
+use crate::caller::Caller;
 use crate::letter::Arriving;
 use crate::question::{Answer, Reply};
 
@@ -116,7 +116,7 @@ pub enum Output {
         fd: OwnedFd,
         /// What was read of it already.
         read: Vec<u8>,
-        /// Where it comes from.
-        address: Option<IpAddr>,
+        /// Who calls, so far; each request may name somebody else.
+        caller: Option<Caller>,
     },
 }

@@ -74,6 +74,13 @@ fn limits_text(config: &Config, limits: &Limits) -> String {
     );
     let per_address = keys.unauthenticated_per_address_max.to_string();
     line("limits.unauthenticated_per_address_max", per_address);
+    line(
+        "trusted_proxies",
+        match config.trusted_proxies.as_slice() {
+            [] => "none (clients are counted by the address that connects)".to_owned(),
+            networks => networks.join(", "),
+        },
+    );
     line("limits.handshake_deadline", duration_text(keys.handshake_deadline));
     line("limits.auth_deadline", duration_text(keys.auth_deadline));
     line("limits.ping_interval", duration_text(keys.ping_interval));

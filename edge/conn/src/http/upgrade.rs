@@ -9,6 +9,7 @@ use httparse::Header;
 use sha1::{Digest, Sha1};
 
 use super::{Origins, Rejection, WEBSOCKET_PATH};
+use crate::forwarded::ForwardedFields;
 use crate::websocket::{Accepts, Opcode};
 
 /// 16 bytes in base64.
@@ -66,6 +67,8 @@ pub struct Upgrade<'a> {
     pub subprotocol: Subprotocol,
     /// The page, if a browser asks. It is on the allow-list.
     pub origin: Option<&'a str>,
+    /// For whom a proxy in front speaks, if it is believed.
+    pub forwarded: ForwardedFields<'a>,
     /// Whether the client named subprotocols: it fails if the answer names one and it did not.
     subprotocol_named: bool,
     key: [u8; KEY_BYTES],
@@ -139,7 +142,8 @@ pub(super) fn judge<'b>(
     } else {
         Subprotocol::Json
     };
-    Ok(Some(Upgrade { subprotocol, origin, subprotocol_named, key }))
+    let forwarded = ForwardedFields::new(fields.all("X-Forwarded-For"), fields.all("Forwarded"));
+    Ok(Some(Upgrade { subprotocol, origin, forwarded, subprotocol_named, key }))
 }
 
 /// The path of a request target, in origin form or absolute form (RFC 9112 section 3.2).

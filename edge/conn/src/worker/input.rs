@@ -6,6 +6,7 @@
 use std::mem;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ringpost_ring::{ReceiveMode, Slot};
 use ringpost_shard::event::Now;
@@ -19,11 +20,15 @@ use ringpost_wire::{CloseCode, MessageId, binary, json};
 use smallvec::SmallVec;
 
 use super::Worker;
-use crate::connection::{Input, Phase, Protocol, Speech};
+use crate::connection::{Connection, Input, Phase, Protocol, Speech};
 use crate::http::{HeadReader, Rejection, Request, Subprotocol};
 use crate::output::{Operation, Output};
-use crate::sniff::{self, Verdict};
+use crate::sniff::{self, Sniffer, Verdict};
 use crate::websocket::{self, Accepts, Item, Received};
+
+/// When to come again where too many of one caller have not signed in: by then those have, or are
+/// closed.
+const STRANGERS_PAUSE: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Bytes of the ring, lent for this call.
@@ -46,6 +51,13 @@ impl Worker {
             }
         }
         self.balance_input(slot);
+    }
+
+    /// Whether what has come is decoded now: not if it came behind the name of somebody who had used
+    /// up its budget already. Of a session all is.
+    fn is_read(&mut self, slot: Slot) -> bool {
+        let may_wait = |it: &mut Connection| it.wants_input() && !it.in_shard();
+        self.connections.find(slot).is_some_and(|it| it.paced.is_none() || !may_wait(it))
     }
 
     /// Keeps what a stranger sent for later: it was received once, so it is one receive buffer.
@@ -148,10 +160,17 @@ impl Worker {
         let mut protocol = mem::replace(&mut connection.protocol, Protocol::Deaf);
         let consumed = self.shake_hands(slot, &mut protocol, bytes, now);
         let rest = &mut bytes[consumed..];
-        match &mut protocol {
-            Protocol::Binary(decoder) => self.feed_binary(slot, decoder, rest, now),
-            Protocol::WebSocket(decoder) => self.feed_websocket(slot, decoder, rest, now),
-            Protocol::Sniffing(_) | Protocol::Http(_) | Protocol::Deaf => {}
+        if self.is_read(slot) {
+            match &mut protocol {
+                Protocol::Binary(decoder) => self.feed_binary(slot, decoder, rest, now),
+                Protocol::WebSocket(decoder) => self.feed_websocket(slot, decoder, rest, now),
+                Protocol::Sniffing(_)
+                | Protocol::ProxyHeader(_)
+                | Protocol::Http(_)
+                | Protocol::Deaf => {}
+            }
+        } else {
+            self.hold(slot, rest);
         }
         let Some(connection) = self.connections.find(slot) else { return };
         if connection.is_ending() {
@@ -182,26 +201,36 @@ impl Worker {
         now: Now,
     ) -> usize {
         let mut held: SmallVec<[u8; 16]> = SmallVec::new();
-        let mut consumed = 0;
-        if let Protocol::Sniffing(sniffer) = protocol {
-            let Verdict::Decided { protocol: sniffed, consumed: preamble } = sniffer.feed(bytes)
-            else {
-                return bytes.len();
+        let mut consumed = self.recognise(slot, protocol, &mut held, bytes, now);
+        if let Protocol::ProxyHeader(reader) = protocol {
+            // What the sniffer held is shorter than a header and cannot end it.
+            let pieces = [&held[..], &bytes[consumed..]];
+            let read = pieces
+                .into_iter()
+                .try_fold((0, false), |_, piece| self.read_proxy_header(slot, reader, piece, now));
+            let Some((header, has_ended)) = read else {
+                *protocol = Protocol::Deaf;
+                return consumed;
             };
-            held.extend_from_slice(sniffer.held());
-            consumed = preamble;
-            *protocol = self.sniffed(slot, sniffed, now);
+            consumed += header;
+            held.clear();
+            if has_ended {
+                *protocol = Protocol::Sniffing(Sniffer::new());
+            }
+            if has_ended && self.is_read(slot) {
+                consumed += self.recognise(slot, protocol, &mut held, &bytes[consumed..], now);
+            }
         }
         if let Protocol::Http(reader) = protocol {
             // What the sniffer held is shorter than a head and cannot complete it.
             let after = match self.read_head(slot, reader, &held, now) {
-                HeadRead::Incomplete => self.read_head(slot, reader, bytes, now),
+                HeadRead::Incomplete => self.read_head(slot, reader, &bytes[consumed..], now),
                 done => done,
             };
             match after {
                 HeadRead::Incomplete => consumed = bytes.len(),
                 HeadRead::Upgraded { consumed: head } => {
-                    consumed = head;
+                    consumed += head;
                     *protocol = Protocol::WebSocket(websocket::Decoder::new());
                 }
                 HeadRead::Ended => *protocol = Protocol::Deaf,
@@ -210,19 +239,44 @@ impl Worker {
         consumed
     }
 
+    /// Looks for the protocol while it is not known. Answers how many bytes that took; those that came
+    /// before and belong to the protocol are put into `held`.
+    fn recognise(
+        &mut self,
+        slot: Slot,
+        protocol: &mut Protocol,
+        held: &mut SmallVec<[u8; 16]>,
+        bytes: &[u8],
+        now: Now,
+    ) -> usize {
+        let Protocol::Sniffing(sniffer) = protocol else { return 0 };
+        let Verdict::Decided { protocol: sniffed, consumed } = sniffer.feed(bytes) else {
+            return bytes.len();
+        };
+        held.extend_from_slice(sniffer.held());
+        *protocol = self.sniffed(slot, sniffed, now);
+        consumed
+    }
+
     fn sniffed(&mut self, slot: Slot, sniffed: sniff::Protocol, now: Now) -> Protocol {
         match sniffed {
-            sniff::Protocol::Binary => {
+            sniff::Protocol::Binary if self.name_nobody(slot, now) => {
                 self.speak(slot, Speech::Binary, now);
-                Protocol::Binary(FrameDecoder::default())
+                return Protocol::Binary(FrameDecoder::default());
             }
-            sniff::Protocol::Http => Protocol::Http(Box::new(HeadReader::new())),
-            sniff::Protocol::Tls | sniff::Protocol::Proxy | sniff::Protocol::Unknown => {
+            sniff::Protocol::Http => return Protocol::Http(Box::new(HeadReader::new())),
+            sniff::Protocol::Proxy => match self.proxy_header_reader(slot) {
+                Some(reader) => return Protocol::ProxyHeader(Box::new(reader)),
+                None => self.refuse_proxy_header(slot, now),
+            },
+            // There are too many of its address.
+            sniff::Protocol::Binary => self.remove(slot, now),
+            sniff::Protocol::Tls | sniff::Protocol::Unknown => {
                 self.counters.refused_garbage += 1;
                 self.remove(slot, now);
-                Protocol::Deaf
             }
         }
+        Protocol::Deaf
     }
 
     fn speak(&mut self, slot: Slot, speech: Speech, now: Now) {
@@ -250,6 +304,11 @@ impl Worker {
         match request {
             Request::Incomplete => HeadRead::Incomplete,
             Request::Upgrade { upgrade, consumed } => {
+                if !self.name_by_fields(slot, &upgrade.forwarded, now) {
+                    let retry_after = STRANGERS_PAUSE;
+                    self.reject_upgrade(slot, Rejection::Overloaded { retry_after }, now);
+                    return HeadRead::Ended;
+                }
                 let speech = match upgrade.subprotocol {
                     Subprotocol::Json => Speech::WebSocketJson,
                     Subprotocol::Binary => Speech::WebSocketBinary,
@@ -281,7 +340,7 @@ impl Worker {
         let Some(connection) = self.take(slot, now) else { return };
         if let Phase::Installing(read) = connection.phase {
             self.counters.handed_over += 1;
-            self.outputs.push(Output::HandOver { fd, read, address: connection.address });
+            self.outputs.push(Output::HandOver { fd, read, caller: connection.caller });
         }
     }
 

@@ -18,6 +18,7 @@
 
 mod answer;
 mod arrivals;
+mod callers;
 mod clocked;
 mod deadlines;
 mod dispatch;
@@ -36,7 +37,6 @@ pub use self::temperature::{DEMOTED_AFTER, PROMOTED_WITHIN};
 
 use std::collections::VecDeque;
 use std::mem;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -342,42 +342,14 @@ impl Worker {
         self.schedule(slot);
     }
 
-    /// The ring has answered: the address, or none.
-    fn address_known(&mut self, slot: Slot, address: Option<IpAddr>, now: Now) {
-        let Some(connection) = self.connections.find(slot) else { return };
-        connection.asking_address = false;
-        connection.address = address;
-        if let Some(address) = address.filter(|_| !connection.has_proved_itself()) {
-            connection.counted = self
-                .tables
-                .strangers
-                .try_count(address, self.config.unauthenticated_per_address_max);
-            if !connection.counted {
-                self.counters.refused_address += 1;
-                return self.remove(slot, now);
-            }
-            self.unauthenticated += 1;
-        }
-        self.charge_address(slot, address, now);
-        self.leave_if_quiet(slot, now);
-    }
-
     /// Moves a connection to another phase, keeping the count of those not signed in.
     fn enter(&mut self, slot: Slot, phase: Phase, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         connection.phase = phase;
         connection.phase_since = now.mono;
         if connection.has_proved_itself() {
-            let (counted, address) = (mem::take(&mut connection.counted), connection.address);
-            self.uncount(counted, address);
-        }
-    }
-
-    /// One that was counted by its address has proved itself, or is gone.
-    fn uncount(&mut self, counted: bool, address: Option<IpAddr>) {
-        if let (true, Some(address)) = (counted, address) {
-            self.tables.strangers.uncount(address);
-            self.unauthenticated -= 1;
+            let counted = mem::take(&mut connection.counted);
+            self.uncount(counted);
         }
     }
 
@@ -385,7 +357,7 @@ impl Worker {
     fn take(&mut self, slot: Slot, now: Now) -> Option<Box<Connection>> {
         self.settle_debt(slot, now);
         let connection = self.connections.remove(slot)?;
-        self.uncount(connection.counted, connection.address);
+        self.uncount(connection.counted);
         if connection.in_shard() {
             self.shard_event(Event::Closed { connection: key(slot) }, now);
         }

@@ -3,14 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
-use ringpost_conn::{Letter, Worker};
+use ringpost_conn::{Caller, Letter, Worker};
 use ringpost_ring::fake::{FakeHandle, FakeRing};
 use ringpost_ring::{Rings, SleepFlag, Wait};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
@@ -22,7 +21,7 @@ use crate::journal::Journal;
 pub(crate) struct HandedOver {
     pub(crate) fd: OwnedFd,
     pub(crate) read: Vec<u8>,
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) caller: Option<Caller>,
 }
 
 /// What other threads said to a worker and it has not taken.
@@ -166,8 +165,8 @@ impl Neighbours for Desk<'_> {
         unreachable!("nobody registers here, but {ticket} is answered");
     }
 
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>) {
+    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
         self.is_busy = true;
-        self.handed_over.push(HandedOver { fd, read, address });
+        self.handed_over.push(HandedOver { fd, read, caller });
     }
 }

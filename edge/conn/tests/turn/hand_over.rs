@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use ringpost_conn::Letter;
+use ringpost_conn::{Caller, Letter};
 use ringpost_ring::fake::Faults;
 
 use crate::client::End;
@@ -35,7 +35,8 @@ fn rest_gets_the_stream_from_its_first_byte_and_the_address() {
             request.extend_from_slice(&rest[..read]);
         }
         assert_eq!(request, REQUEST, "seed {seed}, cut at {cut}");
-        assert_eq!(handed.address, world.clients[client].address().map(|it| it.ip()));
+        let address = handed.caller.map(Caller::address);
+        assert_eq!(address, world.clients[client].address().map(|it| it.ip()));
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").expect("room");
         world.settle();
         let answer = world.clients[client].raw.take().expect("raw bytes are kept");

@@ -5,6 +5,7 @@
 //! ring defers, splits, reorders and fails by seed; a failing test says which one.
 
 mod accounting;
+mod callers;
 mod client;
 mod copies;
 mod deadlines;

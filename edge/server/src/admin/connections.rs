@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use ringpost_conn::Caller;
 use ringpost_conn::connection::Speech;
 use ringpost_conn::question::{Answer, ConnectionFilter, ConnectionView, Question, Stage};
 use ringpost_shard::event::WorkerId;
@@ -53,6 +54,8 @@ struct Row {
     device: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_from: Option<&'static str>,
     silent_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in_ms: Option<u64>,
@@ -183,7 +186,8 @@ fn row(worker: u16, view: &ConnectionView) -> Row {
         speech: view.speech.name(),
         user: view.user.map(UserId::uuid),
         device: view.device.map(DeviceId::number),
-        address: view.address,
+        address: view.caller.map(Caller::address),
+        address_from: view.caller.map(|caller| caller.known_from().name()),
         silent_ms: millis(view.silent),
         expires_in_ms: view.expires_in.map(millis),
         pending_bytes: view.pending_bytes,

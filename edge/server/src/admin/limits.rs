@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 39] = [
+const LIMITS: [Limit; 40] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -152,6 +152,12 @@ const LIMITS: [Limit; 39] = [
         "connections",
         |it| it.limits.unauthenticated_per_address_max.into(),
         &[Counted(REFUSED, &["address"])],
+    ),
+    limit(
+        "limits.unnamed_max",
+        "connections",
+        |it| it.limits.unnamed_max.into(),
+        &[Counted(REFUSED, &["unnamed"])],
     ),
     limit(
         "limits.user_input_bytes_per_second",
@@ -331,7 +337,7 @@ mod tests {
     use crate::config::{self, Sources};
 
     /// Keys that limit nothing, or whose reaching is the ordinary course and refuses nobody.
-    const NONE: [&str; 24] = [
+    const NONE: [&str; 25] = [
         "listen",
         "data_dir",
         "workers",
@@ -354,6 +360,7 @@ mod tests {
         "rest.threads",
         "limits.plaintext",
         "limits.origins",
+        "trusted_proxies",
         "log.format",
         "log.level",
     ];

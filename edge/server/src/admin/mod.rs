@@ -31,6 +31,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -175,7 +176,8 @@ async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver
         let (router, stop) = (router.clone(), stop.clone());
         tokio::spawn(async move {
             let _open = permit;
-            connection::serve(stream, Vec::new(), peer.ip(), router, HEADER_DEADLINE, stop).await;
+            let caller = Caller::of_socket(peer.ip(), &TrustedProxies::default());
+            connection::serve(stream, Vec::new(), caller, router, HEADER_DEADLINE, stop).await;
         });
     }
 }

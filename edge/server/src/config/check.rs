@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use ringpost_conn::TrustedProxies;
+use ringpost_conn::caller::TRUSTED_PROXIES_MAX;
 use ringpost_journal::GATHER_CEILING;
 
 use super::layers::{Loaded, Origin};
@@ -89,6 +91,16 @@ impl Checker<'_> {
         if config.listen.is_empty() || config.listen.len() > LISTEN_MAX || distinct.len() != fixed {
             let allowed = format!("1 to {LISTEN_MAX} different addresses");
             self.refuse("listen", format!("{:?}", config.listen), allowed);
+        }
+        let proxies = &config.trusted_proxies;
+        if let Err(error) = TrustedProxies::new(proxies.iter().map(String::as_str)) {
+            let allowed = "addresses and networks, such as \"127.0.0.1\" or \"10.1.0.0/16\", and \
+                           never everybody (\"0.0.0.0/0\")";
+            self.refuse("trusted_proxies", format!("{:?}", error.0), allowed);
+        }
+        if proxies.len() > TRUSTED_PROXIES_MAX {
+            let found = format!("{} networks", proxies.len());
+            self.refuse("trusted_proxies", found, format!("at most {TRUSTED_PROXIES_MAX}"));
         }
         if config.data_dir.as_os_str().is_empty() {
             self.refuse("data_dir", "\"\"", "a directory (it is made if it does not exist)");
@@ -177,6 +189,7 @@ impl Checker<'_> {
         self.number("limits.connections_max", connections, 1..=16_000_000);
         let unauthenticated = limits.unauthenticated_per_address_max.into();
         self.number("limits.unauthenticated_per_address_max", unauthenticated, 1..=1_000_000);
+        self.number("limits.unnamed_max", limits.unnamed_max.into(), 1..=1_000_000);
         for (key, bytes) in [
             ("limits.user_input_bytes_per_second", limits.user_input_bytes_per_second),
             ("limits.address_input_bytes_per_second", limits.address_input_bytes_per_second),

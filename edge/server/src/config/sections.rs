@@ -20,6 +20,8 @@ pub struct Config {
     /// Where clients connect: binary protocol, WebSocket and REST share each address.
     #[serde(with = "address::many")]
     pub listen: Vec<SocketAddr>,
+    /// Networks of the proxies and balancers whose word about a client's address is taken.
+    pub trusted_proxies: Vec<String>,
     /// Where everything that must survive is kept.
     pub data_dir: PathBuf,
     /// Worker threads, 0 = one for each core that the process may use.
@@ -47,6 +49,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 7400))],
+            trusted_proxies: Vec::new(),
             data_dir: PathBuf::from("./ringpost-data"),
             workers: 0,
             drain_deadline: Duration::from_secs(20),
@@ -281,6 +284,8 @@ pub struct LimitKeys {
     pub connections_max: u32,
     /// Connections from one address that have not signed in, all workers together.
     pub unauthenticated_per_address_max: u32,
+    /// Connections of trusted proxies that have named nobody yet, all workers together.
+    pub unnamed_max: u32,
     /// What a user may send in a second for long, all its connections together.
     #[serde(with = "size")]
     pub user_input_bytes_per_second: u64,
@@ -349,6 +354,7 @@ impl Default for LimitKeys {
         Self {
             connections_max: 100_000,
             unauthenticated_per_address_max: 1_000,
+            unnamed_max: 10_000,
             user_input_bytes_per_second: ringpost_wire::limits::INPUT_BYTES_PER_SECOND,
             user_input_burst_bytes: ringpost_wire::limits::INPUT_BURST_BYTES,
             address_input_bytes_per_second: ringpost_wire::limits::INPUT_BYTES_PER_SECOND,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel;
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
-use ringpost_conn::{Driver, Letter};
+use ringpost_conn::{Caller, Driver, Letter, TrustedProxies};
 use ringpost_journal::{Batch, JournalHandle, Record, Refused};
 use ringpost_ring::{RingSet, Wait};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
@@ -131,9 +131,11 @@ impl Neighbours for Threads {
         self.others.requests.answer(ticket, done);
     }
 
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>) {
-        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.others.rest.serve_stream(TcpStream::from(fd), read, address);
+    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let caller =
+            caller.unwrap_or_else(|| Caller::of_socket(unknown, &TrustedProxies::default()));
+        self.others.rest.serve_stream(TcpStream::from(fd), read, caller);
     }
 }
 

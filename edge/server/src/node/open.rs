@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::anyhow;
 use ringpost_conn::http::Origins;
-use ringpost_conn::{ConnectionConfig, Driver, InputRate, Letter, Tables, Worker};
+use ringpost_conn::{ConnectionConfig, Driver, InputRate, Letter, Tables, TrustedProxies, Worker};
 use ringpost_journal::{JournalHandle, JournalThread};
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingPlan, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
@@ -388,6 +388,8 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
     ConnectionConfig {
         connections_max: limits.connections_per_worker_max,
         unauthenticated_per_address_max: keys.unauthenticated_per_address_max,
+        unnamed_max: keys.unnamed_max,
+        trusted_proxies: trusted_proxies(config),
         handshake_deadline: keys.handshake_deadline,
         sign_in_deadline: keys.auth_deadline,
         ping_interval: keys.ping_interval,
@@ -407,6 +409,11 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
         origins,
         ..ConnectionConfig::default()
     }
+}
+
+fn trusted_proxies(config: &Config) -> TrustedProxies {
+    let entries = config.trusted_proxies.iter().map(String::as_str);
+    TrustedProxies::new(entries).expect("the configuration was checked")
 }
 
 fn token_service(
@@ -476,6 +483,7 @@ fn start_rest(
         control: Arc::new(control),
         clock: Arc::clone(clock),
         code_sender,
+        trusted_proxies: trusted_proxies(config),
     })
     .map_err(|error| Failure::new(Kind::Host, error))
 }

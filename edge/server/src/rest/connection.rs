@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,11 +11,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ringpost_conn::Caller;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::request::Peer;
 use super::stream::{FLUSH_DEADLINE, Prefixed};
 
 /// Largest head of a request, bytes; beyond it 431.
@@ -41,14 +40,14 @@ pub(crate) enum Served {
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     already_read: Vec<u8>,
-    peer: IpAddr,
+    caller: Caller,
     router: Router,
     header_deadline: Duration,
     mut stop: watch::Receiver<bool>,
 ) -> Served {
     let io = TokioIo::new(Prefixed::new(already_read, stream, FLUSH_DEADLINE));
     let service =
-        service_fn(move |request: Request<Incoming>| answer(router.clone(), request, peer));
+        service_fn(move |request: Request<Incoming>| answer(router.clone(), request, caller));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_deadline)
@@ -80,9 +79,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 fn answer(
     router: Router,
     request: Request<Incoming>,
-    peer: IpAddr,
+    caller: Caller,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Peer(peer));
+    request.extensions_mut().insert(caller);
     router.oneshot(request)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use ringpost_conn::caller::Naming;
+
 use super::problem::Problem;
 use crate::metrics::{Counter, MetricSource, Samples};
 
@@ -60,6 +62,8 @@ pub struct RestCounters {
     pub(super) succeeded: Counter,
     /// Requests refused, by the problem.
     refused: [Counter; Problem::NAMES.len()],
+    /// What was made of the word of proxies, by [`Naming`].
+    named: [Counter; Naming::ALL.len()],
     /// Limits hit, by [`Hit`].
     hits: [Counter; Hit::ALL.len()],
     /// One-time codes handed to the sender, and how that ended.
@@ -77,6 +81,10 @@ pub struct RestCounters {
 impl RestCounters {
     pub(super) fn on_hit(&self, hit: Hit) {
         self.hits[hit as usize].increment();
+    }
+
+    pub(super) fn on_naming(&self, naming: Naming) {
+        self.named[naming as usize].increment();
     }
 
     pub(super) fn on_problem(&self, problem: Problem) {
@@ -108,6 +116,11 @@ impl MetricSource for RestCounters {
         for ((_, limit), counter) in Hit::ALL.into_iter().zip(&self.hits) {
             let labels = [("limit", limit)];
             out.counter("ringpost_rest_limits_hit", help, &labels, counter.count());
+        }
+        let help = "What was made of the word of proxies about who calls.";
+        for (naming, counter) in Naming::ALL.into_iter().zip(&self.named) {
+            let labels = [("by", naming.label())];
+            out.counter("ringpost_rest_callers_named", help, &labels, counter.count());
         }
         let help = "One-time codes by what became of them.";
         let name = "ringpost_auth_codes";

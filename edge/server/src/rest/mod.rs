@@ -27,7 +27,7 @@ mod sign_in;
 mod stream;
 
 use std::io::{self, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -37,6 +37,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_store::Store;
 use ringpost_store::accounts::Accounts;
 use tokio::runtime::Runtime;
@@ -110,6 +111,8 @@ pub struct RestParts {
     pub clock: Arc<NodeClock>,
     /// Delivers one-time codes.
     pub code_sender: Arc<dyn CodeSender>,
+    /// Whose word about who calls is taken.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// State that the endpoints share.
@@ -127,6 +130,7 @@ pub(crate) struct RestState {
     control: Arc<dyn Control>,
     clock: Arc<NodeClock>,
     code_sender: Arc<dyn CodeSender>,
+    trusted_proxies: TrustedProxies,
     counters: Arc<RestCounters>,
     rates: AllRates,
     pages: Arc<Semaphore>,
@@ -207,7 +211,7 @@ impl RestService {
     /// Serves HTTP on a connected socket of which `already_read` was read. The socket must be
     /// O_NONBLOCK. Never blocks: where too many connections are open, the socket gets a 503 and is
     /// closed.
-    pub fn serve_stream(&self, stream: TcpStream, already_read: Vec<u8>, peer: IpAddr) {
+    pub fn serve_stream(&self, stream: TcpStream, already_read: Vec<u8>, caller: Caller) {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.state.counters.connections_refused.increment();
             // Best effort, in one call: a socket that does not take it is full or gone.
@@ -223,7 +227,8 @@ impl RestService {
             let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
             state.counters.open.fetch_add(1, Relaxed);
             let served =
-                connection::serve(stream, already_read, peer, router, header_deadline, stop).await;
+                connection::serve(stream, already_read, caller, router, header_deadline, stop)
+                    .await;
             if served == Served::TooSlow {
                 state.counters.on_hit(Hit::HeaderDeadline);
             }
@@ -271,6 +276,7 @@ impl RestState {
             control: parts.control,
             clock: parts.clock,
             code_sender: parts.code_sender,
+            trusted_proxies: parts.trusted_proxies,
             counters: Arc::default(),
             rates: AllRates {
                 addresses: rate(auth.requests_per_address_minute, minute),
@@ -299,8 +305,13 @@ fn router(state: &Arc<RestState>) -> Router {
         .with_state(Arc::clone(state))
 }
 
-/// Around every request: its deadline, and how it ended.
-async fn watched(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Response {
+/// Around every request: who calls, its deadline, and how it ended.
+async fn watched(
+    State(state): State<Arc<RestState>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    state.name_caller(&mut request);
     let answer = tokio::time::timeout(state.request_deadline, next.run(request)).await;
     let response = answer.unwrap_or_else(|_| {
         state.counters.on_hit(Hit::RequestDeadline);

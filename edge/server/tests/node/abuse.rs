@@ -15,6 +15,7 @@ use crate::siege::Siege;
 const PACED: &str = r#"ringpost_edge_limits_hit_total{limit="user_input"}"#;
 const TOO_BIG: &str = r#"ringpost_edge_closed_total{code="too_big"}"#;
 const REFUSED_UPGRADE: &str = r#"ringpost_edge_refused_total{reason="upgrade"}"#;
+const REFUSED_PROXY_HEADER: &str = r#"ringpost_edge_refused_total{reason="proxy_header"}"#;
 const REFUSED_GARBAGE: &str = r#"ringpost_edge_refused_total{reason="garbage"}"#;
 const MALFORMED: &str = r#"ringpost_edge_refused_total{reason="malformed"}"#;
 
@@ -214,7 +215,8 @@ fn abuse_row_17_garbage_and_tls_are_closed_without_an_answer() {
     let mut peer = Peer::sign_in_live(&siege.node, Encoding::Tcp, Uuid::new_v4(), 1);
     peer.write(&[200, 0, 0, 0, 3, 0]);
     drop(peer);
-    siege.end(&[(REFUSED_GARBAGE, starts.len() as u64), (TOO_BIG, 1)]);
+    let garbage = starts.len() as u64 - 1;
+    siege.end(&[(REFUSED_GARBAGE, garbage), (REFUSED_PROXY_HEADER, 1), (TOO_BIG, 1)]);
 }
 
 #[test]

@@ -43,7 +43,7 @@ const REST: &str = "edge/server/tests/rest/connections.rs";
 const SHARD: &str = "core/shard/tests/behaviour/limits.rs";
 
 /// Each key, in the order in which it is shown.
-const KEYS: [(&str, Driven); 39] = [
+const KEYS: [(&str, Driven); 40] = [
     ("drain_deadline", By("edge/conn/tests/turn/drain.rs", "drain_deadline")),
     (
         "journal.disk_budget_bytes",
@@ -99,6 +99,7 @@ const KEYS: [(&str, Driven); 39] = [
     ("rest.body_bytes_max", COUNTED),
     ("limits.connections_max", Here(&["limits.connections_max=2"], one_connection_too_many)),
     ("limits.unauthenticated_per_address_max", COUNTED),
+    ("limits.unnamed_max", By("edge/conn/tests/turn/callers.rs", "unnamed_max")),
     ("limits.user_input_bytes_per_second", PACED),
     ("limits.user_input_burst_bytes", PACED),
     ("limits.address_input_bytes_per_second", PACED_STRANGERS),

@@ -30,6 +30,7 @@ mod limits;
 mod log_markers;
 mod pairings;
 mod peer;
+mod proxies;
 mod reload;
 mod rig;
 mod ring_health;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod admin;
+mod callers;
 mod connections;
 mod history;
 mod logs;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_server::auth::{TokenRules, TokenSigner, TokenVerifier, Verified};
 use ringpost_server::clock::{MachineClock, NodeClock, wall_ms};
 use ringpost_server::config::{Auth, Rest};
@@ -115,6 +116,7 @@ pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
         control: Arc::clone(&homes) as _,
         clock: Arc::clone(&clock),
         code_sender: Arc::new(Phones(phones)),
+        trusted_proxies: trusted_proxies(),
     })
     .unwrap();
     let position = Mutex::new(0);
@@ -129,6 +131,11 @@ pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
         codes: Mutex::new(codes),
         position,
     }
+}
+
+/// Whose word about who calls the service takes.
+fn trusted_proxies() -> TrustedProxies {
+    TrustedProxies::new(["10.7.0.0/16"]).unwrap()
 }
 
 pub(crate) fn user(number: u8) -> UserId {
@@ -169,7 +176,8 @@ impl Rig {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (served, _) = listener.accept().unwrap();
         served.set_nonblocking(true).unwrap();
-        self.service.serve_stream(served, already_read.to_vec(), peer);
+        let caller = Caller::of_socket(peer, &trusted_proxies());
+        self.service.serve_stream(served, already_read.to_vec(), caller);
         Client::new(stream)
     }
 

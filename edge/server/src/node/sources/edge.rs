@@ -23,7 +23,9 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
     for (reason, count) in [
         ("full", counters.refused_full),
         ("address", counters.refused_address),
+        ("unnamed", counters.refused_unnamed),
         ("garbage", counters.refused_garbage),
+        ("proxy_header", counters.refused_proxy_header),
         ("upgrade", counters.refused_upgrade),
         ("credentials", counters.refused_credentials),
         ("move", counters.moves_failed),
@@ -42,6 +44,10 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
     for (reason, count) in counters.rejections.counts() {
         let help = "First requests that were refused, by what was wrong with them.";
         out.counter("ringpost_edge_upgrades_refused", help, &[("reason", reason)], count);
+    }
+    for (by, count) in counters.named.counts() {
+        let help = "What was made of the word of proxies about who calls.";
+        out.counter("ringpost_edge_callers_named", help, &[("by", by)], count);
     }
     for (limit, count) in [
         ("handshake", counters.handshakes_late),
@@ -99,7 +105,8 @@ shows! {
     }
     elsewhere {
         accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
-        refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
+        refused_unnamed, refused_garbage,
+        refused_proxy_header, named, refused_upgrade, refused_credentials, moves_failed, moves_expired,
         malformed, rejections, tickets_expired, refused, handshakes_late, sign_ins_late,
         credentials_ended, assemblies_late, closings_late, leavings_late, paced_users,
         paced_addresses, discards_over, drains_late, closed, receive, decode, commit, send,
