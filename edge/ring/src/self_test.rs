@@ -59,7 +59,7 @@ pub enum SelfTestError {
     #[error("this kernel lacks io_uring operations: {}. Linux 6.8 or later is needed", .0.join(", "))]
     Operations(Vec<&'static str>),
     /// Loopback connections cannot be made, so nothing could be tested.
-    #[error("the self-test needs connections over 127.0.0.1, which failed: {0}")]
+    #[error("the self-test needs connections over 127.0.0.1, which failed")]
     Loopback(#[from] io::Error),
     /// An operation was refused.
     #[error("{step}: the kernel answered {errno}")]

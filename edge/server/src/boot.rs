@@ -57,6 +57,7 @@ fn sign_in_text(config: &Config) -> String {
     let codes = match config.auth.code_sender {
         CodeSenderKind::Log => "one-time codes go to the log (development)",
         CodeSenderKind::Webhook => "one-time codes go to the webhook",
+        CodeSenderKind::None => "nobody signs in by phone",
     };
     format!("{provision}; {codes}")
 }

@@ -26,6 +26,7 @@ pub mod readiness;
 pub mod refusals;
 pub mod reload;
 pub mod rest;
+pub mod rlimits;
 pub mod serve;
 pub mod set_aside;
 pub mod signals;

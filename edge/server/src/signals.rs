@@ -5,6 +5,7 @@
 //!                     the first: in order, and by force when the time for that is over
 //!                     the second: at once
 //!   SIGHUP            reads again what can be read again; never ends anything
+//!   SIGXFSZ           never taken: a file at the limit of its size is an error of the write
 //! ```
 //! Owns the thread that takes signals and the one that ends a stop which takes too long. Both wait
 //! for nothing else: a worker that is stuck, a disk that does not answer or a runtime without a
@@ -95,6 +96,8 @@ impl Signals {
     pub fn take() -> io::Result<Self> {
         let ours: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
         ours.thread_block()?;
+        // A write beyond RLIMIT_FSIZE is an error like any other, and not the end of the process.
+        SigSet::from(Signal::SIGXFSZ).thread_block()?;
         let (tell, told) = mpsc::sync_channel(WAITING_MAX);
         let life = Arc::new(Life::default());
         let (of_thread, to_tell) = (Arc::clone(&life), tell.clone());

@@ -32,6 +32,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ringpost_conn::{Caller, TrustedProxies};
+use ringpost_files::{FileError, Rule};
 use ringpost_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -44,7 +45,7 @@ use crate::readiness::Readiness;
 use crate::rest::{Fence, Problem, RestService, connection, request};
 
 /// Connections to the private port that may be open.
-const CONNECTIONS_MAX: usize = 64;
+pub(crate) const CONNECTIONS_MAX: usize = 64;
 
 /// How long a request's header may take, and a kept connection may be idle.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
@@ -90,20 +91,9 @@ pub struct AdminToken([u8; 32]);
 /// A token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminTokenError {
-    /// It cannot be read.
-    #[error("cannot read the token file {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Others may read it.
-    #[error("the token file {} is open to others; chmod 600 it", path.display())]
-    Exposed {
-        /// Which file.
-        path: PathBuf,
-    },
+    /// It cannot be read, or others may use it.
+    #[error("admin.token_file: {0}")]
+    File(FileError),
     /// Its first line is too short.
     #[error(
         "the first line of the token file {} has fewer than {TOKEN_BYTES_MIN} characters",
@@ -121,15 +111,8 @@ impl AdminToken {
     /// # Errors
     /// If the file cannot be read, is open to others, or its first line is too short.
     pub fn read(path: &Path) -> Result<Self, AdminTokenError> {
-        use std::io::Read;
-        use std::os::unix::fs::PermissionsExt;
-        let failed = |source| AdminTokenError::Read { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
-            return Err(AdminTokenError::Exposed { path: path.to_owned() });
-        }
-        let mut text = String::new();
-        file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+        let text = ringpost_files::read_text(path, TOKEN_FILE_BYTES_MAX, Rule::NamedSecret)
+            .map_err(AdminTokenError::File)?;
         let token = text.lines().next().unwrap_or_default().trim();
         if token.len() < TOKEN_BYTES_MIN {
             return Err(AdminTokenError::TooShort { path: path.to_owned() });

@@ -166,6 +166,14 @@ impl Checker<'_> {
             let allowed = "the identity provider's `iss`, which differs from auth.issuer";
             self.refuse("auth.jwks_issuer", format!("{:?}", auth.jwks_issuer), allowed);
         }
+        let exposed = self.loaded.config.listen.iter().find(|it| !it.ip().is_loopback());
+        if let (CodeSenderKind::Log, Some(address)) = (auth.code_sender, exposed) {
+            let allowed = format!(
+                "\"webhook\", or \"none\" where nobody signs in by phone: whoever reads the log could be \
+                 anybody, and others than this host come in at {address}"
+            );
+            self.refuse("auth.code_sender", "\"log\"", allowed);
+        }
         let webhook = auth.webhook_url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
         if auth.code_sender == CodeSenderKind::Webhook && !webhook {
             let allowed = "http://HOST:PORT/PATH (of a relay beside the server: codes travel in \

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ringpost_files::Rule;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -24,6 +25,9 @@ pub const ENV_FILE: &str = "RINGPOST_CONFIG";
 
 /// What a Kubernetes service called `ringpost` injects into every pod of its namespace; not ours.
 const ENV_FOREIGN: [&str; 2] = ["RINGPOST_SERVICE_", "RINGPOST_PORT"];
+
+/// Largest file of settings, bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Most edits between a mistyped key and the key that is suggested for it.
 const SUGGESTION_EDITS_MAX: usize = 3;
@@ -158,8 +162,8 @@ fn file_of(sources: &Sources) -> Option<PathBuf> {
 }
 
 fn read_file(path: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text =
+        ringpost_files::read_text(path, FILE_BYTES_MAX, Rule::Named).map_err(ConfigError::File)?;
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
         message: error.to_string(),

@@ -168,6 +168,8 @@ pub enum CodeSenderKind {
     Log,
     /// By HTTP POST to `webhook_url`.
     Webhook,
+    /// Not at all: nobody signs in by phone.
+    None,
 }
 
 /// Who may come in.

@@ -203,7 +203,7 @@ fn combinations_that_contradict_are_refused() {
 fn a_file_that_is_missing_or_no_toml_is_an_error_with_its_path() {
     let sources = Sources { file: Some("/nowhere/x.toml".into()), ..Sources::default() };
     let error = load(&sources).unwrap_err();
-    assert!(matches!(&error, ConfigError::Read { .. }));
+    assert!(matches!(&error, ConfigError::File(_)));
     assert!(error.to_string().contains("/nowhere/x.toml"));
     let file = file("workers = = 2\n");
     let sources = Sources { file: Some(file.path().into()), ..Sources::default() };

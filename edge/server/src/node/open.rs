@@ -31,7 +31,10 @@ use crate::exit::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::refusals;
-use crate::rest::{CodeSender, LogSender, RestParts, RestService, Revoked, WebhookSender};
+use crate::rest::{
+    CodeSender, LogSender, NoSender, RestParts, RestService, Revoked, WebhookSender,
+};
+use crate::rlimits;
 use crate::serve::Prepared;
 
 /// The number of this node in the ids that it stamps. One node is all there is in embedded mode.
@@ -222,7 +225,7 @@ fn open_rings(number: u16, limits: &Limits) -> Result<Waiting, Failure> {
     let (handle, mailbox, slots) = rings
         .recv()
         .map_err(|_| Failure::new(Kind::Internal, anyhow!("a worker ended at its start")))?
-        .map_err(|error| Failure::new(Kind::Host, error))?;
+        .map_err(|error| Failure::new(Kind::Host, rlimits::explain_memory(error.into(), limits)))?;
     Ok(Waiting { thread, start, commands, handle, mailbox: Arc::new(mailbox), slots })
 }
 
@@ -467,6 +470,7 @@ fn start_rest(
     }
     let code_sender: Arc<dyn CodeSender> = match config.auth.code_sender {
         CodeSenderKind::Log => Arc::new(LogSender),
+        CodeSenderKind::None => Arc::new(NoSender),
         CodeSenderKind::Webhook => Arc::new(
             WebhookSender::new(&config.auth.webhook_url).expect("the configuration was checked"),
         ),

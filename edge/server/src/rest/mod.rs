@@ -43,7 +43,9 @@ use ringpost_store::accounts::Accounts;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
-pub use code_sender::{CodeSender, Delivery, DeliveryError, LogSender, OneTimeCode, WebhookSender};
+pub use code_sender::{
+    CodeSender, Delivery, DeliveryError, LogSender, NoSender, OneTimeCode, WebhookSender,
+};
 pub use counters::RestCounters;
 pub use fence::{FENCE_DEADLINE, Fence, Progress};
 pub use problem::Problem;
@@ -51,7 +53,7 @@ pub use revoked::Revoked;
 
 use crate::auth::{TokenSigner, TokenVerifier};
 use crate::clock::NodeClock;
-use crate::config::{Auth, Rest};
+use crate::config::{Auth, CodeSenderKind, Rest};
 use crate::control::Control;
 use connection::Served;
 use counters::Hit;
@@ -293,9 +295,12 @@ impl RestState {
 }
 
 fn router(state: &Arc<RestState>) -> Router {
-    Router::new()
+    let by_code = Router::new()
         .route("/v1/auth/code", post(sign_in::code))
-        .route("/v1/auth/verify", post(sign_in::verify))
+        .route("/v1/auth/verify", post(sign_in::verify));
+    let is_by_code = state.auth.code_sender != CodeSenderKind::None;
+    Router::new()
+        .merge(if is_by_code { by_code } else { Router::new() })
         .route("/v1/auth/refresh", post(sign_in::refresh))
         .route("/v1/auth/logout", post(sign_in::logout))
         .route("/v1/messages", get(history::messages))

@@ -199,7 +199,8 @@ fn abuse_row_06_a_client_behind_a_cut_cable_is_closed_and_its_messages_stay() {
     // Everything below runs in a network of its own.
     std::thread::spawn(|| {
         let Some(cable) = Cable::lay() else { return };
-        let node = Node::start_at("0.0.0.0:0", &["limits.ping_interval=1s"]);
+        let settings = ["limits.ping_interval=1s", "auth.code_sender=none"];
+        let node = Node::start_at("0.0.0.0:0", &settings);
         let siege = Siege::on(node);
         let bob = Uuid::new_v4();
         let token = siege.node.token(bob, 1);

@@ -22,6 +22,7 @@ mod few_files;
 mod first_sign_in;
 mod foreign_library;
 mod gaps;
+mod host_refusals;
 mod http;
 mod ipv6;
 mod kill;

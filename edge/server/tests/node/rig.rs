@@ -47,14 +47,6 @@ impl Node {
         Self::start_on(ANY_PORT, Arc::clone(dir), own(settings))
     }
 
-    /// The same, for a test that lets writes fail by the limit on the size of files: without the
-    /// signal, which would end the process first.
-    pub(crate) fn start_without_size_signal(settings: &[&str]) -> Self {
-        let mut node = Self::start(settings);
-        node.kill();
-        Self::start_after(r#"trap "" XFSZ"#, Arc::clone(&node.dir), node.settings.clone())
-    }
-
     /// Starts a server on a new directory in a process that may have so many files.
     pub(crate) fn start_with_files(files_max: u32, settings: &[&str]) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());

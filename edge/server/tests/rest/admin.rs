@@ -258,9 +258,9 @@ fn a_message_of_the_store_is_explained_although_a_home_is_silent_and_without_its
 #[test]
 fn a_token_file_must_be_private_and_long_enough() {
     let (_dir, path) = token_file("0123456789abcdef\n", 0o644);
-    assert!(matches!(AdminToken::read(&path), Err(AdminTokenError::Exposed { .. })));
+    assert!(matches!(AdminToken::read(&path), Err(AdminTokenError::File(_))));
     let (_dir, path) = token_file("short\n0123456789abcdef", 0o600);
     assert!(matches!(AdminToken::read(&path), Err(AdminTokenError::TooShort { .. })));
     let missing = path.with_extension("none");
-    assert!(matches!(AdminToken::read(&missing), Err(AdminTokenError::Read { .. })));
+    assert!(matches!(AdminToken::read(&missing), Err(AdminTokenError::File(_))));
 }

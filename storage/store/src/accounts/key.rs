@@ -1,13 +1,10 @@
 //! The key of the account data: 32 random bytes in a file of the data directory that only the
 //! server's user may read. HMAC-SHA-256 of aws-lc-rs, which verifies the access tokens anyway.
-#![allow(clippy::disallowed_methods, reason = "the key is a file, made once from randomness")]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use aws_lc_rs::{hmac, rand};
+use ringpost_files::{FileError, Rule};
 
 use super::CodeName;
 use crate::engine::OpenError;
@@ -15,7 +12,6 @@ use crate::engine::OpenError;
 /// Name of the key's file.
 pub const ACCOUNT_KEY_FILE: &str = "accounts.key";
 
-const NEW_FILE: &str = "accounts.key.new";
 const KEY_BYTES: usize = 32;
 
 /// What a keyed hash is for: no hash of one use is ever one of another.
@@ -43,10 +39,12 @@ impl AccountKey {
     /// # Errors
     /// If the file is unreadable or not a key, or cannot be made.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        let bytes = match fs::read(directory.join(ACCOUNT_KEY_FILE)) {
+        let path = directory.join(ACCOUNT_KEY_FILE);
+        let failed = |error: FileError| OpenError::io(&path, error.into());
+        let bytes = match ringpost_files::read(&path, KEY_BYTES as u64, Rule::Secret) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => make(directory)?,
-            Err(error) => return Err(OpenError::io(directory, error)),
+            Err(error) if error.is_not_found() => make(&path).map_err(failed)?,
+            Err(error) => return Err(failed(error)),
         };
         let bytes = <&[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| {
             let detail = format!("{ACCOUNT_KEY_FILE} is not {KEY_BYTES} bytes long");
@@ -96,19 +94,10 @@ impl AccountKey {
 }
 
 /// Makes the key's file. Durable under its name or not there at all.
-fn make(directory: &Path) -> Result<Vec<u8>, OpenError> {
+fn make(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = [0; KEY_BYTES];
     rand::fill(&mut bytes).expect("the system has randomness");
-    let new = directory.join(NEW_FILE);
-    let written = (|| {
-        fs::create_dir_all(directory)?;
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, directory.join(ACCOUNT_KEY_FILE))?;
-        File::open(directory)?.sync_all()
-    })();
-    written.map_err(|error| OpenError::io(directory, error))?;
+    ringpost_files::make_dir(path.parent().expect("it stands in a directory"))?;
+    ringpost_files::replace(path, &bytes)?;
     Ok(bytes.to_vec())
 }
