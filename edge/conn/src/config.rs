@@ -6,6 +6,7 @@ use ringpost_wire::limits::{INPUT_BURST_BYTES, INPUT_BYTES_PER_SECOND, MESSAGE_B
 
 use crate::budgets::InputRate;
 use crate::caller::TrustedProxies;
+use crate::connection::Speech;
 use crate::http::Origins;
 
 /// What a user, or the strangers of an address, may bring by default.
@@ -42,9 +43,12 @@ pub struct ConnectionConfig {
     /// From a client's last to the last answer that it is owed. Default 10 s: after that it sends
     /// again what was not answered.
     pub leaving_deadline: Duration,
-    /// A client silent for this long is pinged; silent for as long again it is closed.
+    /// A client over TCP silent for this long is pinged; silent for as long again it is closed.
     /// Default 120 s: below the idle time-outs of mobile carriers' NATs.
-    pub ping_interval: Duration,
+    pub ping_interval_tcp: Duration,
+    /// The same over WebSocket. Default 25 s: below the 60 s and less after which proxies of HTTP give
+    /// up a silent connection.
+    pub ping_interval_websocket: Duration,
     /// How often a blocked writer must show progress. Default 20 s.
     pub progress_interval: Duration,
     /// Bytes that the socket must take in each such interval (or all that waits). Default 4 KiB:
@@ -69,12 +73,20 @@ pub struct ConnectionConfig {
     pub moves_max: usize,
     /// How long the two halves of a moved connection may be apart. Default 5 s.
     pub move_deadline: Duration,
-    /// How long a drain waits for clients to leave before it closes them. Default 5 s.
-    pub drain_deadline: Duration,
     /// Largest content of one message, bytes; told in `welcome`.
     pub message_bytes_max: u32,
     /// Pages of browsers that may open a WebSocket. Default none.
     pub origins: Origins,
+}
+
+impl ConnectionConfig {
+    /// How long a client that speaks like this may be silent before it is pinged.
+    pub fn ping_interval(&self, speech: Speech) -> Duration {
+        match speech {
+            Speech::Undecided | Speech::Binary => self.ping_interval_tcp,
+            Speech::WebSocketJson | Speech::WebSocketBinary => self.ping_interval_websocket,
+        }
+    }
 }
 
 impl Default for ConnectionConfig {
@@ -89,7 +101,8 @@ impl Default for ConnectionConfig {
             sign_in_deadline: Duration::from_secs(10),
             close_deadline: Duration::from_secs(5),
             leaving_deadline: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(120),
+            ping_interval_tcp: Duration::from_secs(120),
+            ping_interval_websocket: Duration::from_secs(25),
             progress_interval: Duration::from_secs(20),
             progress_bytes_min: 4 * 1024,
             outbox_bytes_max: 256 * 1024,
@@ -98,7 +111,6 @@ impl Default for ConnectionConfig {
             address_input: INPUT_RATE,
             moves_max: 1024,
             move_deadline: Duration::from_secs(5),
-            drain_deadline: Duration::from_secs(5),
             message_bytes_max: MESSAGE_BYTES_MAX as u32,
             origins: Origins::default(),
         }

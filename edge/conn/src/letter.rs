@@ -53,8 +53,11 @@ pub enum Letter {
     },
     /// An operator says that the wall clock is right. Read by the driver, which owns the clock.
     TrustClock,
-    /// Stop accepting, say `goaway` to everybody, close within the deadline.
-    Drain,
+    /// Say `goaway` to everybody and close, all within the time.
+    Drain {
+        /// From now to the end, last words included.
+        within: Duration,
+    },
 }
 
 /// Who a credential speaks for.

@@ -84,7 +84,8 @@ fn limits_text(config: &Config, limits: &Limits) -> String {
     );
     line("limits.handshake_deadline", duration_text(keys.handshake_deadline));
     line("limits.auth_deadline", duration_text(keys.auth_deadline));
-    line("limits.ping_interval", duration_text(keys.ping_interval));
+    line("limits.ping_interval_tcp", duration_text(keys.ping_interval_tcp));
+    line("limits.ping_interval_websocket", duration_text(keys.ping_interval_websocket));
     line("limits.progress_deadline", duration_text(keys.progress_deadline));
     line("limits.message_bytes_max", size_rounded(keys.message_bytes_max));
     line(

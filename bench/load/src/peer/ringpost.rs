@@ -34,7 +34,8 @@ const COMMON: &[&str] = &[
     "--set",
     "limits.connections_max=3000000",
     "--set",
-    "limits.ping_interval=1h",
+    "limits.ping_interval_tcp=1h",
+    "limits.ping_interval_websocket=1h",
     // All clients come from one address.
     "--set",
     "limits.address_input_bytes_per_second=1024GiB",

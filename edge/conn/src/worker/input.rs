@@ -53,11 +53,11 @@ impl Worker {
         self.balance_input(slot);
     }
 
-    /// Whether what has come is decoded now: not if it came behind the name of somebody who had used
-    /// up its budget already. Of a session all is.
-    fn is_read(&mut self, slot: Slot) -> bool {
-        let may_wait = |it: &mut Connection| it.wants_input() && !it.in_shard();
-        self.connections.find(slot).is_some_and(|it| it.paced.is_none() || !may_wait(it))
+    /// Whether what has come waits: it came behind the name of somebody who had used up its budget
+    /// already. Of a session nothing waits.
+    fn holds(&mut self, slot: Slot) -> bool {
+        let is_stranger = |it: &Connection| it.wants_input() && !it.in_shard();
+        self.connections.find(slot).is_some_and(|it| it.paced.is_some() && is_stranger(it))
     }
 
     /// Keeps what a stranger sent for later: it was received once, so it is one receive buffer.
@@ -160,7 +160,9 @@ impl Worker {
         let mut protocol = mem::replace(&mut connection.protocol, Protocol::Deaf);
         let consumed = self.shake_hands(slot, &mut protocol, bytes, now);
         let rest = &mut bytes[consumed..];
-        if self.is_read(slot) {
+        if self.holds(slot) {
+            self.hold(slot, rest);
+        } else if self.connections.find(slot).is_some_and(|it| it.wants_input()) {
             match &mut protocol {
                 Protocol::Binary(decoder) => self.feed_binary(slot, decoder, rest, now),
                 Protocol::WebSocket(decoder) => self.feed_websocket(slot, decoder, rest, now),
@@ -169,8 +171,6 @@ impl Worker {
                 | Protocol::Http(_)
                 | Protocol::Deaf => {}
             }
-        } else {
-            self.hold(slot, rest);
         }
         let Some(connection) = self.connections.find(slot) else { return };
         if connection.is_ending() {
@@ -217,7 +217,7 @@ impl Worker {
             if has_ended {
                 *protocol = Protocol::Sniffing(Sniffer::new());
             }
-            if has_ended && self.is_read(slot) {
+            if has_ended && !self.holds(slot) {
                 consumed += self.recognise(slot, protocol, &mut held, &bytes[consumed..], now);
             }
         }
@@ -284,6 +284,9 @@ impl Worker {
             connection.speech = speech;
             self.enter(slot, Phase::SignIn, now);
             self.schedule(slot);
+            if self.drain.is_on() {
+                self.send_away(slot, now);
+            }
         }
     }
 

@@ -211,7 +211,7 @@ impl Worker {
                 self.operations.push(Operation::ReclaimUnannounced);
             }
             Letter::Ask { question, reply } => self.ask(*question, reply, now),
-            Letter::Drain => self.start_drain(now),
+            Letter::Drain { within } => self.start_drain(within, now),
             Letter::TrustClock => unreachable!("the driver has the clock, and reads this itself"),
         }
     }
@@ -322,14 +322,14 @@ impl Worker {
     fn accepted(&mut self, slot: Slot, now: Now) {
         self.counters.accepted += 1;
         self.accepts += 1;
-        if self.accepts == self.config.accepts_per_turn_max && !self.drain.is_on() {
+        if self.accepts == self.config.accepts_per_turn_max && !self.drain.is_closed() {
             self.counters.accept_rests += 1;
             self.operations.push(Operation::PauseAccept);
             let rests_until = now.mono + ACCEPT_REST;
             self.accept_resumes_at = self.accept_resumes_at.max(Some(rests_until));
         }
         let full = self.connections.len() >= self.config.connections_max as usize;
-        if full || self.drain.is_on() {
+        if full || self.drain.is_closed() {
             self.counters.refused_full += u64::from(full);
             self.operations.push(Operation::Close(slot));
             return;

@@ -227,7 +227,7 @@ impl Worker {
         self.connections.insert(connection);
         self.recount_input(slot);
         if self.drain.is_on() {
-            return self.close(slot, CloseCode::GoingAway, now);
+            return self.send_away(slot, now);
         }
         self.schedule(slot);
         self.join_shard(slot, state.hello, state.identity, now);

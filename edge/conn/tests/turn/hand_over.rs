@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use ringpost_conn::{Caller, Letter};
 use ringpost_ring::fake::Faults;
@@ -73,10 +74,10 @@ fn a_drain_in_the_middle_leaves_nothing_behind() {
             for _ in 0..rounds {
                 world.round();
             }
-            world.mailboxes[0].letters.push_back(Letter::Drain);
+            world.mailboxes[0].letters.push_back(Letter::Drain { within: Duration::from_secs(8) });
             world.settle();
             assert!(world.drivers[0].worker().is_drained(), "seed {seed}, round {rounds}");
-            world.pass(ringpost_conn::ConnectionConfig::default().drain_deadline);
+            world.pass(Duration::from_secs(8));
             world.check_nothing_is_left();
         }
     }

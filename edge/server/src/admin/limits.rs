@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 40] = [
+const LIMITS: [Limit; 41] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -196,9 +196,15 @@ const LIMITS: [Limit; 40] = [
         &[Counted(EDGE, &["sign_in"])],
     ),
     limit(
-        "limits.ping_interval",
+        "limits.ping_interval_tcp",
         "ms",
-        |it| ms(it.limits.ping_interval),
+        |it| ms(it.limits.ping_interval_tcp),
+        &[Counted(CLOSED, &["silent"])],
+    ),
+    limit(
+        "limits.ping_interval_websocket",
+        "ms",
+        |it| ms(it.limits.ping_interval_websocket),
         &[Counted(CLOSED, &["silent"])],
     ),
     limit(

@@ -218,7 +218,12 @@ impl Checker<'_> {
             self.refuse("limits.auth_deadline", duration_text(limits.auth_deadline), allowed);
         }
         let (second, hour) = (Duration::from_secs(1), minutes(60));
-        self.duration("limits.ping_interval", limits.ping_interval, second, hour);
+        for (key, interval) in [
+            ("limits.ping_interval_tcp", limits.ping_interval_tcp),
+            ("limits.ping_interval_websocket", limits.ping_interval_websocket),
+        ] {
+            self.duration(key, interval, second, hour);
+        }
         self.duration("limits.progress_deadline", limits.progress_deadline, second, hour);
         let content = 256..=ringpost_wire::limits::MESSAGE_BYTES_MAX as u64;
         self.size("limits.message_bytes_max", limits.message_bytes_max, content.clone());

@@ -3,8 +3,6 @@
 //! Invariant: what is printed at boot is what the parts are built with. Each line of the sum is
 //! one bound that some part upholds; a part without a line here must not allocate without bound.
 
-use std::time::Duration;
-
 use ringpost_journal::Config as JournalConfig;
 use ringpost_ring::{RingConfig, RingPlan};
 use ringpost_shard::ShardLimits;
@@ -63,8 +61,6 @@ pub struct Limits {
     pub store: FjallLimits,
     /// Of the threads between journal and store.
     pub store_threads: ThreadLimits,
-    /// How long a drain may take.
-    pub drain_deadline: Duration,
     /// The sum, line by line.
     pub memory: Vec<MemoryLine>,
     /// What the host grants; `None` where the kernel does not say.
@@ -116,7 +112,6 @@ impl Limits {
             journal: parts::journal(config),
             store,
             store_threads: parts::store_threads(config),
-            drain_deadline: config.drain_deadline,
             memory: Vec::new(),
             host_memory: host.memory,
         };

@@ -306,9 +306,12 @@ pub struct LimitKeys {
     /// From accept to the end of sign-in.
     #[serde(with = "duration")]
     pub auth_deadline: Duration,
-    /// A client silent for so long is pinged; silent for as long again, closed.
+    /// A client over TCP silent for so long is pinged; silent for as long again, closed.
     #[serde(with = "duration")]
-    pub ping_interval: Duration,
+    pub ping_interval_tcp: Duration,
+    /// The same over WebSocket.
+    #[serde(with = "duration")]
+    pub ping_interval_websocket: Duration,
     /// A client that takes nothing for so long is closed.
     #[serde(with = "duration")]
     pub progress_deadline: Duration,
@@ -363,7 +366,8 @@ impl Default for LimitKeys {
             address_input_burst_bytes: ringpost_wire::limits::INPUT_BURST_BYTES,
             handshake_deadline: Duration::from_secs(5),
             auth_deadline: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(120),
+            ping_interval_tcp: Duration::from_secs(120),
+            ping_interval_websocket: Duration::from_secs(25),
             progress_deadline: Duration::from_secs(20),
             message_bytes_max: ringpost_wire::limits::MESSAGE_BYTES_MAX as u64,
             plaintext: false,

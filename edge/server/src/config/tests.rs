@@ -56,12 +56,12 @@ fn the_documented_file_equals_the_defaults_and_explains_every_key() {
 
 #[test]
 fn later_layers_win_and_origins_are_known() {
-    let file = file("workers = 2\n[limits]\nping_interval = \"10s\"\nplaintext = true\n");
+    let file = file("workers = 2\n[limits]\nping_interval_tcp = \"10s\"\nplaintext = true\n");
     let sources = Sources {
         file: Some(file.path().into()),
         environment: pairs(&[
             ("RINGPOST_WORKERS", "3"),
-            ("RINGPOST_LIMITS__PING_INTERVAL", "20s"),
+            ("RINGPOST_LIMITS__PING_INTERVAL_TCP", "20s"),
             ("RINGPOST_LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
             ("PATH", "/bin"),
         ]),
@@ -69,13 +69,13 @@ fn later_layers_win_and_origins_are_known() {
     };
     let loaded = load(&sources).unwrap();
     assert_eq!(loaded.config.workers, 4);
-    assert_eq!(loaded.config.limits.ping_interval.as_secs(), 20);
+    assert_eq!(loaded.config.limits.ping_interval_tcp.as_secs(), 20);
     assert!(loaded.config.limits.plaintext);
     assert_eq!(loaded.config.listen.len(), 2);
     assert_eq!(loaded.config.auth, Auth::default());
     assert_eq!(loaded.origins["workers"], Origin::Flag);
-    let variable = Origin::Environment("RINGPOST_LIMITS__PING_INTERVAL".into());
-    assert_eq!(loaded.origins["limits.ping_interval"], variable);
+    let variable = Origin::Environment("RINGPOST_LIMITS__PING_INTERVAL_TCP".into());
+    assert_eq!(loaded.origins["limits.ping_interval_tcp"], variable);
     assert_eq!(loaded.origins["limits.plaintext"], Origin::File(file.path().into()));
     assert!(!loaded.origins.contains_key("data_dir"));
 }
@@ -154,8 +154,8 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
         assert!(text.contains(value), "{text}");
         assert!(found[0].allowed.contains(allowed), "{text}");
     }
-    expect("limits.ping_interval", "5 parsecs", "\"15m\"");
-    expect("limits.ping_interval", "500ms", "1s to 1h");
+    expect("limits.ping_interval_tcp", "5 parsecs", "\"15m\"");
+    expect("limits.ping_interval_tcp", "500ms", "1s to 1h");
     expect("limits.message_bytes_max", "-1", "64KiB");
     expect("limits.message_bytes_max", "1MiB", "256B to 64KiB");
     expect("workers", "many", "a whole number up to 65535");

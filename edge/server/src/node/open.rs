@@ -395,7 +395,8 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
         trusted_proxies: trusted_proxies(config),
         handshake_deadline: keys.handshake_deadline,
         sign_in_deadline: keys.auth_deadline,
-        ping_interval: keys.ping_interval,
+        ping_interval_tcp: keys.ping_interval_tcp,
+        ping_interval_websocket: keys.ping_interval_websocket,
         progress_interval: keys.progress_deadline,
         user_input: InputRate {
             bytes_per_second: keys.user_input_bytes_per_second,
@@ -408,7 +409,6 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
         outbox_bytes_max: keys.outbox_bytes_max as usize,
         outboxes_bytes_max: limits.outboxes_per_worker_bytes_max as usize,
         message_bytes_max: keys.message_bytes_max as u32,
-        drain_deadline: limits.drain_deadline / 2,
         origins,
         ..ConnectionConfig::default()
     }

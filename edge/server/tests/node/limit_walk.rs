@@ -43,8 +43,11 @@ const REST: &str = "edge/server/tests/rest/connections.rs";
 const SHARD: &str = "core/shard/tests/behaviour/limits.rs";
 
 /// Each key, in the order in which it is shown.
-const KEYS: [(&str, Driven); 40] = [
-    ("drain_deadline", By("edge/conn/tests/turn/drain.rs", "drain_deadline")),
+const KEYS: [(&str, Driven); 41] = [
+    (
+        "drain_deadline",
+        By("edge/conn/tests/turn/drain.rs", "fn slots_are_kept_and_fit_into_the_time"),
+    ),
     (
         "journal.disk_budget_bytes",
         By(
@@ -113,7 +116,11 @@ const KEYS: [(&str, Driven); 40] = [
         ),
     ),
     (
-        "limits.ping_interval",
+        "limits.ping_interval_tcp",
+        By(STALLS, "fn abuse_row_06_a_client_that_answers_no_ping_is_closed_and_its_messages_stay"),
+    ),
+    (
+        "limits.ping_interval_websocket",
         By(STALLS, "fn abuse_row_06_a_client_that_answers_no_ping_is_closed_and_its_messages_stay"),
     ),
     (
