@@ -101,6 +101,10 @@ impl Neighbours for Desk<'_> {
         self.front_desk.answer(ticket, done);
     }
 
+    fn foreign_origin(&mut self, origin: Vec<u8>) {
+        unreachable!("nobody comes from a web page here, and none is {origin:?}");
+    }
+
     fn hand_over(&mut self, _fd: OwnedFd, _read: Vec<u8>, _caller: Option<Caller>) {
         unreachable!("nobody speaks plain HTTP here");
     }

@@ -96,6 +96,10 @@ pub trait Neighbours {
     /// Answers a registration or a sign-out.
     fn request_done(&mut self, ticket: u64, done: bool);
 
+    /// A web page of this origin was refused a WebSocket: for the log of whoever runs the server.
+    /// The bytes are a peer's.
+    fn foreign_origin(&mut self, origin: Vec<u8>);
+
     /// Hands an HTTP connection to REST, with what was read of it already.
     fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>);
 }
@@ -304,6 +308,7 @@ impl<R: Rings> Driver<R> {
                 }
             }
             Output::Answer { reply, answer } => reply.send(answer),
+            Output::ForeignOrigin { origin } => neighbours.foreign_origin(origin),
             Output::HandOver { fd, read, caller } => neighbours.hand_over(fd, read, caller),
         }
     }

@@ -110,6 +110,12 @@ pub enum Output {
         /// What is answered.
         answer: Answer,
     },
+    /// A web page was refused a WebSocket: whoever runs the server may want to know which.
+    ForeignOrigin {
+        /// What stood in `Origin`, cut to [`ORIGIN_BYTES_MAX`](crate::http::ORIGIN_BYTES_MAX);
+        /// a peer's bytes.
+        origin: Vec<u8>,
+    },
     /// An HTTP connection for REST.
     HandOver {
         /// An ordinary non-blocking descriptor.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use super::upgrade;
-use super::{Origins, Rejection, Upgrade};
+use super::{ORIGIN_BYTES_MAX, Origins, Rejection, Upgrade};
 
 /// Where a WebSocket is found.
 pub const WEBSOCKET_PATH: &str = "/v1/ws";
@@ -95,6 +95,20 @@ impl HeadReader {
             Some(upgrade) => Request::Upgrade { upgrade, consumed },
             None => Request::Rest { head, consumed },
         })
+    }
+
+    /// What stood in the first `Origin` of a head that was refused for it by [`HeadReader::feed`], of
+    /// the same input; cut to [`ORIGIN_BYTES_MAX`]. The head is parsed again: refusals are rare.
+    pub fn refused_origin(&self, input: &[u8]) -> Vec<u8> {
+        let head = if self.kept.is_empty() { input } else { &self.kept };
+        let mut fields = [EMPTY_HEADER; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut fields);
+        let is_whole = request.parse(head).is_ok_and(|status| status.is_complete());
+        assert!(is_whole, "it was parsed to be refused");
+        let mut origins =
+            request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("Origin"));
+        let origin = origins.next().map_or(&b""[..], |field| field.value);
+        origin[..origin.len().min(ORIGIN_BYTES_MAX)].to_vec()
     }
 
     /// Heap bytes held, at most [`HEAD_BYTES_MAX`].

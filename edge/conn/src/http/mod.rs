@@ -20,6 +20,6 @@ mod rejection;
 mod upgrade;
 
 pub use head::{FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HeadReader, Request, WEBSOCKET_PATH};
-pub use origin::{InvalidOrigin, Origins};
+pub use origin::{InvalidOrigin, ORIGIN_BYTES_MAX, Origins};
 pub use rejection::Rejection;
 pub use upgrade::{Subprotocol, Upgrade};

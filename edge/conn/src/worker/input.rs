@@ -300,6 +300,10 @@ impl Worker {
         let request = match reader.feed(bytes, &self.config.origins) {
             Ok(request) => request,
             Err(rejection) => {
+                if rejection == Rejection::Origin {
+                    let origin = reader.refused_origin(bytes);
+                    self.outputs.push(Output::ForeignOrigin { origin });
+                }
                 self.reject_upgrade(slot, rejection, now);
                 return HeadRead::Ended;
             }

@@ -44,6 +44,8 @@ pub(crate) struct Driver {
     /// The ring is not entered while this is set.
     pub(crate) ring_held: bool,
     pub(crate) handed_over: Vec<HandedOver>,
+    /// Origins of web pages that were refused.
+    pub(crate) foreign_origins: Vec<Vec<u8>>,
     /// What each reading of the clock within a batch adds to the time.
     pub(crate) tick: Duration,
     /// Tokens that nobody has checked.
@@ -57,6 +59,7 @@ impl Driver {
             inner: ringpost_conn::Driver::new(worker, ring, rings, sleep, ClockTrust::new(0)),
             ring_held: false,
             handed_over: Vec::new(),
+            foreign_origins: Vec::new(),
             tick: Duration::ZERO,
             checks: VecDeque::new(),
         }
@@ -84,7 +87,9 @@ impl Driver {
     ) -> bool {
         let own = usize::from(self.inner.worker().id().0);
         let (handed_over, checks) = (&mut self.handed_over, &mut self.checks);
-        let mut desk = Desk { own, journal, mailboxes, handed_over, checks, is_busy: false };
+        let foreign_origins = &mut self.foreign_origins;
+        let mut desk =
+            Desk { own, journal, mailboxes, handed_over, foreign_origins, checks, is_busy: false };
         let queued = self.inner.turn(now, &mut desk);
         let is_busy = queued || desk.is_busy;
         if self.ring_held {
@@ -106,6 +111,7 @@ struct Desk<'a> {
     journal: &'a mut Journal,
     mailboxes: &'a mut [Mailbox],
     handed_over: &'a mut Vec<HandedOver>,
+    foreign_origins: &'a mut Vec<Vec<u8>>,
     checks: &'a mut VecDeque<(ConnectionKey, String)>,
     is_busy: bool,
 }
@@ -163,6 +169,10 @@ impl Neighbours for Desk<'_> {
 
     fn request_done(&mut self, ticket: u64, _done: bool) {
         unreachable!("nobody registers here, but {ticket} is answered");
+    }
+
+    fn foreign_origin(&mut self, origin: Vec<u8>) {
+        self.foreign_origins.push(origin);
     }
 
     fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {

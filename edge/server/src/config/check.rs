@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ringpost_conn::TrustedProxies;
 use ringpost_conn::caller::TRUSTED_PROXIES_MAX;
+use ringpost_conn::http::{InvalidOrigin, Origins};
 use ringpost_journal::GATHER_CEILING;
 
 use super::layers::{Loaded, Origin};
@@ -247,10 +248,11 @@ impl Checker<'_> {
         // is never taken for absent.
         let absence = limits.device_absence_max;
         self.duration("limits.device_absence_max", absence, 7 * 24 * hour, 3_650 * 24 * hour);
-        let bad = limits.origins.iter().find(|origin| !is_origin(origin)).cloned();
-        if let Some(origin) = bad {
+        if let Err(InvalidOrigin(origin)) = Origins::new(limits.origins.iter().map(String::as_str))
+        {
             let allowed = "scheme and host as browsers send them, such as \
-                           \"https://chat.example\" or \"http://localhost:3000\"";
+                           \"https://chat.example\" or \"http://localhost:3000\", without the \
+                           scheme's own port; \"null\" for pages without an origin; \"*\" for all";
             self.refuse("limits.origins", format!("{origin:?}"), allowed);
         }
         if limits.origins.len() > ORIGINS_MAX {
@@ -266,16 +268,4 @@ const fn minutes(minutes: u64) -> Duration {
 
 fn is_unset(path: &Path) -> bool {
     path.as_os_str().is_empty()
-}
-
-/// An origin as RFC 6454 serializes it: scheme, `://`, host, port only where it is not the
-/// default; nothing behind it.
-fn is_origin(text: &str) -> bool {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    host.is_some_and(|host| {
-        !host.is_empty()
-            && host.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte)
-            })
-    })
 }

@@ -171,7 +171,49 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
     expect("limits.auth_deadline", "2s", "handshake_deadline");
     expect("limits.origins", "chat.example", "https://chat.example");
     expect("limits.origins", "https://chat.example/path", "https://chat.example");
+    expect("limits.origins", "https://chat.example:443", "the scheme's own port");
+    expect("limits.origins", "nil", "\"null\"");
     expect("auth.verify_threads", "0", "1 to 64");
+}
+
+#[test]
+fn a_setting_is_taken_in_the_form_that_check_config_shows() {
+    let file = file("[limits]\norigins = [\"https://a.example\", \"null\"]\n");
+    let sources = Sources { file: Some(file.path().into()), ..Sources::default() };
+    let set = load(&sources).unwrap().config;
+    assert_eq!(set.limits.origins, ["https://a.example", "null"]);
+    for config in [Config::default(), set] {
+        let shown = values(&config);
+        let pairs: Vec<(&str, &str)> =
+            shown.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(load(&flags(&pairs)).unwrap().config, config);
+    }
+}
+
+#[test]
+fn a_list_is_taken_with_and_without_brackets() {
+    let origins =
+        |text: &str| load(&flags(&[("limits.origins", text)])).map(|it| it.config.limits.origins);
+    for text in [
+        "[\"https://a.example\",\"https://b.example\"]",
+        "['https://a.example', 'https://b.example',]",
+        "https://a.example,https://b.example",
+        "https://a.example, https://b.example,",
+    ] {
+        assert_eq!(origins(text).unwrap(), ["https://a.example", "https://b.example"], "{text}");
+    }
+    for text in ["", "[]"] {
+        assert!(origins(text).unwrap().is_empty(), "{text}");
+    }
+    for text in ["[1]", "[\"https://a.example\", 2]"] {
+        assert!(origins(text).is_err(), "{text}");
+    }
+    let address = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+    let listen = |text: &str| load(&flags(&[("listen", text)])).unwrap().config.listen;
+    let both = listen("127.0.0.1:1,[::1]:2");
+    assert_eq!(both, [address("127.0.0.1:1"), address("[::1]:2")]);
+    assert_eq!(listen("[\"127.0.0.1:1\", \"[::1]:2\"]"), both);
+    assert_eq!(listen("[::1]:2"), [address("[::1]:2")]);
 }
 
 #[test]

@@ -131,6 +131,10 @@ impl Neighbours for Threads {
         self.others.requests.answer(ticket, done);
     }
 
+    fn foreign_origin(&mut self, origin: Vec<u8>) {
+        self.others.rest.on_foreign_origin(origin);
+    }
+
     fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let caller =

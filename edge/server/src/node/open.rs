@@ -386,8 +386,6 @@ impl Common<'_> {
 
 fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
     let keys = &config.limits;
-    let origins = Origins::new(keys.origins.iter().map(String::as_str))
-        .expect("the configuration was checked");
     ConnectionConfig {
         connections_max: limits.connections_per_worker_max,
         unauthenticated_per_address_max: keys.unauthenticated_per_address_max,
@@ -409,7 +407,7 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
         outbox_bytes_max: keys.outbox_bytes_max as usize,
         outboxes_bytes_max: limits.outboxes_per_worker_bytes_max as usize,
         message_bytes_max: keys.message_bytes_max as u32,
-        origins,
+        origins: origins(config),
         ..ConnectionConfig::default()
     }
 }
@@ -417,6 +415,12 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
 fn trusted_proxies(config: &Config) -> TrustedProxies {
     let entries = config.trusted_proxies.iter().map(String::as_str);
     TrustedProxies::new(entries).expect("the configuration was checked")
+}
+
+/// The web pages that may come, over WebSocket and REST alike.
+fn origins(config: &Config) -> Origins {
+    let entries = config.limits.origins.iter().map(String::as_str);
+    Origins::new(entries).expect("the configuration was checked")
 }
 
 fn token_service(
@@ -488,6 +492,7 @@ fn start_rest(
         clock: Arc::clone(clock),
         code_sender,
         trusted_proxies: trusted_proxies(config),
+        origins: origins(config),
     })
     .map_err(|error| Failure::new(Kind::Host, error))
 }

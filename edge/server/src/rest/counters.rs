@@ -76,6 +76,8 @@ pub struct RestCounters {
     pub(super) refresh_reused: Counter,
     /// Those that came a second time in their grace, and were answered again.
     pub(super) refresh_repeated: Counter,
+    /// Requests from web pages that are not on the list.
+    pub(super) foreign_origins: Counter,
 }
 
 impl RestCounters {
@@ -122,6 +124,8 @@ impl MetricSource for RestCounters {
             let labels = [("by", naming.label())];
             out.counter("ringpost_rest_callers_named", help, &labels, counter.count());
         }
+        let help = "REST requests from web pages whose origin is not in limits.origins.";
+        out.counter("ringpost_rest_foreign_origins", help, &[], self.foreign_origins.count());
         let help = "One-time codes by what became of them.";
         let name = "ringpost_auth_codes";
         out.counter(name, help, &[("outcome", "delivered")], self.codes_delivered.count());

@@ -18,6 +18,7 @@ mod counters;
 mod fence;
 mod fields;
 mod history;
+mod origins;
 pub(crate) mod parameters;
 mod problem;
 mod rates;
@@ -37,6 +38,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ringpost_conn::http::Origins;
 use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_store::Store;
 use ringpost_store::accounts::Accounts;
@@ -57,6 +59,7 @@ use crate::config::{Auth, CodeSenderKind, Rest};
 use crate::control::Control;
 use connection::Served;
 use counters::Hit;
+use origins::{Door, OriginLines};
 use rates::{Rate, Rates};
 
 /// Pages of history that may be read and written at one time; the next request waits its turn.
@@ -115,6 +118,8 @@ pub struct RestParts {
     pub code_sender: Arc<dyn CodeSender>,
     /// Whose word about who calls is taken.
     pub trusted_proxies: TrustedProxies,
+    /// The web pages that may read answers.
+    pub origins: Origins,
 }
 
 /// State that the endpoints share.
@@ -135,6 +140,8 @@ pub(crate) struct RestState {
     trusted_proxies: TrustedProxies,
     counters: Arc<RestCounters>,
     rates: AllRates,
+    origins: Arc<Origins>,
+    origin_lines: OriginLines,
     pages: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
     /// The latest time of issue in any token of this process.
@@ -238,6 +245,15 @@ impl RestService {
         });
     }
 
+    /// Tells the log of a page that a worker has refused a WebSocket. Never blocks.
+    pub fn on_foreign_origin(&self, origin: Vec<u8>) {
+        if let Some(untold) = self.state.origin_lines.take() {
+            // On another thread: a worker does not wait for whoever reads the log.
+            self.runtime()
+                .spawn(async move { OriginLines::write(Door::WebSocket, &origin, untold) });
+        }
+    }
+
     /// Lets open requests end (5 s at most), then ends the threads.
     pub fn stop(mut self) {
         // Nobody listens where no connection was ever open.
@@ -280,6 +296,8 @@ impl RestState {
             code_sender: parts.code_sender,
             trusted_proxies: parts.trusted_proxies,
             counters: Arc::default(),
+            origins: Arc::new(parts.origins),
+            origin_lines: OriginLines::default(),
             rates: AllRates {
                 addresses: rate(auth.requests_per_address_minute, minute),
                 texts: rate(auth.codes_per_phone_hour, hour),
@@ -299,29 +317,42 @@ fn router(state: &Arc<RestState>) -> Router {
         .route("/v1/auth/code", post(sign_in::code))
         .route("/v1/auth/verify", post(sign_in::verify));
     let is_by_code = state.auth.code_sender != CodeSenderKind::None;
-    Router::new()
+    let paths = Router::new()
         .merge(if is_by_code { by_code } else { Router::new() })
         .route("/v1/auth/refresh", post(sign_in::refresh))
         .route("/v1/auth/logout", post(sign_in::logout))
         .route("/v1/messages", get(history::messages))
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
-        .layer(middleware::from_fn_with_state(Arc::clone(state), watched))
+        .layer(middleware::from_fn_with_state(Arc::clone(state), in_time));
+    // Outside of the deadline: a page may read that it has passed.
+    let paths = match state.origins.is_empty() {
+        true => paths,
+        false => paths.layer(origins::layer(Arc::clone(&state.origins))),
+    };
+    paths
+        .layer(middleware::from_fn_with_state(Arc::clone(state), origins::noted))
+        .layer(middleware::from_fn_with_state(Arc::clone(state), counted))
         .with_state(Arc::clone(state))
 }
 
-/// Around every request: who calls, its deadline, and how it ended.
-async fn watched(
+/// Around what works for a request: its deadline.
+async fn in_time(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(state.request_deadline, next.run(request)).await;
+    answer.unwrap_or_else(|_| {
+        state.counters.on_hit(Hit::RequestDeadline);
+        Problem::Overloaded.into_response()
+    })
+}
+
+/// Around every request: who calls, and how it ended.
+async fn counted(
     State(state): State<Arc<RestState>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     state.name_caller(&mut request);
-    let answer = tokio::time::timeout(state.request_deadline, next.run(request)).await;
-    let response = answer.unwrap_or_else(|_| {
-        state.counters.on_hit(Hit::RequestDeadline);
-        Problem::Overloaded.into_response()
-    });
+    let response = next.run(request).await;
     match response.extensions().get::<Problem>() {
         Some(problem) => state.counters.on_problem(*problem),
         None => state.counters.succeeded.increment(),

@@ -208,7 +208,7 @@ fn nonsense(node: &Node, markers: &mut Markers) {
     peer.write(garbage.as_bytes());
     peer.last_word();
     exchange(node.address, format!("{garbage}\r\n\r\n").as_bytes());
-    let fields = format!("Origin: https://{garbage}.example\r\nUser-Agent: {garbage}\r\n");
+    let fields = format!("User-Agent: {garbage}\r\nSec-WebSocket-Protocol: {garbage}\r\n");
     exchange(node.address, upgrade(&fields).as_bytes());
     for (method, path) in [
         ("GET", format!("/v1/messages?user_id={garbage}&access_token={garbage}")),

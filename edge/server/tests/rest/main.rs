@@ -10,5 +10,6 @@ mod callers;
 mod connections;
 mod history;
 mod logs;
+mod pages;
 mod rig;
 mod sign_in;

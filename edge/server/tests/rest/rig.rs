@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringpost_conn::http::Origins;
 use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_server::auth::{TokenRules, TokenSigner, TokenVerifier, Verified};
 use ringpost_server::clock::{MachineClock, NodeClock, wall_ms};
@@ -94,6 +95,16 @@ pub(crate) fn rig() -> Rig {
 }
 
 pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
+    rig_of(auth, rest, Origins::default())
+}
+
+/// A rig that lets these pages read.
+pub(crate) fn rig_for_pages(origins: &[&str]) -> Rig {
+    let auth = Auth { requests_per_address_minute: 4, ..Auth::default() };
+    rig_of(auth, Rest::default(), Origins::new(origins.iter().copied()).unwrap())
+}
+
+fn rig_of(auth: Auth, rest: Rest, origins: Origins) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let signer = ringpost_server::auth::Keys::open(dir.path(), 0).unwrap().signer;
     let rules = TokenRules { audience: auth.audience.clone(), clock_skew: auth.clock_skew };
@@ -117,6 +128,7 @@ pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
         clock: Arc::clone(&clock),
         code_sender: Arc::new(Phones(phones)),
         trusted_proxies: trusted_proxies(),
+        origins,
     })
     .unwrap();
     let position = Mutex::new(0);
