@@ -8,7 +8,7 @@ use crate::exit::{Failure, Kind};
 use crate::host::Host;
 use crate::reload::Loader;
 use crate::signals::{Signals, Told};
-use crate::{log, node, output, rlimits, set_aside};
+use crate::{log, node, output, rlimits, set_aside, supervisor};
 
 /// Checked settings, an owned data directory and its keys.
 pub struct Prepared {
@@ -68,17 +68,23 @@ pub fn serve(loaded: Loaded, load: Loader) -> Result<(), Failure> {
     let (node, summary) = node::start(prepare(loaded, limits)?)?;
     output::say(&summary);
     signals.server_stands(node.stop_max());
+    supervisor::ready();
     node.watch_ending(signals.failing());
     let mut reload = node.reload(load);
     // Ends: by a signal to stop, or a part that has failed. A round is one of what is told.
     let signal = loop {
         match signals.next() {
-            Told::Reload => reload.run(),
+            Told::Reload => {
+                supervisor::reloading();
+                reload.run();
+                supervisor::ready();
+            }
             Told::Stop(signal) => break Some(signal),
             Told::Failed => break None,
         }
     };
     drop(reload);
+    supervisor::stopping();
     let Some(signal) = signal else { return Err(node.stop_failed(&signals.doing())) };
     tracing::info!(signal, "stopping: clients are told to leave");
     node.stop(&signals.doing())?;

@@ -1,7 +1,8 @@
 //! The journal's directory: format file, names of segments, prewriting, reading.
 //!
 //! ```text
-//! journal/format              "ringpost-journal 1 <id>": version and random id, written once
+//! journal/format              "ringpost-journal 1 <id>": version and random id, written once; of a
+//!                             journal that goes on behind a backup also "behind <position>"
 //! journal/segment-00000003    a segment, prewritten in full before it gets this name
 //! journal/segment-00000003.new   one that was being prewritten; removed at the next boot
 //! journal/probe               one block, for the direct-I/O device (see `device::glommio`)
@@ -37,6 +38,8 @@ const PREWRITE_BYTES: usize = 1 << 20;
 
 const FORMAT_FILE: &str = "format";
 const FORMAT_NAME: &str = "ringpost-journal";
+/// Before the position behind which a journal begins.
+const BEHIND: &str = "behind";
 /// Longest format file that is read, bytes.
 const FORMAT_BYTES_MAX: u64 = 256;
 /// Segments that a reading keeps open. They are read one behind the other, so few are enough.
@@ -56,6 +59,8 @@ pub fn segment_name(slot: u32) -> String {
 pub struct Directory {
     path: PathBuf,
     journal_id: u64,
+    /// The position behind which it begins.
+    base: u64,
 }
 
 impl Directory {
@@ -66,15 +71,31 @@ impl Directory {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         ringpost_files::make_dir(path)
             .map_err(|error| DeviceError::new(Operation::Directory, path, error.into()))?;
-        let journal_id = match read_format(path)? {
-            Some(journal_id) => journal_id,
-            None => create_format(path)?,
+        let (journal_id, base) = match read_format(path)? {
+            Some(format) => format,
+            None => (create_format(path, 0)?, 0),
         };
-        let directory = Self { path: path.to_owned(), journal_id };
+        let directory = Self { path: path.to_owned(), journal_id, base };
         directory.remove_unfinished()?;
         directory.ensure_probe_file()?;
         directory.ensure_writable()?;
         Ok(directory)
+    }
+
+    /// Makes a new journal in `path` whose first record has the position behind `base`: for a store
+    /// that was restored and has everything up to there.
+    ///
+    /// # Errors
+    /// There is one, or it cannot be made.
+    pub fn begin_behind(path: &Path, base: u64) -> Result<(), OpenError> {
+        ringpost_files::make_dir(path)
+            .map_err(|error| DeviceError::new(Operation::Directory, path, error.into()))?;
+        if read_format(path)?.is_some() {
+            let found = "there is a journal already".to_owned();
+            return Err(OpenError::UnknownFormat { path: path.join(FORMAT_FILE), found });
+        }
+        create_format(path, base)?;
+        Ok(())
     }
 
     /// Opens the journal in `path` for reading; writes nothing.
@@ -83,7 +104,7 @@ impl Directory {
     /// There is no journal, it has another format, or it cannot be read.
     pub fn open_existing(path: &Path) -> Result<Self, OpenError> {
         match read_format(path)? {
-            Some(journal_id) => Ok(Self { path: path.to_owned(), journal_id }),
+            Some((journal_id, base)) => Ok(Self { path: path.to_owned(), journal_id, base }),
             None => Err(OpenError::UnknownFormat {
                 path: path.join(FORMAT_FILE),
                 found: "there is no such file".to_owned(),
@@ -101,6 +122,13 @@ impl Directory {
     #[must_use]
     pub fn journal_id(&self) -> u64 {
         self.journal_id
+    }
+
+    /// The position behind which the first record of this journal stands; 0 but for a journal that
+    /// goes on behind a backup.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base
     }
 
     /// Path of the segment in `slot`.
@@ -264,8 +292,8 @@ impl SegmentSource for DirectorySource {
     }
 }
 
-/// The id of the journal in `path`; `None` if there is neither a format file nor a segment.
-fn read_format(path: &Path) -> Result<Option<u64>, OpenError> {
+/// The id of the journal in `path` and its base; `None` if there is neither a format file nor a segment.
+fn read_format(path: &Path) -> Result<Option<(u64, u64)>, OpenError> {
     let file = path.join(FORMAT_FILE);
     let text = match ringpost_files::read(&file, FORMAT_BYTES_MAX, Rule::Ours) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -292,14 +320,23 @@ fn read_format(path: &Path) -> Result<Option<u64>, OpenError> {
     }
     let id = words.next().filter(|word| word.len() == 16 && version == FORMAT_VERSION);
     let id = id.and_then(|word| u64::from_str_radix(word, 16).ok()).ok_or_else(unknown)?;
-    if words.next().is_some() { Err(unknown()) } else { Ok(Some(id)) }
+    let base = match words.next() {
+        None => 0,
+        Some(BEHIND) => words.next().and_then(|word| word.parse().ok()).ok_or_else(unknown)?,
+        Some(_) => return Err(unknown()),
+    };
+    if words.next().is_some() { Err(unknown()) } else { Ok(Some((id, base))) }
 }
 
-fn create_format(path: &Path) -> Result<u64, DeviceError> {
+fn create_format(path: &Path, base: u64) -> Result<u64, DeviceError> {
     let file = path.join(FORMAT_FILE);
     let create = || -> Result<u64, FileError> {
         let id = random_id()?;
-        let line = format!("{FORMAT_NAME} {FORMAT_VERSION} {id:016x}\n");
+        let mut line = format!("{FORMAT_NAME} {FORMAT_VERSION} {id:016x}");
+        if base > 0 {
+            line.push_str(&format!(" {BEHIND} {base}"));
+        }
+        line.push('\n');
         ringpost_files::replace(&file, line.as_bytes())?;
         // The directory itself is new as well.
         path.parent()

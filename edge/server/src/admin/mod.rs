@@ -8,7 +8,7 @@
 //! Owns its listener (plain tokio, on the REST threads) and the token that every request must
 //! carry where one is configured; off loopback the configuration insists on one. Invariants: an
 //! answer is bounded in size and in time; what did not answer is named in it; nobody who asks can
-//! make a worker wait; no answer carries content, a token or a phone number.
+//! make a worker wait; no answer but a backup carries content, a token or a phone number.
 
 mod ask;
 mod clock;
@@ -27,7 +27,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -37,6 +37,7 @@ use ringpost_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::backup::take::BackupSource;
 use crate::clock::NodeClock;
 use crate::config::Loaded;
 use crate::control::Inspect;
@@ -82,6 +83,8 @@ pub struct AdminParts {
     pub queue_ttl: Duration,
     /// The settings and where each came from.
     pub settings: Arc<Loaded>,
+    /// What a backup is made of, and the token of the data directory; `None`: none is made.
+    pub backup: Option<(BackupSource, AdminToken)>,
 }
 
 /// The token of the private port, as its digest.
@@ -111,16 +114,25 @@ impl AdminToken {
     /// # Errors
     /// If the file cannot be read, is open to others, or its first line is too short.
     pub fn read(path: &Path) -> Result<Self, AdminTokenError> {
+        Ok(Self::of(&Self::text(path)?))
+    }
+
+    /// The same as text, for who asks with it.
+    ///
+    /// # Errors
+    /// As [`AdminToken::read`].
+    pub fn text(path: &Path) -> Result<String, AdminTokenError> {
         let text = ringpost_files::read_text(path, TOKEN_FILE_BYTES_MAX, Rule::NamedSecret)
             .map_err(AdminTokenError::File)?;
         let token = text.lines().next().unwrap_or_default().trim();
         if token.len() < TOKEN_BYTES_MIN {
             return Err(AdminTokenError::TooShort { path: path.to_owned() });
         }
-        Ok(Self::of(token))
+        Ok(token.to_owned())
     }
 
-    fn of(token: &str) -> Self {
+    /// This token.
+    pub fn of(token: &str) -> Self {
         let digest = digest(&SHA256, token.as_bytes());
         Self(digest.as_ref().try_into().expect("a SHA-256 digest has 32 bytes"))
     }
@@ -175,6 +187,7 @@ fn router(parts: AdminParts) -> Router {
     Router::new()
         .merge(questions)
         .route("/admin/clock/trust", post(clock::trust))
+        .route("/admin/backup", get(backup))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -193,6 +206,23 @@ async fn authorized(
         request::bearer(request.headers()).is_some_and(|presented| token.is(presented))
     });
     if is_authorized { next.run(request).await } else { Problem::Unauthorized.into_response() }
+}
+
+/// A backup holds the server's secrets: it is for who has the operators' token or, where there is
+/// none, for who can read the data directory; not for everybody on this host.
+async fn backup(State(parts): State<AdminParts>, headers: HeaderMap) -> Response {
+    let Some((source, own)) = &parts.backup else { return Problem::NotFound.into_response() };
+    let is_own = || request::bearer(&headers).is_some_and(|token| own.is(token));
+    if parts.token.is_none() && !is_own() {
+        return Problem::Unauthorized.into_response();
+    }
+    if !parts.caught_up().await.1 {
+        return Problem::Behind.into_response();
+    }
+    match source.begin() {
+        Some(body) => ([(header::CACHE_CONTROL, "no-store")], body).into_response(),
+        None => Problem::Overloaded.into_response(),
+    }
 }
 
 async fn readyz(State(parts): State<AdminParts>) -> Response {

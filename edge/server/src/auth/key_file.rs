@@ -1,4 +1,4 @@
-//! Secret keys in the data directory: `keys/token.pk8` and `keys/ticket.key`.
+//! Secret keys in the data directory: `keys/token.pk8`, `keys/ticket.key` and `keys/backup.token`.
 //!
 //! Owns their creation at first boot and their rotation. A file appears whole or not at all, is
 //! readable by its owner alone, and is refused where others could have read it.
@@ -11,6 +11,9 @@ use ringpost_files::{FileError, Rule};
 
 use super::ticket::TicketSecrets;
 use super::token::TokenSigner;
+
+/// The file of the token for backups.
+const BACKUP_TOKEN: &str = "backup.token";
 
 /// Largest key file that is read, bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
@@ -39,6 +42,8 @@ pub struct Keys {
     pub signer: TokenSigner,
     /// Sign resume tickets.
     pub ticket_secrets: TicketSecrets,
+    /// Proves to the private port that who asks may read this directory.
+    pub backup_token: String,
 }
 
 impl Keys {
@@ -53,7 +58,17 @@ impl Keys {
         Ok(Self {
             signer: open_signer(&dir.join("token.pk8"))?,
             ticket_secrets: open_ticket_secrets(&dir.join("ticket.key"), wall_ms)?,
+            backup_token: open_backup_token(&dir.join(BACKUP_TOKEN))?,
         })
+    }
+
+    /// The token with which a backup of a running server is asked for, `None` where none has run.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is open to others.
+    pub fn backup_token_of(data_dir: &Path) -> Result<Option<String>, KeyError> {
+        let path = data_dir.join("keys").join(BACKUP_TOKEN);
+        Ok(read(&path)?.map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
     }
 
     /// The signer of a data directory in which a server has run, `None` where none has.
@@ -68,6 +83,17 @@ impl Keys {
             None => Err(KeyError::Damaged { path }),
         }
     }
+}
+
+fn open_backup_token(path: &Path) -> Result<String, KeyError> {
+    if let Some(text) = read(path)? {
+        return Ok(String::from_utf8_lossy(&text).trim().to_owned());
+    }
+    let mut secret = [0_u8; 32];
+    rand::fill(&mut secret).map_err(|_| KeyError::Random)?;
+    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    ringpost_files::replace(path, text.as_bytes())?;
+    Ok(text)
 }
 
 fn open_signer(path: &Path) -> Result<TokenSigner, KeyError> {

@@ -10,7 +10,9 @@ use ringpost_wire::{DeviceId, UserId};
 use uuid::Uuid;
 
 use super::Token;
+use crate::admin::AdminToken;
 use crate::auth::Keys;
+use crate::backup::{fetch, restore};
 use crate::boot;
 use crate::clock;
 use crate::config::{self, Config, Limits, Loaded, Origin};
@@ -84,4 +86,24 @@ pub(super) fn token(config: &Config, asked: &Token) -> Result<String, Failure> {
         signer.sign(issuer, audience, (UserId::from(*user), device), now_ms, ttl).token
     };
     Ok(asked.users.iter().map(token).collect::<Vec<_>>().join("\n"))
+}
+
+/// `backup`: of the running server, into a file.
+pub(super) fn backup(config: &Config, file: &Path) -> Result<String, Failure> {
+    let token = match config.admin.token_file.as_os_str().is_empty() {
+        true => Keys::backup_token_of(&config.data_dir)?.ok_or_else(|| {
+            let dir = config.data_dir.display();
+            let error = anyhow!("{dir} is no data directory in which a server has run");
+            Failure::new(Kind::Usage, error)
+        })?,
+        false => AdminToken::text(&config.admin.token_file)
+            .map_err(|error| Failure::new(Kind::Config, error))?,
+    };
+    fetch::fetch(config.admin.listen, &token, file)
+        .map_err(|error| Failure::new(Kind::Unavailable, error))
+}
+
+/// `restore`: a data directory of a backup.
+pub(super) fn restore(config: &Config, file: &Path) -> Result<String, Failure> {
+    restore::restore(file, &config.data_dir).map_err(|error| Failure::new(Kind::Storage, error))
 }

@@ -22,6 +22,8 @@ Start here:
   ringpost check-config                 is the configuration good, and what does it allow?
   ringpost token --user UUID --device 1 an access token for development
   ringpost self-test                    does this kernel offer what the server needs?
+  ringpost backup FILE                  a backup of the running server; `restore FILE` makes a
+                                        data directory of it
 
 Settings come from defaults, then the file (--config, or RINGPOST_CONFIG), then the environment
 (RINGPOST_LIMITS__MESSAGE_BYTES_MAX=32KiB), then flags (--set limits.message_bytes_max=32KiB); the
@@ -89,6 +91,23 @@ enum Command {
     Try,
     /// Check that the kernel offers what the server needs, by doing it
     SelfTest,
+    /// Take a backup of the running server into a new file
+    ///
+    /// All that was acknowledged when it is asked for is in it. The server goes on meanwhile; it is
+    /// asked at admin.listen, with the token of admin.token_file or of the data directory.
+    Backup {
+        /// The file, which must not be there
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Make a data directory of a backup
+    ///
+    /// The directory (--data-dir) must be empty or not there.
+    Restore {
+        /// The backup
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Look into a journal, read-only
     #[command(subcommand)]
     Journal(Journal),
@@ -162,6 +181,16 @@ fn run(
             let loaded = load()?;
             config::check(&loaded)?;
             output::say(&commands::token(&loaded.config, &token)?);
+            Ok(())
+        }
+        Command::Backup { file } => {
+            let loaded = load()?;
+            config::check(&loaded)?;
+            output::say(&commands::backup(&loaded.config, &file)?);
+            Ok(())
+        }
+        Command::Restore { file } => {
+            output::say(&commands::restore(&load()?.config, &file)?);
             Ok(())
         }
         // The rest must work where the configuration is broken: it takes nothing from it.

@@ -23,6 +23,7 @@ use super::watch::{self, Pulse, Watch};
 use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
 use crate::admin::{self, AdminParts, AdminToken};
 use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenSigner, TokenVerifier};
+use crate::backup::take::BackupSource;
 use crate::boot::{self, Boot};
 use crate::clock::{self, MachineClock, NodeClock};
 use crate::config::{Auth, CodeSenderKind, Config, Limits, Loaded};
@@ -108,7 +109,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         journal: journal.handle(),
         rest: &rest,
         requests: &requests,
-        ticket_secrets: &keys.ticket_secrets,
+        secrets: (&keys.ticket_secrets, &keys.backup_token),
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
     let parts = common.admin_parts(inspect, settings, &readiness, &metrics)?;
@@ -289,7 +290,8 @@ struct Common<'a> {
     journal: JournalHandle,
     rest: &'a Arc<RestService>,
     requests: &'a Arc<Requests>,
-    ticket_secrets: &'a TicketSecrets,
+    /// Signs tickets; proves who may have a backup.
+    secrets: (&'a TicketSecrets, &'a str),
 }
 
 impl Common<'_> {
@@ -360,7 +362,12 @@ impl Common<'_> {
             clock: Arc::clone(self.clock),
             queue_ttl: self.limits.shard.queue_ttl,
             settings,
+            backup: Some((self.backup(), AdminToken::of(self.secrets.1))),
         })
+    }
+
+    fn backup(&self) -> BackupSource {
+        BackupSource::new(Arc::clone(&self.storage.rows), &self.config.data_dir)
     }
 
     fn worker(&self, id: WorkerId, slots: u32) -> Worker {
@@ -376,7 +383,7 @@ impl Common<'_> {
             limits: self.limits.shard.clone(),
         });
         let homes = Homes::new(self.hash_seed, workers);
-        let tickets = TicketKey::new(self.ticket_secrets, self.config.auth.ticket_ttl);
+        let tickets = TicketKey::new(self.secrets.0, self.config.auth.ticket_ttl);
         let config = connection_config(self.config, self.limits);
         let (domain, tickets) = ((shard, homes), Box::new(tickets));
         let (tables, started_at) = (Arc::clone(&self.tables), self.clock.now().mono);

@@ -15,6 +15,7 @@ use ringpost_journal::{JournalHandle, JournalThread, Opened};
 use ringpost_shard::Position;
 use ringpost_store::accounts::{AccountKey, AccountTables, Accounts};
 use ringpost_store::engine::FjallEngine;
+use ringpost_store::rows::Rows;
 use ringpost_store::thread::{StopError, StoreThreads};
 use ringpost_store::{Store, StoreError, Tables};
 
@@ -42,6 +43,8 @@ const RECOVERY_STEP: u64 = 16_384;
 /// The storage tier before the workers stand.
 pub(super) struct Storage {
     pub(super) store: Arc<dyn Store>,
+    /// All of its rows, for a backup.
+    pub(super) rows: Arc<dyn Rows>,
     pub(super) accounts: Arc<dyn Accounts>,
     pub(super) threads: StoreThreads,
     pub(super) ending: Arc<Ending>,
@@ -70,6 +73,7 @@ impl Storage {
         let key = AccountKey::open(directory).map_err(failed)?;
         let accounts: Arc<dyn Accounts> =
             Arc::new(AccountTables::open(engine.clone(), key).map_err(failed)?);
+        let rows: Arc<dyn Rows> = Arc::new(engine.clone());
         let store: Arc<dyn Store> = Arc::new(Tables::open(engine).map_err(failed)?);
 
         let mailboxes = Mailboxes::default();
@@ -114,6 +118,7 @@ impl Storage {
         let opened = Some((opened, choice));
         Ok(Self {
             store,
+            rows,
             accounts,
             threads,
             ending,

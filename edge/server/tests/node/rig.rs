@@ -60,6 +60,12 @@ impl Node {
         Self::start_after(&prelude, Arc::clone(dir), own(settings))
     }
 
+    /// Starts a server on a new directory with a variable of the environment.
+    pub(crate) fn start_with_environment(name: &str, value: &str) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_after(&format!("export {name}='{value}'"), dir, own(&[]))
+    }
+
     /// Starts a server by a shell that does this first.
     fn start_after(prelude: &str, dir: Arc<TempDir>, settings: Vec<String>) -> Self {
         let serve = serve_command(ANY_PORT, &dir.path().join("data"), &settings);

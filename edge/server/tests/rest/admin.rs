@@ -97,6 +97,7 @@ fn admin(token: Option<AdminToken>) -> Admin {
         clock: Arc::clone(&rig.clock),
         queue_ttl: Duration::from_secs(3_600),
         settings: Arc::new(config::load(&Sources::default()).unwrap()),
+        backup: None,
     };
     let address = admin::start(&rig.service, parts).unwrap();
     Admin { rig, readiness, workers, address }
