@@ -20,7 +20,7 @@ use ringpost_wire::{CloseCode, MessageId, binary, json};
 use smallvec::SmallVec;
 
 use super::Worker;
-use crate::connection::{Connection, Input, Phase, Protocol, Speech};
+use crate::connection::{Input, Phase, Protocol, Speech};
 use crate::http::{HeadReader, Rejection, Request, Subprotocol};
 use crate::output::{Operation, Output};
 use crate::sniff::{self, Sniffer, Verdict};
@@ -53,11 +53,10 @@ impl Worker {
         self.balance_input(slot);
     }
 
-    /// Whether what has come waits: it came behind the name of somebody who had used up its budget
-    /// already. Of a session nothing waits.
+    /// Whether what has come waits: it came behind the name of a caller who had used up its budget
+    /// already.
     fn holds(&mut self, slot: Slot) -> bool {
-        let is_stranger = |it: &Connection| it.wants_input() && !it.in_shard();
-        self.connections.find(slot).is_some_and(|it| it.paced.is_some() && is_stranger(it))
+        self.connections.find(slot).is_some_and(|it| it.paced.is_some())
     }
 
     /// Keeps what a stranger sent for later: it was received once, so it is one receive buffer.
@@ -158,19 +157,19 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         // Taken out for the time of decoding: what a command does needs the whole worker.
         let mut protocol = mem::replace(&mut connection.protocol, Protocol::Deaf);
-        let consumed = self.shake_hands(slot, &mut protocol, bytes, now);
-        let rest = &mut bytes[consumed..];
-        if self.holds(slot) {
-            self.hold(slot, rest);
-        } else if self.connections.find(slot).is_some_and(|it| it.wants_input()) {
-            match &mut protocol {
-                Protocol::Binary(decoder) => self.feed_binary(slot, decoder, rest, now),
-                Protocol::WebSocket(decoder) => self.feed_websocket(slot, decoder, rest, now),
-                Protocol::Sniffing(_)
-                | Protocol::ProxyHeader(_)
-                | Protocol::Http(_)
-                | Protocol::Deaf => {}
-            }
+        // Most have shaken hands long ago.
+        let mut rest = bytes;
+        if !matches!(protocol, Protocol::Binary(_) | Protocol::WebSocket(_)) {
+            let consumed = self.shake_hands(slot, &mut protocol, rest, now);
+            rest = self.take_from_handshake(slot, &mut protocol, &mut rest[consumed..]);
+        }
+        match &mut protocol {
+            Protocol::Binary(decoder) => self.feed_binary(slot, decoder, rest, now),
+            Protocol::WebSocket(decoder) => self.feed_websocket(slot, decoder, rest, now),
+            Protocol::Sniffing(_)
+            | Protocol::ProxyHeader(_)
+            | Protocol::Http(_)
+            | Protocol::Deaf => {}
         }
         let Some(connection) = self.connections.find(slot) else { return };
         if connection.is_ending() {
@@ -181,6 +180,23 @@ impl Worker {
             self.schedule(slot);
         }
         self.recount_input(slot);
+    }
+
+    /// What of the bytes behind a part of the handshake is decoded now: nothing where the connection
+    /// has ended with it, nor where its caller must wait.
+    fn take_from_handshake<'b>(
+        &mut self,
+        slot: Slot,
+        protocol: &mut Protocol,
+        rest: &'b mut [u8],
+    ) -> &'b mut [u8] {
+        if !self.connections.find(slot).is_some_and(|it| it.wants_input()) {
+            *protocol = Protocol::Deaf;
+        } else if self.holds(slot) {
+            self.hold(slot, rest);
+            return &mut [];
+        }
+        rest
     }
 
     /// Keeps the sum of what connections hold of their input.

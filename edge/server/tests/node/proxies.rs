@@ -76,4 +76,7 @@ fn a_proxy_that_is_not_trusted_is_not_heard() {
     });
     let ignored = r#"ringpost_edge_callers_named_total{by="ignored"}"#;
     crate::rig::eventually("it is counted", || node.metric(ignored) == 1);
+    crate::rig::eventually("the log says so", || {
+        node.log().lines().any(|it| it.contains("callers_named") && it.contains("ignored"))
+    });
 }
