@@ -43,7 +43,7 @@ pub fn summary(boot: &Boot, config: &Config, limits: &Limits) -> String {
     line("sign-in", &sign_in_text(config));
     text.push_str(&limits_text(config, limits));
     text.push_str(&memory_text(limits));
-    text.push_str(&how_to_try(boot));
+    text.push_str(&how_to_try(boot, config));
     text
 }
 
@@ -127,12 +127,16 @@ pub fn memory_text(limits: &Limits) -> String {
     text
 }
 
-fn how_to_try(boot: &Boot) -> String {
+fn how_to_try(boot: &Boot, config: &Config) -> String {
     let Some(address) = boot.listen.first() else { return String::new() };
+    let data_dir = match config.data_dir == Config::default().data_dir {
+        true => String::new(),
+        false => format!(" --data-dir {}", config.data_dir.display()),
+    };
     format!(
         "try it\n  \
-         ringpost token --user $(uuidgen) --device 1     # who you are\n  \
-         curl http://{address}/v1/messages?user_id=UUID -H \"Authorization: Bearer TOKEN\"\n  \
+         ringpost token --new{data_dir}     # a user, its device and a token: who you are\n  \
+         curl http://{address}/v1/messages?after= -H \"Authorization: Bearer TOKEN\"\n  \
          curl http://{admin}/readyz\n",
         admin = boot.admin
     )
@@ -167,7 +171,7 @@ mod tests {
             "nothing to replay",
             "on_sign_in",
             "8 GiB (the cgroup's limit)",
-            "try it",
+            "try it\n  ringpost token --new  ",
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }

@@ -67,6 +67,9 @@ pub fn serve(loaded: Loaded, load: Loader) -> Result<(), Failure> {
     warn_of_listening(&loaded.config);
     let (node, summary) = node::start(prepare(loaded, limits)?)?;
     output::say(&summary);
+    let (listen, admin) = (node.listen(), node.admin());
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, ?listen, %admin, "started: clients may come");
     signals.server_stands(node.stop_max());
     supervisor::ready();
     node.watch_ending(signals.failing());

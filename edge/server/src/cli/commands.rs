@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use ringpost_journal::Inspection;
 use ringpost_wire::{DeviceId, UserId};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::Token;
@@ -71,7 +72,18 @@ pub(super) fn sound(inspection: &Inspection) -> Result<(), Failure> {
     }
 }
 
-/// `token`: access tokens for development, one a line.
+/// A token as machines read it.
+#[derive(Serialize)]
+struct TokenLine {
+    user_id: Uuid,
+    device: u8,
+    token: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
+/// `token`: access tokens for development. One a line; a new user with all that a client needs to
+/// know; or as JSON.
 pub(super) fn token(config: &Config, asked: &Token) -> Result<String, Failure> {
     let signer = Keys::signer_of(&config.data_dir)?.ok_or_else(|| {
         let dir = config.data_dir.display();
@@ -82,10 +94,24 @@ pub(super) fn token(config: &Config, asked: &Token) -> Result<String, Failure> {
     let ttl = asked.ttl.map_or(config.auth.access_ttl, Duration::from_secs);
     let (issuer, audience) = (&config.auth.issuer, &config.auth.audience);
     let now_ms = clock::wall_ms();
-    let token = |user: &Uuid| {
-        signer.sign(issuer, audience, (UserId::from(*user), device), now_ms, ttl).token
-    };
-    Ok(asked.users.iter().map(token).collect::<Vec<_>>().join("\n"))
+    let new = asked.new.then(Uuid::new_v4);
+    let lines = asked.users.iter().copied().chain(new).map(|user| {
+        let issued = signer.sign(issuer, audience, (UserId::from(user), device), now_ms, ttl);
+        let line = TokenLine {
+            user_id: user,
+            device: device.number(),
+            token: issued.token,
+            expires_in: issued.expires_in_s,
+        };
+        match asked {
+            Token { json: true, .. } => serde_json::to_string(&line).expect("it is plain JSON"),
+            Token { new: true, .. } => {
+                format!("user    {user}\ndevice  {}\ntoken   {}", line.device, line.token)
+            }
+            _ => line.token,
+        }
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// `backup`: of the running server, into a file.
