@@ -11,7 +11,7 @@
 //! | [`binary`] | a stream of frames, and how it is cut | cuts change nothing; what decodes encodes back |
 //! | [`json`] | a text | what decodes is JSON to another reader, and the same in both encodings |
 //! | [`websocket`] | what a client sends after its upgrade | cuts change nothing; memory is bounded |
-//! | [`upgrade`] | the first bytes of a connection | cuts change nothing; the answer is one of ours |
+//! | [`upgrade`] | the first bytes of a connection, the requests of a kept one | cuts change nothing; the answer is one of ours |
 //! | [`caller`] | a PROXY header, or a field in which proxies name a client | cuts change nothing; the proxy's own word counts |
 //! | [`shard`] | the order of events in a node | every promise of the domain |
 //! | [`journal`] | the life of a journal, or what is found on its disk | the truth or an error |

@@ -105,8 +105,18 @@ impl Neighbours for Desk<'_> {
         unreachable!("nobody comes from a web page here, and none is {origin:?}");
     }
 
-    fn hand_over(&mut self, _fd: OwnedFd, _read: Vec<u8>, _caller: Option<Caller>) {
+    fn hand_over(
+        &mut self,
+        _from: WorkerId,
+        _fd: OwnedFd,
+        _read: Vec<u8>,
+        _caller: Option<Caller>,
+    ) {
         unreachable!("nobody speaks plain HTTP here");
+    }
+
+    fn refuse(&mut self, _fd: OwnedFd) {
+        unreachable!("nothing is given back where nothing was handed over");
     }
 }
 

@@ -69,7 +69,8 @@ pub struct ConnectionConfig {
     /// The same of the connections of one address that have not signed in. Default the same: 120
     /// sign-ins by token in a second, or 2,000 by ticket.
     pub address_input: InputRate,
-    /// Connections that may be on their way to another worker. Default 1,024.
+    /// Connections that may be on their way to another worker, and as many that may be on their way
+    /// back from REST. Default 1,024.
     pub moves_max: usize,
     /// How long the two halves of a moved connection may be apart. Default 5 s.
     pub move_deadline: Duration,

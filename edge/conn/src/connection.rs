@@ -10,6 +10,7 @@
 //!              Installing        v          v                  |
 //!               (to REST)    Closing <-------------------------+
 //! ```
+//! One that REST gives back begins anew, with a request that has come in.
 //!
 //! Invariants: until `SignedIn` the receive is one-shot, so that nothing is armed when the
 //! descriptor leaves; `Departing` and `HandingOver` wait until the ring owes no answer; in `Checking`, `Departing` and `Welcoming` nothing is received at all and

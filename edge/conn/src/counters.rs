@@ -22,6 +22,8 @@ pub struct ConnectionCounters {
     pub moves_expired: u64,
     /// Handed to REST.
     pub handed_over: u64,
+    /// Given back by REST: a request on them asked for a WebSocket.
+    pub returned: u64,
     /// Bytes of frames and messages that came in pieces and were put together.
     pub assembled_bytes: u64,
     /// Bytes of message bodies copied into what leaves: of ephemeral messages, and small ones, to
@@ -122,6 +124,8 @@ pub struct ConnectionGauges {
     pub moving: usize,
     /// Halves of connections from other workers whose other half has not come.
     pub arriving: usize,
+    /// Connections that REST gave back and that have no slot yet.
+    pub returning: usize,
     /// Bytes of answers that wait to be written, those that the ring holds included.
     pub outboxes_bytes: usize,
     /// Heap bytes of input that is not complete.

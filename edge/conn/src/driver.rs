@@ -100,8 +100,12 @@ pub trait Neighbours {
     /// The bytes are a peer's.
     fn foreign_origin(&mut self, origin: Vec<u8>);
 
-    /// Hands an HTTP connection to REST, with what was read of it already.
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>);
+    /// Hands an HTTP connection of worker `from` to REST, with what was read of it already. REST
+    /// may give it back to that worker, by `Letter::Returned`.
+    fn hand_over(&mut self, from: WorkerId, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>);
+
+    /// Has REST refuse a connection that it gave back: there is no room for it.
+    fn refuse(&mut self, fd: OwnedFd);
 }
 
 /// Why the journal took nothing.
@@ -309,7 +313,8 @@ impl<R: Rings> Driver<R> {
             }
             Output::Answer { reply, answer } => reply.send(answer),
             Output::ForeignOrigin { origin } => neighbours.foreign_origin(origin),
-            Output::HandOver { fd, read, caller } => neighbours.hand_over(fd, read, caller),
+            Output::HandOver { fd, read, caller } => neighbours.hand_over(from, fd, read, caller),
+            Output::Refuse { fd } => neighbours.refuse(fd),
         }
     }
 

@@ -4,6 +4,7 @@
 //! by letters and never touch its state. Batches where batches are natural: one letter carries
 //! all the mail of a peer's turn, or all the records of one group commit that concern the worker.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
@@ -39,6 +40,8 @@ pub enum Letter {
     },
     /// A connection comes home; its descriptor follows or came before under the same token.
     Arriving(Box<Arriving>),
+    /// REST gives a connection back: a request on it asks for a WebSocket.
+    Returned(Box<Returned>),
     /// The descriptor of a connection that was announced will not come.
     MoveFailed {
         /// The token of the announcement.
@@ -110,6 +113,18 @@ pub struct Arriving {
     pub caller: Option<Caller>,
     /// Bytes received and not yet decoded; at most one receive buffer.
     pub surplus: Vec<u8>,
+}
+
+/// A connection that REST gives back.
+#[derive(Debug)]
+pub struct Returned {
+    /// An ordinary descriptor; all that was asked before is answered.
+    pub fd: OwnedFd,
+    /// The request that asks for a WebSocket and what came behind it, as they came; at most a head
+    /// and what REST reads at once.
+    pub read: Vec<u8>,
+    /// Who calls, as it was known when REST was given the connection.
+    pub caller: Option<Caller>,
 }
 
 /// What of a `hello` is needed after its credential was taken.

@@ -35,6 +35,8 @@ pub enum Operation {
     Install(Slot),
     /// Hand it to another worker.
     MoveOut(Slot, WorkerId, u64),
+    /// Take in an ordinary descriptor.
+    Admit(OwnedFd, u32),
     /// Accept no more for now.
     PauseAccept,
     /// Accept again after a pause.
@@ -61,6 +63,7 @@ impl Operation {
             Self::MoveOut(slot, to, token) => {
                 rings.move_out(slot, &handles[usize::from(to.0)], MoveToken::new(token));
             }
+            Self::Admit(fd, key) => rings.admit(fd, key),
             Self::PauseAccept => rings.pause_accept(),
             Self::ResumeAccept => rings.resume_accept(),
             Self::CloseListeners => rings.close_listeners(),
@@ -124,5 +127,10 @@ pub enum Output {
         read: Vec<u8>,
         /// Who calls, so far; each request may name somebody else.
         caller: Option<Caller>,
+    },
+    /// A connection that REST gave back and for which there is no room: REST says so.
+    Refuse {
+        /// An ordinary non-blocking descriptor.
+        fd: OwnedFd,
     },
 }

@@ -31,7 +31,7 @@ impl Worker {
     }
 
     /// It is known better who calls. False if there are too many of them: the connection is to end.
-    fn caller_known(&mut self, slot: Slot, caller: Caller) -> bool {
+    pub(super) fn caller_known(&mut self, slot: Slot, caller: Caller) -> bool {
         let Some(connection) = self.connections.find(slot) else { return false };
         connection.caller = Some(caller);
         if connection.has_proved_itself() {

@@ -130,6 +130,7 @@ impl Worker {
 
     /// The drain is over: no connection is left, nor half of one.
     pub fn is_drained(&self) -> bool {
-        self.drain.is_closed() && self.connections.is_empty() && self.arrivals.len() == 0
+        let none_comes = self.arrivals.len() == 0 && self.returning.len() == 0;
+        self.drain.is_closed() && self.connections.is_empty() && none_comes
     }
 }

@@ -28,7 +28,7 @@ use crate::websocket::{self, Accepts, Item, Received};
 
 /// When to come again where too many of one caller have not signed in: by then those have, or are
 /// closed.
-const STRANGERS_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const STRANGERS_PAUSE: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Bytes of the ring, lent for this call.
@@ -326,7 +326,7 @@ impl Worker {
         };
         match request {
             Request::Incomplete => HeadRead::Incomplete,
-            Request::Upgrade { upgrade, consumed } => {
+            Request::Upgrade { upgrade, consumed, .. } => {
                 if !self.name_by_fields(slot, &upgrade.forwarded, now) {
                     let retry_after = STRANGERS_PAUSE;
                     self.reject_upgrade(slot, Rejection::Overloaded { retry_after }, now);
@@ -340,7 +340,7 @@ impl Worker {
                 self.speak(slot, speech, now);
                 HeadRead::Upgraded { consumed }
             }
-            Request::Rest { head, consumed } => {
+            Request::Rest { head, consumed, .. } => {
                 let read = [head, &bytes[consumed..]].concat();
                 self.enter(slot, Phase::HandingOver(read), now);
                 self.schedule(slot);
@@ -350,11 +350,11 @@ impl Worker {
         }
     }
 
-    /// Answers a first request that is refused, and closes.
+    /// Answers a request that is refused, and closes.
     pub(super) fn reject_upgrade(&mut self, slot: Slot, rejection: Rejection, now: Now) {
         self.counters.refused_upgrade += 1;
         self.counters.rejections.add(rejection);
-        self.write_raw(slot, |out| rejection.write_response(out));
+        self.write_raw(slot, |out| rejection.write_response(false, out));
         self.close(slot, CloseCode::Protocol, now);
     }
 

@@ -28,6 +28,7 @@ mod input;
 mod leaving;
 mod outboxes;
 mod pace;
+mod returning;
 mod sign_in;
 mod temperature;
 mod write;
@@ -60,6 +61,7 @@ use crate::timer::TimerWheel;
 use crate::worker::arrivals::Arrivals;
 use crate::worker::drain::Drain;
 use crate::worker::outboxes::Outboxes;
+use crate::worker::returning::Returning;
 
 /// Emptied buffers kept for the next sends of a turn; above it they are freed.
 const POOLED_BUFFERS_MAX: usize = 256;
@@ -88,6 +90,7 @@ pub struct Worker {
     timers: TimerWheel,
     arrivals: Arrivals,
     moves_under_way: usize,
+    returning: Returning,
     drain: Drain,
     accept_resumes_at: Option<Duration>,
     /// Connections accepted since the turn began.
@@ -140,6 +143,7 @@ impl Worker {
             timers: TimerWheel::new(slots, started_at),
             arrivals: Arrivals::default(),
             moves_under_way: 0,
+            returning: Returning::default(),
             drain: Drain::default(),
             accept_resumes_at: None,
             accepts: 0,
@@ -183,6 +187,8 @@ impl Worker {
                 self.move_failed(slot, unannounced, now);
             }
             Completion::MovedIn { slot, token } => self.moved_in(slot, token.value(), now),
+            Completion::Admitted { slot, key } => self.admitted(slot, key, now),
+            Completion::AdmitFailed { fd, key, .. } => self.admit_failed(fd, key),
             Completion::Connected { .. } | Completion::ConnectFailed { .. } => {
                 unreachable!("a worker connects to nobody")
             }
@@ -206,6 +212,7 @@ impl Worker {
             Letter::Event(event) => self.shard_event(event, now),
             Letter::Verified { connection, answer } => self.verified(connection, answer, now),
             Letter::Arriving(arriving) => self.arriving(arriving, now),
+            Letter::Returned(returned) => self.returned(*returned),
             Letter::MoveFailed { token } => {
                 self.arrivals.forget(token);
                 self.operations.push(Operation::ReclaimUnannounced);
@@ -297,6 +304,7 @@ impl Worker {
             unauthenticated: self.unauthenticated,
             moving: self.moves_under_way,
             arriving: self.arrivals.len(),
+            returning: self.returning.len(),
             outboxes_bytes: self.outboxes.bytes(),
             input_bytes: self.input_bytes,
             committing: self.committed_at.len(),

@@ -46,6 +46,8 @@ pub(crate) struct Driver {
     pub(crate) handed_over: Vec<HandedOver>,
     /// Origins of web pages that were refused.
     pub(crate) foreign_origins: Vec<Vec<u8>>,
+    /// Given back to REST, because there was no room.
+    pub(crate) refused: Vec<OwnedFd>,
     /// What each reading of the clock within a batch adds to the time.
     pub(crate) tick: Duration,
     /// Tokens that nobody has checked.
@@ -60,6 +62,7 @@ impl Driver {
             ring_held: false,
             handed_over: Vec::new(),
             foreign_origins: Vec::new(),
+            refused: Vec::new(),
             tick: Duration::ZERO,
             checks: VecDeque::new(),
         }
@@ -87,9 +90,17 @@ impl Driver {
     ) -> bool {
         let own = usize::from(self.inner.worker().id().0);
         let (handed_over, checks) = (&mut self.handed_over, &mut self.checks);
-        let foreign_origins = &mut self.foreign_origins;
-        let mut desk =
-            Desk { own, journal, mailboxes, handed_over, foreign_origins, checks, is_busy: false };
+        let (foreign_origins, refused) = (&mut self.foreign_origins, &mut self.refused);
+        let mut desk = Desk {
+            own,
+            journal,
+            mailboxes,
+            handed_over,
+            foreign_origins,
+            refused,
+            checks,
+            is_busy: false,
+        };
         let queued = self.inner.turn(now, &mut desk);
         let is_busy = queued || desk.is_busy;
         if self.ring_held {
@@ -112,6 +123,7 @@ struct Desk<'a> {
     mailboxes: &'a mut [Mailbox],
     handed_over: &'a mut Vec<HandedOver>,
     foreign_origins: &'a mut Vec<Vec<u8>>,
+    refused: &'a mut Vec<OwnedFd>,
     checks: &'a mut VecDeque<(ConnectionKey, String)>,
     is_busy: bool,
 }
@@ -175,8 +187,13 @@ impl Neighbours for Desk<'_> {
         self.foreign_origins.push(origin);
     }
 
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
+    fn hand_over(&mut self, _from: WorkerId, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
         self.is_busy = true;
         self.handed_over.push(HandedOver { fd, read, caller });
+    }
+
+    fn refuse(&mut self, fd: OwnedFd) {
+        self.is_busy = true;
+        self.refused.push(fd);
     }
 }

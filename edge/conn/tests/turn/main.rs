@@ -26,6 +26,7 @@ mod outboxes;
 mod pace;
 mod questions;
 mod relays;
+mod returning;
 mod ring_faults;
 mod slow_commit;
 mod slow_reader;

@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 41] = [
+const LIMITS: [Limit; 42] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -128,6 +128,12 @@ const LIMITS: [Limit; 41] = [
         "ms",
         |it| ms(it.rest.header_deadline),
         &[Counted(REST, &["header_deadline"])],
+    ),
+    limit(
+        "rest.idle_deadline",
+        "ms",
+        |it| ms(it.rest.idle_deadline),
+        &[Counted(REST, &["idle_deadline"])],
     ),
     limit(
         "rest.request_deadline",

@@ -43,13 +43,15 @@ use crate::config::Loaded;
 use crate::control::Inspect;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
-use crate::rest::{Fence, Problem, RestService, connection, request};
+use crate::rest::connection::{self, Deadlines, Rules};
+use crate::rest::{Fence, Problem, RestService, request};
 
 /// Connections to the private port that may be open.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 
-/// How long a request's header may take, and a kept connection may be idle.
-const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a request's head may take, and a kept connection be without a request.
+const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+const IDLE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Shortest token: 16 random characters are beyond guessing over a network.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -152,11 +154,13 @@ impl AdminToken {
 pub fn start(rest: &RestService, parts: AdminParts) -> io::Result<SocketAddr> {
     let listener = rest.runtime().block_on(TcpListener::bind(parts.listen))?;
     let address = listener.local_addr()?;
-    rest.runtime().spawn(accept(listener, router(parts), rest.stopping()));
+    let deadlines = Deadlines { header: HEADER_DEADLINE, idle: IDLE_DEADLINE };
+    let rules = Rules { router: router(parts), deadlines, origins: None };
+    rest.runtime().spawn(accept(listener, rules, rest.stopping()));
     Ok(address)
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, rules: Rules, mut stop: watch::Receiver<bool>) {
     let open = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
@@ -168,11 +172,11 @@ async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (rules, stop) = (rules.clone(), stop.clone());
         tokio::spawn(async move {
             let _open = permit;
             let caller = Caller::of_socket(peer.ip(), &TrustedProxies::default());
-            connection::serve(stream, Vec::new(), caller, router, HEADER_DEADLINE, stop).await;
+            connection::serve(stream, Vec::new(), caller, rules, stop).await;
         });
     }
 }

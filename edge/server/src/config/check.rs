@@ -189,6 +189,7 @@ impl Checker<'_> {
         self.number("rest.connections_max", rest.connections_max.into(), 1..=100_000);
         let (low, high) = (Duration::from_millis(100), minutes(5));
         self.duration("rest.header_deadline", rest.header_deadline, low, high);
+        self.duration("rest.idle_deadline", rest.idle_deadline, low, minutes(60));
         self.duration("rest.request_deadline", rest.request_deadline, low, high);
         self.size("rest.body_bytes_max", rest.body_bytes_max, 1 << 10..=1 << 20);
     }

@@ -255,9 +255,13 @@ pub struct Rest {
     pub threads: u8,
     /// Connections that may be open; above it 503.
     pub connections_max: u32,
-    /// How long a request's header may take to arrive, and a kept connection may be idle.
+    /// How long a request's header may take from its first byte to its last.
     #[serde(with = "duration")]
     pub header_deadline: Duration,
+    /// How long a kept connection may be without a request. Longer than the proxies in front keep
+    /// theirs, or a request meets the close.
+    #[serde(with = "duration")]
+    pub idle_deadline: Duration,
     /// How long a request may take from its header to its answer.
     #[serde(with = "duration")]
     pub request_deadline: Duration,
@@ -272,6 +276,7 @@ impl Default for Rest {
             threads: 1,
             connections_max: 1_024,
             header_deadline: Duration::from_secs(5),
+            idle_deadline: Duration::from_secs(75),
             request_deadline: Duration::from_secs(10),
             body_bytes_max: 16 << 10,
         }

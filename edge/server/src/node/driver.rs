@@ -135,11 +135,15 @@ impl Neighbours for Threads {
         self.others.rest.on_foreign_origin(origin);
     }
 
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
+    fn hand_over(&mut self, from: WorkerId, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let caller =
             caller.unwrap_or_else(|| Caller::of_socket(unknown, &TrustedProxies::default()));
-        self.others.rest.serve_stream(TcpStream::from(fd), read, caller);
+        self.others.rest.serve_stream(from, TcpStream::from(fd), read, caller);
+    }
+
+    fn refuse(&mut self, fd: OwnedFd) {
+        RestService::refuse_stream(&TcpStream::from(fd));
     }
 }
 

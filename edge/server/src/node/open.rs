@@ -495,11 +495,12 @@ fn start_rest(
         accounts,
         store: Arc::clone(&storage.store),
         fence: Arc::clone(&storage.progress) as _,
+        doors: Arc::new(control.clone()),
+        origins: origins(config),
         control: Arc::new(control),
         clock: Arc::clone(clock),
         code_sender,
         trusted_proxies: trusted_proxies(config),
-        origins: origins(config),
     })
     .map_err(|error| Failure::new(Kind::Host, error))
 }

@@ -18,8 +18,10 @@ pub(super) enum Hit {
     PhoneAddressRate,
     /// Pages of history for one user.
     UserRate,
-    /// The time of a request's header, or of a silent connection.
+    /// The time of a request's head.
     HeaderDeadline,
+    /// The time of a connection without a request.
+    IdleDeadline,
     /// The time of a request.
     RequestDeadline,
     /// Deliveries of codes under way.
@@ -36,12 +38,13 @@ pub(super) enum Hit {
 
 impl Hit {
     /// Each with its label, in the order of their numbers.
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::AddressRate, "address_rate"),
         (Self::PhoneRate, "phone_rate"),
         (Self::PhoneAddressRate, "phone_address_rate"),
         (Self::UserRate, "user_rate"),
         (Self::HeaderDeadline, "header_deadline"),
+        (Self::IdleDeadline, "idle_deadline"),
         (Self::RequestDeadline, "request_deadline"),
         (Self::Deliveries, "deliveries"),
         (Self::Codes, "codes"),
@@ -58,6 +61,8 @@ pub struct RestCounters {
     pub(super) open: AtomicI64,
     /// Connections refused because too many were open.
     pub(super) connections_refused: Counter,
+    /// Connections given back to a worker, because a request asked for a WebSocket.
+    pub(super) given_back: Counter,
     /// Requests answered with success.
     pub(super) succeeded: Counter,
     /// Requests refused, by the problem.
@@ -108,6 +113,9 @@ impl MetricSource for RestCounters {
         let help = "REST connections refused because too many were open.";
         let refused = self.connections_refused.count();
         out.counter("ringpost_rest_connections_refused", help, &[], refused);
+        let help = "REST connections given back to a worker, for a WebSocket.";
+        let given_back = self.given_back.count();
+        out.counter("ringpost_rest_connections_given_back", help, &[], given_back);
         let help = "REST requests by how they ended: ok, or the name of the problem.";
         let name = "ringpost_rest_requests";
         out.counter(name, help, &[("outcome", "ok")], self.succeeded.count());

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! worker: sniffs HTTP, installs the descriptor --serve_stream--> runtime "rest"
+//!                                                   requests, one behind another
+//!        <--give_back: one asks for a WebSocket--------'  |
 //!                                                   hyper http1 -> deadline, counters -> router
 //!                                                                     |            |
 //!                                                              sign_in           history
@@ -39,7 +41,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ringpost_conn::http::Origins;
+use ringpost_conn::letter::Returned;
 use ringpost_conn::{Caller, TrustedProxies};
+use ringpost_shard::event::WorkerId;
 use ringpost_store::Store;
 use ringpost_store::accounts::Accounts;
 use tokio::runtime::Runtime;
@@ -56,8 +60,8 @@ pub use revoked::Revoked;
 use crate::auth::{TokenSigner, TokenVerifier};
 use crate::clock::NodeClock;
 use crate::config::{Auth, CodeSenderKind, Rest};
-use crate::control::Control;
-use connection::Served;
+use crate::control::{Control, Doors};
+use connection::{Deadlines, Rules, Served};
 use counters::Hit;
 use origins::{Door, OriginLines};
 use rates::{Rate, Rates};
@@ -118,7 +122,9 @@ pub struct RestParts {
     pub code_sender: Arc<dyn CodeSender>,
     /// Whose word about who calls is taken.
     pub trusted_proxies: TrustedProxies,
-    /// The web pages that may read answers.
+    /// Where connections come from, and go back to.
+    pub doors: Arc<dyn Doors>,
+    /// The web pages that may open a WebSocket and read answers.
     pub origins: Origins,
 }
 
@@ -161,11 +167,11 @@ struct AllRates {
 /// The service. Dropping it without [`RestService::stop`] cuts open connections off.
 pub struct RestService {
     runtime: Option<Runtime>,
-    router: Router,
+    rules: Rules,
     state: Arc<RestState>,
+    doors: Arc<dyn Doors>,
     connections: Arc<Semaphore>,
     connections_max: u32,
-    header_deadline: Duration,
     stop: watch::Sender<bool>,
 }
 
@@ -181,18 +187,20 @@ impl RestService {
             .thread_name("rest")
             .enable_all()
             .build()?;
-        let (connections_max, header_deadline) =
-            (parts.rest.connections_max, parts.rest.header_deadline);
+        let connections_max = parts.rest.connections_max;
+        let deadlines =
+            Deadlines { header: parts.rest.header_deadline, idle: parts.rest.idle_deadline };
+        let (doors, origins) = (Arc::clone(&parts.doors), parts.origins.clone());
         let state = Arc::new(RestState::new(parts));
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(sweep(Arc::clone(&state), stopped));
         Ok(Self {
             runtime: Some(runtime),
-            router: router(&state),
+            rules: Rules { router: router(&state), deadlines, origins: Some(origins) },
             state,
+            doors,
             connections: Arc::new(Semaphore::new(connections_max as usize)),
             connections_max,
-            header_deadline,
             stop,
         })
     }
@@ -219,29 +227,41 @@ impl RestService {
 
     /// Serves HTTP on a connected socket of which `already_read` was read. The socket must be
     /// O_NONBLOCK. Never blocks: where too many connections are open, the socket gets a 503 and is
-    /// closed.
-    pub fn serve_stream(&self, stream: TcpStream, already_read: Vec<u8>, caller: Caller) {
+    /// closed. Where a request asks for a WebSocket, the connection goes to worker `from`.
+    pub fn serve_stream(
+        &self,
+        from: WorkerId,
+        stream: TcpStream,
+        already_read: Vec<u8>,
+        caller: Caller,
+    ) {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.state.counters.connections_refused.increment();
-            // Best effort, in one call: a socket that does not take it is full or gone.
-            let _ = (&stream).write(&Problem::Overloaded.last_answer());
-            return;
+            return Self::refuse_stream(&stream);
         };
-        let state = Arc::clone(&self.state);
-        let (router, stop) = (self.router.clone(), self.stop.subscribe());
-        let header_deadline = self.header_deadline;
+        let (state, doors) = (Arc::clone(&self.state), Arc::clone(&self.doors));
+        let (rules, stop) = (self.rules.clone(), self.stop.subscribe());
         self.runtime().spawn(async move {
             let _open = permit;
             // Fails only if the descriptor cannot be watched: then there is nobody to tell.
             let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
             state.counters.open.fetch_add(1, Relaxed);
-            let served =
-                connection::serve(stream, already_read, caller, router, header_deadline, stop)
-                    .await;
-            if served == Served::TooSlow {
-                state.counters.on_hit(Hit::HeaderDeadline);
-            }
+            let served = connection::serve(stream, already_read, caller, rules, stop).await;
             state.counters.open.fetch_sub(1, Relaxed);
+            match served {
+                Served::Over => {}
+                Served::TooSlow => state.counters.on_hit(Hit::HeaderDeadline),
+                Served::Idle => state.counters.on_hit(Hit::IdleDeadline),
+                Served::Upgrade { stream, read } => {
+                    state.counters.given_back.increment();
+                    let Ok(stream) = stream.into_std() else { return };
+                    let returned = Returned { fd: stream.into(), read, caller: Some(caller) };
+                    if let Err(returned) = doors.give_back(from, returned) {
+                        state.counters.connections_refused.increment();
+                        Self::refuse_stream(&returned.fd.into());
+                    }
+                }
+            }
         });
     }
 
@@ -252,6 +272,12 @@ impl RestService {
             self.runtime()
                 .spawn(async move { OriginLines::write(Door::WebSocket, &origin, untold) });
         }
+    }
+
+    /// Answers 503 to a connection for which there is no room; it is its owner's to close.
+    pub fn refuse_stream(mut stream: &TcpStream) {
+        // Best effort, in one call: a socket that does not take it is full or gone.
+        let _ = stream.write(&Problem::Overloaded.last_answer());
     }
 
     /// Lets open requests end (5 s at most), then ends the threads.

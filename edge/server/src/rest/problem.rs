@@ -332,7 +332,7 @@ pub(super) mod tests {
         assert!(Problem::NAMES.iter().all(|name| coded.contains_key(*name)), "{coded:?}");
         for rejection in Rejection::all(Duration::from_millis(1_500)) {
             let mut answer = Vec::new();
-            rejection.write_response(&mut answer);
+            rejection.write_response(false, &mut answer);
             let body = document(&answer);
             let (name, row) = row(&body);
             let title = titles.entry(name.clone()).or_insert(body["title"].clone());

@@ -43,7 +43,7 @@ const REST: &str = "edge/server/tests/rest/connections.rs";
 const SHARD: &str = "core/shard/tests/behaviour/limits.rs";
 
 /// Each key, in the order in which it is shown.
-const KEYS: [(&str, Driven); 41] = [
+const KEYS: [(&str, Driven); 42] = [
     (
         "drain_deadline",
         By("edge/conn/tests/turn/drain.rs", "fn slots_are_kept_and_fit_into_the_time"),
@@ -98,6 +98,7 @@ const KEYS: [(&str, Driven); 41] = [
     ),
     ("rest.connections_max", Here(&["rest.connections_max=1"], one_rest_connection_too_many)),
     ("rest.header_deadline", By(REST, "fn a_slow_head_and_an_idle_connection_are_closed")),
+    ("rest.idle_deadline", By(REST, "fn a_slow_head_and_an_idle_connection_are_closed")),
     ("rest.request_deadline", By(REST, "fn a_body_that_never_comes_ends_at_the_deadline")),
     ("rest.body_bytes_max", COUNTED),
     ("limits.connections_max", Here(&["limits.connections_max=2"], one_connection_too_many)),

@@ -26,6 +26,7 @@ mod gaps;
 mod host_refusals;
 mod http;
 mod ipv6;
+mod kept;
 mod kill;
 mod limit_walk;
 mod limits;

@@ -78,14 +78,42 @@ fn one_connection_too_many_gets_503_and_the_others_go_on() {
 
 #[test]
 fn a_slow_head_and_an_idle_connection_are_closed() {
-    let rest = Rest { header_deadline: Duration::from_millis(200), ..Rest::default() };
-    let rig = rig_with(Auth::default(), rest);
+    let soon = Duration::from_millis(200);
+    let nowhere = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    let rig = rig_with(Auth::default(), Rest { header_deadline: soon, ..Rest::default() });
     let mut slow = rig.connect(b"GET / HT");
-    assert!(slow.is_closed() || slow.try_answer().is_none_or(|answer| answer.status == 408));
-    let mut idle = rig.connect(b"");
-    idle.send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(slow.answer().status, 408);
+    assert!(slow.is_closed());
+    // It is the deadline of the whole head, however it trickles, and of no connection without one.
+    let mut kept = rig.connect(nowhere.as_bytes());
+    assert_eq!(kept.answer().status, 404);
+    std::thread::sleep(soon * 2);
+    for byte in nowhere[..20].chars() {
+        if kept.try_send(&byte.to_string()).is_err() {
+            break;
+        }
+        std::thread::sleep(soon / 10);
+    }
+    assert!(kept.try_answer().is_none_or(|answer| answer.status == 408));
+
+    let rig = rig_with(Auth::default(), Rest { idle_deadline: soon, ..Rest::default() });
+    let mut idle = rig.connect(nowhere.as_bytes());
     assert_eq!(idle.answer().status, 404);
     assert!(idle.is_closed());
+}
+
+#[test]
+fn a_websocket_that_no_worker_takes_back_is_refused() {
+    let rig = rig();
+    let mut client = rig.connect(b"");
+    client.send(
+        "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/ws HTTP/1.1\r\nHost: x\r\n\
+         Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    assert_eq!(client.answer().status, 404);
+    assert_eq!(client.answer().problem(), "overloaded");
+    assert!(client.is_closed());
 }
 
 #[test]

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringpost_conn::http::Origins;
+use ringpost_conn::letter::Returned;
 use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_server::auth::{TokenRules, TokenSigner, TokenVerifier, Verified};
 use ringpost_server::clock::{MachineClock, NodeClock, wall_ms};
 use ringpost_server::config::{Auth, Rest};
-use ringpost_server::control::Control;
+use ringpost_server::control::{Control, Doors};
 use ringpost_server::rest::{
     CodeSender, Delivery, OneTimeCode, Progress, RestParts, RestService, Revoked,
 };
 use ringpost_shard::Position;
+use ringpost_shard::event::WorkerId;
 use ringpost_shard::record::{Advance, Head, MessageHead, ReadHead, Record};
 use ringpost_store::accounts::{AccountKey, AccountTables};
 use ringpost_store::engine::MemoryEngine;
@@ -64,6 +66,15 @@ impl Control for Homes {
         let (answer, answered) = oneshot::channel();
         answer.send(!self.refuses.load(SeqCst)).unwrap();
         answered
+    }
+}
+
+/// Workers that take nothing back.
+struct NoDoors;
+
+impl Doors for NoDoors {
+    fn give_back(&self, _: WorkerId, returned: Returned) -> Result<(), Returned> {
+        Err(returned)
     }
 }
 
@@ -128,6 +139,7 @@ fn rig_of(auth: Auth, rest: Rest, origins: Origins) -> Rig {
         clock: Arc::clone(&clock),
         code_sender: Arc::new(Phones(phones)),
         trusted_proxies: trusted_proxies(),
+        doors: Arc::new(NoDoors),
         origins,
     })
     .unwrap();
@@ -189,7 +201,7 @@ impl Rig {
         let (served, _) = listener.accept().unwrap();
         served.set_nonblocking(true).unwrap();
         let caller = Caller::of_socket(peer, &trusted_proxies());
-        self.service.serve_stream(served, already_read.to_vec(), caller);
+        self.service.serve_stream(WorkerId(0), served, already_read.to_vec(), caller);
         Client::new(stream)
     }
 
@@ -362,6 +374,11 @@ impl Client {
 
     pub(crate) fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Sends, unless the server has closed the connection.
+    pub(crate) fn try_send(&mut self, text: &str) -> std::io::Result<()> {
+        self.stream.write_all(text.as_bytes())
     }
 
     /// Ends its direction.
