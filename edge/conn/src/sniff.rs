@@ -210,7 +210,7 @@ mod tests {
             (b"EHLO there", 1),
             (b"\x16\x02", 2),
             (b"\r\n\r\nGET /", 5),
-            (b"\r\nRPP1", 5),
+            (b"\r\nRPP1", 3),
             (b"\n\r\nGET /", 1),
             (b"\x80\x80\x01\x03", 1),
         ] {
