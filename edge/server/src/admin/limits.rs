@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 42] = [
+const LIMITS: [Limit; 43] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -121,7 +121,13 @@ const LIMITS: [Limit; 42] = [
         "rest.connections_max",
         "connections",
         |it| it.rest.connections_max.into(),
-        &[Counted("ringpost_rest_connections_refused", &[])],
+        &[Counted("ringpost_rest_connections_refused", &[]), Counted(REST, &["connection_let_go"])],
+    ),
+    limit(
+        "rest.connections_per_address_max",
+        "connections",
+        |it| it.rest.connections_per_address_max.into(),
+        &[Counted(REST, &["address_connections"])],
     ),
     limit(
         "rest.header_deadline",
@@ -349,10 +355,11 @@ mod tests {
     use crate::config::{self, Sources};
 
     /// Keys that limit nothing, or whose reaching is the ordinary course and refuses nobody.
-    const NONE: [&str; 25] = [
+    const NONE: [&str; 26] = [
         "listen",
         "data_dir",
         "workers",
+        "admin.hosts",
         "admin.listen",
         "admin.token_file",
         "journal.device",

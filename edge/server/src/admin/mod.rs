@@ -14,6 +14,7 @@ mod ask;
 mod clock;
 mod connections;
 mod explain;
+mod hosts;
 mod limits;
 mod users;
 
@@ -35,18 +36,21 @@ use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_files::{FileError, Rule};
 use ringpost_store::Store;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+pub use self::hosts::{HOSTS_MAX, is_host_name};
 use crate::backup::take::BackupSource;
 use crate::clock::NodeClock;
 use crate::config::Loaded;
 use crate::control::Inspect;
-use crate::metrics::{Metrics, TextForm};
+use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::rest::connection::{self, Deadlines, Rules};
+use crate::rest::places::{Busy, Places, Taken};
 use crate::rest::{Fence, Problem, RestService, request};
 
-/// Connections to the private port that may be open.
+/// Connections to the private port that may be open; above it the oldest is let go, those that wait
+/// for a request first.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 
 /// How long a request's head may take, and a kept connection be without a request.
@@ -161,9 +165,8 @@ pub fn start(rest: &RestService, parts: AdminParts) -> io::Result<SocketAddr> {
 }
 
 async fn accept(listener: TcpListener, rules: Rules, mut stop: watch::Receiver<bool>) {
-    let open = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_MAX, Busy::LetOldestGo);
     loop {
-        let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
@@ -172,16 +175,18 @@ async fn accept(listener: TcpListener, rules: Rules, mut stop: watch::Receiver<b
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        // Nobody keeps a place that somebody else needs: health is answered whoever else is here.
+        let Ok(Taken { place, .. }) = places.take(None) else { continue };
         let (rules, stop) = (rules.clone(), stop.clone());
         tokio::spawn(async move {
-            let _open = permit;
             let caller = Caller::of_socket(peer.ip(), &TrustedProxies::default());
-            connection::serve(stream, Vec::new(), caller, rules, stop).await;
+            connection::serve(stream, Vec::new(), caller, rules, place, stop).await;
         });
     }
 }
 
 fn router(parts: AdminParts) -> Router {
+    let hosts = hosts::Hosts::new(&parts.settings.config.admin.hosts);
     let questions = Router::new()
         .route("/admin/explain/{id}", get(explain::explain))
         .route("/admin/users/{id}", get(users::user))
@@ -198,6 +203,7 @@ fn router(parts: AdminParts) -> Router {
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(middleware::from_fn_with_state(parts.token.clone(), authorized))
+        .layer(middleware::from_fn_with_state(hosts, hosts::known))
         .with_state(parts)
 }
 
@@ -235,8 +241,7 @@ async fn readyz(State(parts): State<AdminParts>) -> Response {
     (status, axum::Json(parts.readiness.json())).into_response()
 }
 
-async fn metrics(State(parts): State<AdminParts>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    let (kind, text) = parts.metrics.text(TextForm::of_accept(accept.unwrap_or_default()));
-    ([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response()
+async fn metrics(State(parts): State<AdminParts>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], parts.metrics.text()).into_response()
 }

@@ -17,6 +17,7 @@ use super::layers::{Loaded, Origin};
 use super::problem::{ConfigError, Problem};
 use super::quantity::{duration_text, size_text};
 use super::sections::{Auth, CodeSenderKind, Config, LimitKeys};
+use crate::admin;
 
 /// Most workers of one node: as many as a durable record can be handed to.
 pub const WORKERS_MAX: u16 = ringpost_conn::WORKERS_MAX;
@@ -109,13 +110,21 @@ impl Checker<'_> {
         self.number("workers", config.workers.into(), 0..=WORKERS_MAX.into());
         let (low, high) = (Duration::from_secs(1), minutes(60));
         self.duration("drain_deadline", config.drain_deadline, low, high);
-        let admin = &config.admin;
-        if !admin.listen.ip().is_loopback() && is_unset(&admin.token_file) {
+        let keys = &config.admin;
+        if !keys.listen.ip().is_loopback() && is_unset(&keys.token_file) {
             let allowed = "a loopback address, or any address together with admin.token_file";
-            self.refuse("admin.listen", admin.listen, allowed);
+            self.refuse("admin.listen", keys.listen, allowed);
         }
-        if admin.listen.port() != 0 && config.listen.contains(&admin.listen) {
-            self.refuse("admin.listen", admin.listen, "an address that `listen` does not name");
+        let is_none = |name: &&String| !admin::is_host_name(name);
+        if let Some(bad) = keys.hosts.iter().find(is_none) {
+            self.refuse("admin.hosts", format!("{bad:?}"), "names of hosts, without a port");
+        }
+        if keys.hosts.len() > admin::HOSTS_MAX {
+            let found = format!("{} names", keys.hosts.len());
+            self.refuse("admin.hosts", found, format!("at most {}", admin::HOSTS_MAX));
+        }
+        if keys.listen.port() != 0 && config.listen.contains(&keys.listen) {
+            self.refuse("admin.listen", keys.listen, "an address that `listen` does not name");
         }
     }
 
@@ -187,6 +196,8 @@ impl Checker<'_> {
         let rest = &config.rest;
         self.number("rest.threads", rest.threads.into(), 1..=64);
         self.number("rest.connections_max", rest.connections_max.into(), 1..=100_000);
+        let of_address = rest.connections_per_address_max.into();
+        self.number("rest.connections_per_address_max", of_address, 1..=100_000);
         let (low, high) = (Duration::from_millis(100), minutes(5));
         self.duration("rest.header_deadline", rest.header_deadline, low, high);
         self.duration("rest.idle_deadline", rest.idle_deadline, low, minutes(60));

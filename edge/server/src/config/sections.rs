@@ -73,11 +73,14 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// File with the bearer token; empty = none, which is refused off loopback.
     pub token_file: PathBuf,
+    /// Names that requests may give in `Host`, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7401)), token_file: PathBuf::new() }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 7401));
+        Self { listen, token_file: PathBuf::new(), hosts: Vec::new() }
     }
 }
 
@@ -253,8 +256,11 @@ impl Default for Auth {
 pub struct Rest {
     /// Threads of its runtime.
     pub threads: u8,
-    /// Connections that may be open; above it 503.
+    /// Connections that may be open; above it who has waited longest for a request is let go, and
+    /// where none waits the newcomer gets 503.
     pub connections_max: u32,
+    /// The same of one address.
+    pub connections_per_address_max: u32,
     /// How long a request's header may take from its first byte to its last.
     #[serde(with = "duration")]
     pub header_deadline: Duration,
@@ -275,6 +281,7 @@ impl Default for Rest {
         Self {
             threads: 1,
             connections_max: 1_024,
+            connections_per_address_max: 256,
             header_deadline: Duration::from_secs(5),
             idle_deadline: Duration::from_secs(75),
             request_deadline: Duration::from_secs(10),

@@ -13,6 +13,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::places::Place;
 use super::stream::{End, RequestStream};
 
 pub(crate) use super::stream::Deadlines;
@@ -72,19 +74,28 @@ pub(crate) struct Rules {
 }
 
 /// Serves requests on `stream` until either side closes, a deadline passes, a WebSocket is asked for,
-/// or `stop` turns true. `already_read` are bytes that the edge has read from it.
+/// the place is needed by
+/// somebody else, or `stop` turns true. `already_read` are bytes that the edge has read from it.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut stream: S,
     mut already_read: Vec<u8>,
     caller: Caller,
     rules: Rules,
+    place: Place,
     mut stop: watch::Receiver<bool>,
 ) -> Served<S> {
+    let place = Arc::new(place);
     // Ends: each round answers a request that has come, or is the last.
     loop {
         let requests = Requests::new(rules.origins.clone());
-        let served = RequestStream::new(stream, &already_read, requests, rules.deadlines);
-        let (back, end) = serve_rest(served, caller, rules.router.clone(), &mut stop).await;
+        let served = RequestStream::new(
+            stream,
+            &already_read,
+            requests,
+            rules.deadlines,
+            Arc::clone(&place),
+        );
+        let (back, end) = serve_rest(served, caller, rules.router.clone(), &place, &mut stop).await;
         stream = back;
         let (rejection, goes_on) = match end {
             None | Some(End::Eof) => return Served::Over,
@@ -116,6 +127,7 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     served: RequestStream<S>,
     caller: Caller,
     router: Router,
+    place: &Place,
     stop: &mut watch::Receiver<bool>,
 ) -> (S, Option<End>) {
     let service =
@@ -138,6 +150,8 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             Pin::new(&mut connection).graceful_shutdown();
             ((&mut connection).await, true)
         }
+        // HTTP lets a server close between two requests, and in half of one.
+        () = place.let_go() => (Ok(()), true),
     };
     let parts = connection.into_parts();
     let (stream, end) = parts.io.into_inner().into_parts();

@@ -22,6 +22,10 @@ pub(super) enum Hit {
     HeaderDeadline,
     /// The time of a connection without a request.
     IdleDeadline,
+    /// Connections of one address, each busy with a request.
+    AddressConnections,
+    /// A connection without a request, whose place somebody else needed.
+    ConnectionLetGo,
     /// The time of a request.
     RequestDeadline,
     /// Deliveries of codes under way.
@@ -38,13 +42,15 @@ pub(super) enum Hit {
 
 impl Hit {
     /// Each with its label, in the order of their numbers.
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 14] = [
         (Self::AddressRate, "address_rate"),
         (Self::PhoneRate, "phone_rate"),
         (Self::PhoneAddressRate, "phone_address_rate"),
         (Self::UserRate, "user_rate"),
         (Self::HeaderDeadline, "header_deadline"),
         (Self::IdleDeadline, "idle_deadline"),
+        (Self::AddressConnections, "address_connections"),
+        (Self::ConnectionLetGo, "connection_let_go"),
         (Self::RequestDeadline, "request_deadline"),
         (Self::Deliveries, "deliveries"),
         (Self::Codes, "codes"),

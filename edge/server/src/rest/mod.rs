@@ -22,6 +22,7 @@ mod fields;
 mod history;
 mod origins;
 pub(crate) mod parameters;
+pub(crate) mod places;
 mod problem;
 mod rates;
 pub(crate) mod request;
@@ -40,6 +41,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ringpost_conn::addresses;
 use ringpost_conn::http::Origins;
 use ringpost_conn::letter::Returned;
 use ringpost_conn::{Caller, TrustedProxies};
@@ -64,6 +66,7 @@ use crate::control::{Control, Doors};
 use connection::{Deadlines, Rules, Served};
 use counters::Hit;
 use origins::{Door, OriginLines};
+use places::{Busy, Full, Places, Taken};
 use rates::{Rate, Rates};
 
 /// Pages of history that may be read and written at one time; the next request waits its turn.
@@ -170,8 +173,7 @@ pub struct RestService {
     rules: Rules,
     state: Arc<RestState>,
     doors: Arc<dyn Doors>,
-    connections: Arc<Semaphore>,
-    connections_max: u32,
+    places: Arc<Places>,
     stop: watch::Sender<bool>,
 }
 
@@ -187,7 +189,8 @@ impl RestService {
             .thread_name("rest")
             .enable_all()
             .build()?;
-        let connections_max = parts.rest.connections_max;
+        let (most, most_of_address) =
+            (parts.rest.connections_max, parts.rest.connections_per_address_max);
         let deadlines =
             Deadlines { header: parts.rest.header_deadline, idle: parts.rest.idle_deadline };
         let (doors, origins) = (Arc::clone(&parts.doors), parts.origins.clone());
@@ -199,8 +202,7 @@ impl RestService {
             rules: Rules { router: router(&state), deadlines, origins: Some(origins) },
             state,
             doors,
-            connections: Arc::new(Semaphore::new(connections_max as usize)),
-            connections_max,
+            places: Places::new(most as usize, most_of_address as usize, Busy::Refuse),
             stop,
         })
     }
@@ -235,18 +237,30 @@ impl RestService {
         already_read: Vec<u8>,
         caller: Caller,
     ) {
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            self.state.counters.connections_refused.increment();
-            return Self::refuse_stream(&stream);
+        // What all clients of a trusted proxy have alike counts for none of them.
+        let address = (!caller.is_proxy()).then(|| addresses::counted(caller.address()));
+        let place = match self.places.take(address) {
+            Ok(Taken { place, displaced }) => {
+                if displaced {
+                    self.state.counters.on_hit(Hit::ConnectionLetGo);
+                }
+                place
+            }
+            Err(full) => {
+                match full {
+                    Full::All => self.state.counters.connections_refused.increment(),
+                    Full::Address => self.state.counters.on_hit(Hit::AddressConnections),
+                }
+                return Self::refuse_stream(&stream);
+            }
         };
         let (state, doors) = (Arc::clone(&self.state), Arc::clone(&self.doors));
         let (rules, stop) = (self.rules.clone(), self.stop.subscribe());
         self.runtime().spawn(async move {
-            let _open = permit;
             // Fails only if the descriptor cannot be watched: then there is nobody to tell.
             let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
             state.counters.open.fetch_add(1, Relaxed);
-            let served = connection::serve(stream, already_read, caller, rules, stop).await;
+            let served = connection::serve(stream, already_read, caller, rules, place, stop).await;
             state.counters.open.fetch_sub(1, Relaxed);
             match served {
                 Served::Over => {}
@@ -285,7 +299,7 @@ impl RestService {
         // Nobody listens where no connection was ever open.
         let _ = self.stop.send(true);
         if let Some(runtime) = self.runtime.take() {
-            let all = self.connections.acquire_many(self.connections_max);
+            let all = self.places.all_free();
             let _ = runtime.block_on(async { tokio::time::timeout(STOP_DEADLINE, all).await });
             runtime.shutdown_timeout(STOP_DEADLINE);
         }

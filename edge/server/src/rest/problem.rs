@@ -47,6 +47,8 @@ pub enum Problem {
     UnknownUser,
     /// 405: the path exists, this method on it does not.
     MethodNotAllowed,
+    /// 421: the request names a host that is not this port's.
+    Misdirected,
     /// 413: the body is larger than the limit.
     TooLarge,
     /// 415: the body is not JSON.
@@ -80,6 +82,7 @@ impl Problem {
             Self::NotFound | Self::UnknownMessage | Self::UnknownUser => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::Behind | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -101,6 +104,7 @@ impl Problem {
             Self::UnknownMessage => "unknown_message",
             Self::UnknownUser => "unknown_user",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::Misdirected => "misdirected",
             Self::TooLarge => "too_large",
             Self::NotJson => "not_json",
             Self::RateLimited { .. } => "rate_limited",
@@ -111,7 +115,7 @@ impl Problem {
     }
 
     /// Every name, for the counters.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 19] = [
         "bad_request",
         "missing_field",
         "bad_field",
@@ -124,6 +128,7 @@ impl Problem {
         "unknown_message",
         "unknown_user",
         "method_not_allowed",
+        "misdirected",
         "too_large",
         "not_json",
         "rate_limited",
@@ -146,6 +151,7 @@ impl Problem {
             Self::UnknownMessage => "No message has this id",
             Self::UnknownUser => "No user has this id",
             Self::MethodNotAllowed => "The method is not allowed here",
+            Self::Misdirected => "The host is not this port's",
             Self::TooLarge => "The body is too large",
             Self::NotJson => "The body must be application/json",
             Self::RateLimited { .. } => "Too many requests",
@@ -173,6 +179,7 @@ impl Problem {
             }
             Self::UnknownUser => "It was never registered and has never signed in.",
             Self::MethodNotAllowed => "See the documentation for the methods of this path.",
+            Self::Misdirected => "Name an address or localhost, or list the name in `admin.hosts`.",
             Self::TooLarge => "Send less.",
             Self::NotJson => "Send `Content-Type: application/json`.",
             Self::RateLimited { .. } | Self::Overloaded | Self::Behind | Self::Unavailable => {
@@ -280,6 +287,7 @@ pub(super) mod tests {
         Problem::UnknownMessage,
         Problem::UnknownUser,
         Problem::MethodNotAllowed,
+        Problem::Misdirected,
         Problem::TooLarge,
         Problem::NotJson,
         Problem::RateLimited { retry_after_ms: 1 },

@@ -15,12 +15,15 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use ringpost_conn::http::{Rejection, Requests, Stop, Waits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+
+use super::places::Place;
 
 /// How long a peer may take for what one answer has buffered. The largest page has about 1.5 MiB:
 /// 26 KiB in a second are enough.
@@ -61,6 +64,7 @@ pub(super) struct RequestStream<S> {
     /// The end was shown.
     end_told: bool,
     waits: Option<(Waits, Pin<Box<Sleep>>)>,
+    place: Arc<Place>,
     flush_deadline: Duration,
     blocked: Option<Pin<Box<Sleep>>>,
     /// Something was written since all was flushed.
@@ -76,6 +80,7 @@ impl<S> RequestStream<S> {
         already_read: &[u8],
         requests: Requests,
         deadlines: Deadlines,
+        place: Arc<Place>,
     ) -> Self {
         let mut this = Self {
             stream,
@@ -86,6 +91,7 @@ impl<S> RequestStream<S> {
             end: None,
             end_told: false,
             waits: None,
+            place,
             flush_deadline: FLUSH_DEADLINE,
             blocked: None,
             unflushed: false,
@@ -121,6 +127,7 @@ impl<S> RequestStream<S> {
         };
         if self.waits.as_ref().is_none_or(|(before, _)| *before != waits) {
             self.waits = Some((waits, Box::pin(tokio::time::sleep(deadline))));
+            self.place.set_waiting(true);
         }
         let (_, sleep) = self.waits.as_mut().expect("set above");
         ready!(sleep.as_mut().poll(context));
@@ -191,6 +198,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestStream<S> {
         }
         let count = left.len().min(buffer.remaining());
         buffer.put_slice(&left[..count]);
+        if self.read == 0 {
+            self.place.set_waiting(false);
+        }
         self.read += count;
         self.waits = None;
         Poll::Ready(Ok(()))
@@ -247,10 +257,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for RequestStream<S> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    use super::super::places::{Busy, Places};
     use super::*;
 
     const DEADLINES: Deadlines =
         Deadlines { header: Duration::from_secs(5), idle: Duration::from_secs(5) };
+
+    fn place() -> Arc<Place> {
+        let places = Places::new(1, 1, Busy::Refuse);
+        Arc::new(places.take(None).map_err(|_| ()).unwrap().place)
+    }
 
     fn run(test: impl Future<Output = ()>) {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -266,7 +282,8 @@ mod tests {
                 far.write_all(&REQUEST[cut..]).await.unwrap();
                 drop(far);
                 let requests = Requests::new(None);
-                let mut stream = RequestStream::new(near, &REQUEST[..cut], requests, DEADLINES);
+                let mut stream =
+                    RequestStream::new(near, &REQUEST[..cut], requests, DEADLINES, place());
                 let mut all = Vec::new();
                 let mut buffer = vec![0; size];
                 loop {
@@ -285,7 +302,7 @@ mod tests {
         run(async {
             let (mut far, near) = tokio::io::duplex(4);
             let bad = b"GET / HTTP/1.1\n\n";
-            let mut stream = RequestStream::new(near, bad, Requests::new(None), DEADLINES);
+            let mut stream = RequestStream::new(near, bad, Requests::new(None), DEADLINES, place());
             let writes = stream.write(b"answer").await.unwrap();
             assert_eq!(writes, 4);
             let mut byte = [0];
@@ -312,7 +329,8 @@ mod tests {
                         }
                     }
                 });
-                let mut stream = RequestStream::new(near, b"", Requests::new(None), DEADLINES);
+                let mut stream =
+                    RequestStream::new(near, b"", Requests::new(None), DEADLINES, place());
                 stream.flush_deadline = Duration::from_millis(50);
                 let error = stream.write_all(&[7; 1 << 16]).await.unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::TimedOut);

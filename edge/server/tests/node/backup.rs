@@ -115,7 +115,7 @@ fn a_backup_is_for_who_may_read_the_directory() {
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     let token = std::fs::read_to_string(node.data_dir().join("keys/backup.token")).unwrap();
     let request = format!(
-        "GET /admin/backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        "GET /admin/backup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
     );
     let answer = crate::rig::exchange(node.admin, request.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

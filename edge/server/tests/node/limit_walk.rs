@@ -6,7 +6,7 @@
 //! names the test. A limit without a row fails, and so does a row without a limit, whose counter
 //! does not move, or whose test is not there.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ const REST: &str = "edge/server/tests/rest/connections.rs";
 const SHARD: &str = "core/shard/tests/behaviour/limits.rs";
 
 /// Each key, in the order in which it is shown.
-const KEYS: [(&str, Driven); 42] = [
+const KEYS: [(&str, Driven); 43] = [
     (
         "drain_deadline",
         By("edge/conn/tests/turn/drain.rs", "fn slots_are_kept_and_fit_into_the_time"),
@@ -97,6 +97,10 @@ const KEYS: [(&str, Driven); 42] = [
         ),
     ),
     ("rest.connections_max", Here(&["rest.connections_max=1"], one_rest_connection_too_many)),
+    (
+        "rest.connections_per_address_max",
+        By(REST, "fn an_address_holds_no_more_connections_than_its_own"),
+    ),
     ("rest.header_deadline", By(REST, "fn a_slow_head_and_an_idle_connection_are_closed")),
     ("rest.idle_deadline", By(REST, "fn a_slow_head_and_an_idle_connection_are_closed")),
     ("rest.request_deadline", By(REST, "fn a_body_that_never_comes_ends_at_the_deadline")),
@@ -206,12 +210,13 @@ fn a_ticket_ends(node: &Node) {
 }
 
 fn one_rest_connection_too_many(node: &Node) {
-    let request = "GET /v1/nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    let busy = "POST /v1/auth/code HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 9\r\nExpect: 100-continue\r\n\r\n";
     let mut kept = TcpStream::connect(node.address).unwrap();
-    kept.write_all(request.as_bytes()).unwrap();
-    eventually("it is open", || node.metric("ringpost_rest_connections") == 1);
+    kept.write_all(busy.as_bytes()).unwrap();
+    kept.read_exact(&mut [0; 25]).unwrap();
     let mut refused = TcpStream::connect(node.address).unwrap();
-    refused.write_all(request.as_bytes()).unwrap();
+    refused.write_all(b"GET /v1/nowhere HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let answer = rest_of(&mut refused);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
 }

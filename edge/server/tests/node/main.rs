@@ -31,7 +31,6 @@ mod kill;
 mod limit_walk;
 mod limits;
 mod log_markers;
-mod metrics_text;
 mod pairings;
 mod peer;
 mod proxies;

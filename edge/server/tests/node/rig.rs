@@ -170,7 +170,8 @@ impl Node {
     }
 
     pub(crate) fn admin_get(&self, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         exchange(self.admin, request.as_bytes())
     }
 
