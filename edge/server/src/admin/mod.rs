@@ -43,7 +43,7 @@ use crate::backup::take::BackupSource;
 use crate::clock::NodeClock;
 use crate::config::Loaded;
 use crate::control::Inspect;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TextForm};
 use crate::readiness::Readiness;
 use crate::rest::connection::{self, Deadlines, Rules};
 use crate::rest::places::{Busy, Places, Taken};
@@ -241,7 +241,8 @@ async fn readyz(State(parts): State<AdminParts>) -> Response {
     (status, axum::Json(parts.readiness.json())).into_response()
 }
 
-async fn metrics(State(parts): State<AdminParts>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], parts.metrics.text()).into_response()
+async fn metrics(State(parts): State<AdminParts>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (kind, text) = parts.metrics.text(TextForm::of_accept(accept.unwrap_or_default()));
+    ([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response()
 }

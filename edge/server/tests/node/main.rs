@@ -31,6 +31,7 @@ mod kill;
 mod limit_walk;
 mod limits;
 mod log_markers;
+mod metrics_text;
 mod pairings;
 mod peer;
 mod proxies;

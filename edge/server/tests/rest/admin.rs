@@ -186,10 +186,12 @@ fn a_name_that_a_page_could_point_here_is_refused_for_questions_and_words() {
 }
 
 #[test]
-fn metrics_are_open_metrics_and_count_requests() {
+fn metrics_come_in_the_form_that_is_asked_for_and_count_requests() {
     let admin = admin(None);
     assert_eq!(admin.rig.send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").status, 404);
     let answer = admin.get("/metrics", "");
+    assert!(answer.head.contains("text/plain; version=0.0.4"), "{}", answer.head);
+    let answer = admin.get("/metrics", "Accept: application/openmetrics-text\r\n");
     assert!(answer.head.contains("application/openmetrics-text"), "{}", answer.head);
     let text = answer.text;
     assert!(text.contains("ringpost_rest_requests_total{outcome=\"not_found\"} 1"), "{text}");
