@@ -11,7 +11,8 @@
 //! | [`binary`] | a stream of frames, and how it is cut | cuts change nothing; what decodes encodes back |
 //! | [`json`] | a text | what decodes is JSON to another reader, and the same in both encodings |
 //! | [`websocket`] | what a client sends after its upgrade | cuts change nothing; memory is bounded |
-//! | [`upgrade`] | the first bytes of a connection | cuts change nothing; the answer is one of ours |
+//! | [`upgrade`] | the first bytes of a connection, the requests of a kept one | cuts change nothing; the answer is one of ours |
+//! | [`caller`] | a PROXY header, or a field in which proxies name a client | cuts change nothing; the proxy's own word counts |
 //! | [`shard`] | the order of events in a node | every promise of the domain |
 //! | [`journal`] | the life of a journal, or what is found on its disk | the truth or an error |
 //! | [`token`] | a token, its claims, or a ticket | nothing but what we signed is good |
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod caller;
 pub mod config;
 pub mod journal;
 pub mod json;
@@ -38,6 +40,7 @@ pub struct Target {
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target { name: "binary", run: binary::run },
+    Target { name: "caller", run: caller::run },
     Target { name: "config", run: config::run },
     Target { name: "journal", run: journal::run },
     Target { name: "json", run: json::run },

@@ -211,7 +211,8 @@ fn worker() -> Worker {
     // Nobody is made to wait: what is counted is what input costs.
     let all = InputRate { bytes_per_second: u64::MAX, burst_bytes: u64::MAX };
     let config = ConnectionConfig {
-        ping_interval: NEVER,
+        ping_interval_tcp: NEVER,
+        ping_interval_websocket: NEVER,
         user_input: all,
         address_input: all,
         ..ConnectionConfig::default()

@@ -1,15 +1,14 @@
 //! The neighbours of one worker in one turn, and the faults planted between them.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringpost_conn::Letter;
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
+use ringpost_conn::{Caller, Letter};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::record::{AckHead, GapClosedHead, MessageHead};
 use ringpost_shard::{Effect, Event, Head, Homes, Record, Shortage};
@@ -102,8 +101,22 @@ impl Neighbours for Desk<'_> {
         self.front_desk.answer(ticket, done);
     }
 
-    fn hand_over(&mut self, _fd: OwnedFd, _read: Vec<u8>, _address: Option<IpAddr>) {
+    fn foreign_origin(&mut self, origin: Vec<u8>) {
+        unreachable!("nobody comes from a web page here, and none is {origin:?}");
+    }
+
+    fn hand_over(
+        &mut self,
+        _from: WorkerId,
+        _fd: OwnedFd,
+        _read: Vec<u8>,
+        _caller: Option<Caller>,
+    ) {
         unreachable!("nobody speaks plain HTTP here");
+    }
+
+    fn refuse(&mut self, _fd: OwnedFd) {
+        unreachable!("nothing is given back where nothing was handed over");
     }
 }
 

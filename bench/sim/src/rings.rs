@@ -1,5 +1,7 @@
 //! The rings of a worker: the fake ones, which a dead process cannot reach any more.
 
+use std::os::fd::OwnedFd;
+
 use ringpost_ring::fake::{FakeHandle, FakeRing};
 use ringpost_ring::{Completion, MoveToken, ReceiveMode, RingStats, Rings, SendBuffer, Slot, Wait};
 
@@ -75,6 +77,7 @@ impl Rings for SimRings {
         close(slot: Slot);
         peer_address(slot: Slot);
         install(slot: Slot);
+        admit(fd: OwnedFd, key: u32);
         move_out(slot: Slot, to: &FakeHandle, token: MoveToken);
         reclaim_unannounced();
     }

@@ -225,6 +225,11 @@ impl Shard {
         }
     }
 
+    /// Whether anybody is signed in.
+    pub fn has_sessions(&self) -> bool {
+        self.sessions.len() > 0
+    }
+
     /// Heap bytes of the sessions.
     pub fn session_bytes(&self) -> usize {
         self.sessions.bytes() + self.entering.bytes()

@@ -19,6 +19,7 @@ use anyhow::{Context, bail, ensure};
 /// take a thousand times as long as the parsers.
 const TARGETS: &[(&str, u64)] = &[
     ("binary", 200_000),
+    ("caller", 200_000),
     ("config", 2_000),
     ("journal", 2_000),
     ("json", 200_000),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a tool for the terminal: what it prints is its output")]
 
+mod doors;
 mod fleet;
 mod fuzz;
 mod gate;
@@ -43,6 +44,8 @@ enum Task {
     Micro(micro::Args),
     /// Install the servers that `ringpost-bench compare` measures, below target/peers.
     Peers(peers::Args),
+    /// Put other people's proxies in front of the server, and other people's clients.
+    Doors(doors::Args),
     /// Give hostile bytes to everything that reads bytes, by coverage.
     Fuzz(fuzz::Args),
     /// Cut the power of the server's disk under its clients, again and again.
@@ -60,6 +63,7 @@ fn main() -> anyhow::Result<()> {
         Task::Sim(args) => sim::run(&args, repository),
         Task::Micro(args) => micro::run(&args, repository),
         Task::Peers(args) => peers::run(&args, repository),
+        Task::Doors(args) => doors::run(&args, repository),
         Task::Fuzz(args) => fuzz::run(&args, repository),
         Task::Powercut(args) => powercut::run(&args, repository),
         Task::Smoke(args) => smoke::run(&args, repository),

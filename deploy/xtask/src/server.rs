@@ -33,7 +33,7 @@ pub(crate) struct Server {
     folder: PathBuf,
     data: PathBuf,
     workers: u16,
-    settings: &'static [&'static str],
+    settings: Vec<String>,
     listen: SocketAddr,
     admin: SocketAddr,
     process: Option<Child>,
@@ -49,7 +49,7 @@ impl Server {
         repository: &Path,
         task: &str,
         workers: u16,
-        settings: &'static [&'static str],
+        settings: &[&str],
     ) -> anyhow::Result<Self> {
         let folder = repository.join(format!("target/{task}/{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -60,7 +60,7 @@ impl Server {
             data: folder.join("data"),
             folder,
             workers,
-            settings,
+            settings: settings.iter().map(|&word| word.to_owned()).collect(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port()?)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, port()?)),
             process: None,
@@ -70,6 +70,16 @@ impl Server {
     /// Where clients connect; the same after each start.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Where operators ask; the same after each start.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// One more setting, as `section.key=value`; before the first start.
+    pub(crate) fn set(&mut self, setting: String) {
+        self.settings.extend(["--set".to_owned(), setting]);
     }
 
     /// What the server said, of all its lives.
@@ -99,7 +109,7 @@ impl Server {
             .args(["--workers", &self.workers.to_string()])
             .arg("--data-dir")
             .arg(&self.data)
-            .args(self.settings)
+            .args(&self.settings)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -264,7 +274,7 @@ impl Drop for Server {
 }
 
 /// Ports on which nobody listens, from a place that differs between two runs side by side.
-fn free_ports() -> impl Iterator<Item = u16> {
+pub(crate) fn free_ports() -> impl Iterator<Item = u16> {
     let span = u32::from(PORTS.end - PORTS.start);
     let first = std::process::id().wrapping_mul(64) % span;
     (0..span)

@@ -2,25 +2,36 @@
 //!
 //! The list is short on purpose: compilers and make build the parts of dependencies that are C or
 //! C++, git is called by a dependency's build script, and Python runs the client that was written
-//! from the protocol's text alone. Nothing is installed that is there already.
+//! from the protocol's text alone. The proxies and clients of `cargo xtask doors` stand there, and are
+//! installed with the rest. Nothing is installed that is there already.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-/// A program of the system, and the Debian package that brings it.
-struct Program {
-    name: &'static str,
-    package: &'static str,
+use crate::doors;
+
+/// Something of the system, how one sees that it is there, and the Debian package that brings it.
+pub(crate) struct Wanted {
+    pub(crate) sign: Sign,
+    pub(crate) package: &'static str,
 }
 
-const PROGRAMS: &[Program] = &[
-    Program { name: "git", package: "git" },
-    Program { name: "gcc", package: "gcc" },
-    Program { name: "g++", package: "g++" },
-    Program { name: "make", package: "make" },
-    Program { name: "python3", package: "python3" },
+/// By what one sees that something is there.
+pub(crate) enum Sign {
+    /// This program, called with these words, succeeds.
+    Answers(&'static str, &'static [&'static str]),
+    /// This file is there.
+    File(&'static str),
+}
+
+const PROGRAMS: &[Wanted] = &[
+    Wanted { sign: Sign::Answers("git", &["--version"]), package: "git" },
+    Wanted { sign: Sign::Answers("gcc", &["--version"]), package: "gcc" },
+    Wanted { sign: Sign::Answers("g++", &["--version"]), package: "g++" },
+    Wanted { sign: Sign::Answers("make", &["--version"]), package: "make" },
+    Wanted { sign: Sign::Answers("python3", &["--version"]), package: "python3" },
 ];
 
 /// Parts of the pinned toolchain, by the Cargo command that each brings.
@@ -31,24 +42,50 @@ const COMPONENTS: &[(&str, &str)] = &[("fmt", "rustfmt"), ("clippy", "clippy")];
 /// # Errors
 /// When something is missing and cannot be installed; the message names it.
 pub(crate) fn ensure(repository: &Path) -> anyhow::Result<()> {
-    let missing = PROGRAMS
-        .iter()
-        .filter(|program| !answers(repository, program.name, &["--version"]))
-        .map(|program| program.package)
-        .collect::<Vec<_>>();
-    if !missing.is_empty() {
-        println!("installing {}", missing.join(", "));
-        install(repository, &missing)
-            .with_context(|| format!("install by hand: {}", missing.join(", ")))?;
-    }
+    // One call of the package manager for all steps.
+    let wanted = PROGRAMS.iter().chain(doors::PROGRAMS);
+    install_missing(repository, wanted)?;
     for (command, component) in COMPONENTS {
         if !answers(repository, "cargo", &[command, "--version"]) {
             println!("adding {component} to the toolchain");
             call(repository, "rustup", &["component", "add", component])?;
         }
     }
-    println!("git, gcc, g++, make, python3, rustfmt and clippy are here");
+    println!("compilers, rustfmt, clippy, proxies and clients are here");
     Ok(())
+}
+
+/// Installs the packages of what is not there.
+///
+/// # Errors
+/// When one cannot be installed, or what it should bring is not there afterwards.
+pub(crate) fn install_missing<'a>(
+    repository: &Path,
+    wanted: impl IntoIterator<Item = &'a Wanted>,
+) -> anyhow::Result<()> {
+    let missing =
+        wanted.into_iter().filter(|wanted| !wanted.sign.is_there(repository)).collect::<Vec<_>>();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.iter().map(|wanted| wanted.package).collect::<Vec<_>>();
+    println!("installing {}", packages.join(", "));
+    install(repository, &packages)
+        .with_context(|| format!("install by hand: {}", packages.join(", ")))?;
+    for wanted in missing {
+        let package = wanted.package;
+        ensure!(wanted.sign.is_there(repository), "{package} does not bring what is needed of it");
+    }
+    Ok(())
+}
+
+impl Sign {
+    fn is_there(&self, repository: &Path) -> bool {
+        match self {
+            Self::Answers(program, words) => answers(repository, program, words),
+            Self::File(path) => Path::new(path).exists(),
+        }
+    }
 }
 
 fn install(repository: &Path, packages: &[&str]) -> anyhow::Result<()> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use ringpost_wire::limits::{INPUT_BURST_BYTES, INPUT_BYTES_PER_SECOND, MESSAGE_BYTES_MAX};
 
 use crate::budgets::InputRate;
+use crate::caller::TrustedProxies;
+use crate::connection::Speech;
 use crate::http::Origins;
 
 /// What a user, or the strangers of an address, may bring by default.
@@ -24,6 +26,11 @@ pub struct ConnectionConfig {
     /// Most connections of one address that have not signed in, at all workers of the node
     /// together. Default 256: a carrier's NAT reconnecting, not a flood.
     pub unauthenticated_per_address_max: u32,
+    /// Most connections of trusted proxies that have not named anybody yet, at all workers of the node
+    /// together: no address counts them. Default 10,000: all clients of a proxy reconnecting.
+    pub unnamed_max: u32,
+    /// Whose word about the address of a client is taken. Default nobody's.
+    pub trusted_proxies: TrustedProxies,
     /// From accept to the end of the protocol's own handshake (the whole upgrade head, or the
     /// preamble): not per read, so that a byte every two seconds does not hold it open.
     /// Default 5 s.
@@ -36,9 +43,12 @@ pub struct ConnectionConfig {
     /// From a client's last to the last answer that it is owed. Default 10 s: after that it sends
     /// again what was not answered.
     pub leaving_deadline: Duration,
-    /// A client silent for this long is pinged; silent for as long again it is closed.
+    /// A client over TCP silent for this long is pinged; silent for as long again it is closed.
     /// Default 120 s: below the idle time-outs of mobile carriers' NATs.
-    pub ping_interval: Duration,
+    pub ping_interval_tcp: Duration,
+    /// The same over WebSocket. Default 25 s: below the 60 s and less after which proxies of HTTP give
+    /// up a silent connection.
+    pub ping_interval_websocket: Duration,
     /// How often a blocked writer must show progress. Default 20 s.
     pub progress_interval: Duration,
     /// Bytes that the socket must take in each such interval (or all that waits). Default 4 KiB:
@@ -59,16 +69,25 @@ pub struct ConnectionConfig {
     /// The same of the connections of one address that have not signed in. Default the same: 120
     /// sign-ins by token in a second, or 2,000 by ticket.
     pub address_input: InputRate,
-    /// Connections that may be on their way to another worker. Default 1,024.
+    /// Connections that may be on their way to another worker, and as many that may be on their way
+    /// back from REST. Default 1,024.
     pub moves_max: usize,
     /// How long the two halves of a moved connection may be apart. Default 5 s.
     pub move_deadline: Duration,
-    /// How long a drain waits for clients to leave before it closes them. Default 5 s.
-    pub drain_deadline: Duration,
     /// Largest content of one message, bytes; told in `welcome`.
     pub message_bytes_max: u32,
     /// Pages of browsers that may open a WebSocket. Default none.
     pub origins: Origins,
+}
+
+impl ConnectionConfig {
+    /// How long a client that speaks like this may be silent before it is pinged.
+    pub fn ping_interval(&self, speech: Speech) -> Duration {
+        match speech {
+            Speech::Undecided | Speech::Binary => self.ping_interval_tcp,
+            Speech::WebSocketJson | Speech::WebSocketBinary => self.ping_interval_websocket,
+        }
+    }
 }
 
 impl Default for ConnectionConfig {
@@ -77,11 +96,14 @@ impl Default for ConnectionConfig {
             connections_max: 1 << 20,
             accepts_per_turn_max: 256,
             unauthenticated_per_address_max: 256,
+            unnamed_max: 10_000,
+            trusted_proxies: TrustedProxies::default(),
             handshake_deadline: Duration::from_secs(5),
             sign_in_deadline: Duration::from_secs(10),
             close_deadline: Duration::from_secs(5),
             leaving_deadline: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(120),
+            ping_interval_tcp: Duration::from_secs(120),
+            ping_interval_websocket: Duration::from_secs(25),
             progress_interval: Duration::from_secs(20),
             progress_bytes_min: 4 * 1024,
             outbox_bytes_max: 256 * 1024,
@@ -90,7 +112,6 @@ impl Default for ConnectionConfig {
             address_input: INPUT_RATE,
             moves_max: 1024,
             move_deadline: Duration::from_secs(5),
-            drain_deadline: Duration::from_secs(5),
             message_bytes_max: MESSAGE_BYTES_MAX as u32,
             origins: Origins::default(),
         }

@@ -10,6 +10,7 @@
 //!              Installing        v          v                  |
 //!               (to REST)    Closing <-------------------------+
 //! ```
+//! One that REST gives back begins anew, with a request that has come in.
 //!
 //! Invariants: until `SignedIn` the receive is one-shot, so that nothing is armed when the
 //! descriptor leaves; `Departing` and `HandingOver` wait until the ring owes no answer; in `Checking`, `Departing` and `Welcoming` nothing is received at all and
@@ -27,9 +28,11 @@ use ringpost_wire::CloseCode;
 use ringpost_wire::decoder::FrameDecoder;
 
 use crate::budgets::Cell;
+use crate::caller::Caller;
 use crate::http::HeadReader;
 use crate::letter::{Identity, PendingHello};
 use crate::outbox::Outbox;
+use crate::proxy_header::ProxyHeaderReader;
 use crate::sniff::{self, Sniffer, Verdict};
 use crate::websocket;
 
@@ -38,6 +41,8 @@ use crate::websocket;
 pub enum Protocol {
     /// The first bytes have not said yet.
     Sniffing(Sniffer),
+    /// A trusted proxy's header is coming in, in front of what the client says.
+    ProxyHeader(Box<ProxyHeaderReader>),
     /// An HTTP request's head is coming in.
     Http(Box<HeadReader>),
     /// The binary protocol on the bare stream.
@@ -120,6 +125,18 @@ pub enum Account {
     User(Cell),
 }
 
+/// Among which connections that have not signed in one counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Counted {
+    /// None: where it comes from is not known, or it has proved itself.
+    #[default]
+    Not,
+    /// Those of trusted proxies that have named nobody yet.
+    AsUnnamed,
+    /// Those of this address.
+    ByAddress(IpAddr),
+}
+
 /// A pause in reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Paced {
@@ -162,12 +179,12 @@ pub struct Connection {
     pub expires_at: Duration,
     /// When the incomplete frame or message began, if there is one (monotonic).
     pub assembling_since: Option<Duration>,
-    /// The client's address once known.
-    pub address: Option<IpAddr>,
+    /// Who calls, once the ring has said where from.
+    pub caller: Option<Caller>,
     /// The ring was asked for the address and has not answered.
     pub asking_address: bool,
-    /// It counts among the connections of its address that have not signed in.
-    pub counted: bool,
+    /// Among which connections that have not signed in it counts.
+    pub counted: Counted,
     /// What of its incomplete input stands in the worker's sum.
     pub held_bytes: usize,
     /// Cost of its input that was not taken from its budget yet, bytes; below zero where more was
@@ -227,9 +244,9 @@ impl Connection {
             phase_since: now,
             expires_at: Duration::MAX,
             assembling_since: None,
-            address: None,
+            caller: None,
             asking_address: false,
-            counted: false,
+            counted: Counted::Not,
             held_bytes: 0,
             owed: 0,
             receive_owed: false,
@@ -299,7 +316,10 @@ impl Connection {
         let decoder_idle = match &self.protocol {
             Protocol::Binary(decoder) => decoder.is_idle(),
             Protocol::WebSocket(decoder) => decoder.pinned_bytes() == 0,
-            Protocol::Sniffing(_) | Protocol::Http(_) | Protocol::Deaf => false,
+            Protocol::Sniffing(_)
+            | Protocol::ProxyHeader(_)
+            | Protocol::Http(_)
+            | Protocol::Deaf => false,
         };
         decoder_idle
             && matches!(self.phase, Phase::SignedIn)
@@ -309,7 +329,10 @@ impl Connection {
             && self.untold_bytes == 0
             && self.renewing.is_none()
             && !(self.hot || self.dirty || self.wants_writable || self.waits_for_outboxes)
-            && !(self.asking_address || self.counted || self.leaving || self.paced.is_some())
+            && !(self.asking_address
+                || self.counted != Counted::Not
+                || self.leaving
+                || self.paced.is_some())
     }
 
     /// Whether bytes may be decoded now.
@@ -327,7 +350,10 @@ impl Connection {
         let idle = match &self.protocol {
             Protocol::Binary(decoder) => decoder.is_idle(),
             Protocol::WebSocket(decoder) => decoder.assembling_since().is_none(),
-            Protocol::Sniffing(_) | Protocol::Http(_) | Protocol::Deaf => true,
+            Protocol::Sniffing(_)
+            | Protocol::ProxyHeader(_)
+            | Protocol::Http(_)
+            | Protocol::Deaf => true,
         };
         let begun = !idle && self.assembling_since.is_none();
         self.assembling_since = match idle {
@@ -341,6 +367,7 @@ impl Connection {
     pub fn input_bytes(&self) -> usize {
         let decoder = match &self.protocol {
             Protocol::Sniffing(_) | Protocol::Deaf => 0,
+            Protocol::ProxyHeader(_) => size_of::<ProxyHeaderReader>(),
             Protocol::Http(reader) => size_of::<HeadReader>() + reader.pinned_bytes(),
             Protocol::Binary(decoder) => decoder.assembly_bytes(),
             Protocol::WebSocket(decoder) => decoder.pinned_bytes(),

@@ -4,6 +4,7 @@ use ringpost_shard::Durations;
 use ringpost_shard::counters::REFUSED_SLOTS;
 use ringpost_wire::{CloseCode, ErrorCode};
 
+use crate::caller::Naming;
 use crate::http::Rejection;
 
 /// Counters of one worker's connections, since boot.
@@ -21,6 +22,8 @@ pub struct ConnectionCounters {
     pub moves_expired: u64,
     /// Handed to REST.
     pub handed_over: u64,
+    /// Given back by REST: a request on them asked for a WebSocket.
+    pub returned: u64,
     /// Bytes of frames and messages that came in pieces and were put together.
     pub assembled_bytes: u64,
     /// Bytes of message bodies copied into what leaves: of ephemeral messages, and small ones, to
@@ -34,8 +37,14 @@ pub struct ConnectionCounters {
     pub refused_full: u64,
     /// Refused at accept: too many of the address have not signed in.
     pub refused_address: u64,
-    /// Closed without a word: garbage, TLS, or PROXY on a plain port.
+    /// Refused at accept: too many connections of trusted proxies have not named anybody.
+    pub refused_unnamed: u64,
+    /// Closed without a word: garbage, or TLS on a plain port.
     pub refused_garbage: u64,
+    /// Closed without a word: a PROXY header that is none, a second one, or of no trusted proxy.
+    pub refused_proxy_header: u64,
+    /// What was made of the word of proxies about who calls.
+    pub named: ByNaming,
     /// Upgrade requests answered with an error.
     pub refused_upgrade: u64,
     /// The same, by what was wrong with them.
@@ -115,6 +124,8 @@ pub struct ConnectionGauges {
     pub moving: usize,
     /// Halves of connections from other workers whose other half has not come.
     pub arriving: usize,
+    /// Connections that REST gave back and that have no slot yet.
+    pub returning: usize,
     /// Bytes of answers that wait to be written, those that the ring holds included.
     pub outboxes_bytes: usize,
     /// Heap bytes of input that is not complete.
@@ -156,6 +167,22 @@ impl ByErrorCode {
     /// How many commands were refused with `code`.
     pub fn count(&self, code: ErrorCode) -> u64 {
         self.0[usize::from(code.number())]
+    }
+}
+
+/// A number for each thing that may come of a proxy's word about who calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByNaming([u64; Naming::ALL.len()]);
+
+impl ByNaming {
+    /// Counts one.
+    pub fn add(&mut self, naming: Naming) {
+        self.0[naming as usize] += 1;
+    }
+
+    /// Label and number of each.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Naming::ALL.into_iter().map(Naming::label).zip(self.0)
     }
 }
 

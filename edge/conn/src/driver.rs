@@ -13,7 +13,6 @@
 //! A whole turn is [`Driver::turn`], [`Driver::rest`], [`Driver::enter`], [`Driver::awake`].
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use ringpost_shard::event::{ConnectionKey, Now, WorkerId};
 use ringpost_shard::record::SharedRecord;
 use ringpost_shard::{ClockTrust, Clocks, Effect, Event, Shortage};
 
+use crate::caller::Caller;
 use crate::letter::{CredentialRefused, Letter};
 use crate::outgoing::Outgoing;
 use crate::output::{Operation, Output};
@@ -96,8 +96,16 @@ pub trait Neighbours {
     /// Answers a registration or a sign-out.
     fn request_done(&mut self, ticket: u64, done: bool);
 
-    /// Hands an HTTP connection to REST, with what was read of it already.
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>);
+    /// A web page of this origin was refused a WebSocket: for the log of whoever runs the server.
+    /// The bytes are a peer's.
+    fn foreign_origin(&mut self, origin: Vec<u8>);
+
+    /// Hands an HTTP connection of worker `from` to REST, with what was read of it already. REST
+    /// may give it back to that worker, by `Letter::Returned`.
+    fn hand_over(&mut self, from: WorkerId, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>);
+
+    /// Has REST refuse a connection that it gave back: there is no room for it.
+    fn refuse(&mut self, fd: OwnedFd);
 }
 
 /// Why the journal took nothing.
@@ -304,7 +312,9 @@ impl<R: Rings> Driver<R> {
                 }
             }
             Output::Answer { reply, answer } => reply.send(answer),
-            Output::HandOver { fd, read, address } => neighbours.hand_over(fd, read, address),
+            Output::ForeignOrigin { origin } => neighbours.foreign_origin(origin),
+            Output::HandOver { fd, read, caller } => neighbours.hand_over(from, fd, read, caller),
+            Output::Refuse { fd } => neighbours.refuse(fd),
         }
     }
 

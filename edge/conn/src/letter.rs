@@ -4,7 +4,7 @@
 //! by letters and never touch its state. Batches where batches are natural: one letter carries
 //! all the mail of a peer's turn, or all the records of one group commit that concern the worker.
 
-use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
@@ -13,6 +13,7 @@ use ringpost_shard::record::SharedRecord;
 use ringpost_shard::{Event, Position};
 use ringpost_wire::{DeviceId, UserId};
 
+use crate::caller::Caller;
 use crate::connection::{Protocol, Speech};
 use crate::question::{Question, Reply};
 
@@ -39,6 +40,8 @@ pub enum Letter {
     },
     /// A connection comes home; its descriptor follows or came before under the same token.
     Arriving(Box<Arriving>),
+    /// REST gives a connection back: a request on it asks for a WebSocket.
+    Returned(Box<Returned>),
     /// The descriptor of a connection that was announced will not come.
     MoveFailed {
         /// The token of the announcement.
@@ -53,8 +56,11 @@ pub enum Letter {
     },
     /// An operator says that the wall clock is right. Read by the driver, which owns the clock.
     TrustClock,
-    /// Stop accepting, say `goaway` to everybody, close within the deadline.
-    Drain,
+    /// Say `goaway` to everybody and close, all within the time.
+    Drain {
+        /// From now to the end, last words included.
+        within: Duration,
+    },
 }
 
 /// Who a credential speaks for.
@@ -103,10 +109,22 @@ pub struct Arriving {
     pub hello: PendingHello,
     /// When it was accepted (monotonic).
     pub accepted_at: Duration,
-    /// Its address.
-    pub address: Option<IpAddr>,
+    /// Who calls.
+    pub caller: Option<Caller>,
     /// Bytes received and not yet decoded; at most one receive buffer.
     pub surplus: Vec<u8>,
+}
+
+/// A connection that REST gives back.
+#[derive(Debug)]
+pub struct Returned {
+    /// An ordinary descriptor; all that was asked before is answered.
+    pub fd: OwnedFd,
+    /// The request that asks for a WebSocket and what came behind it, as they came; at most a head
+    /// and what REST reads at once.
+    pub read: Vec<u8>,
+    /// Who calls, as it was known when REST was given the connection.
+    pub caller: Option<Caller>,
 }
 
 /// What of a `hello` is needed after its credential was taken.

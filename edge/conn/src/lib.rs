@@ -6,12 +6,14 @@
 
 pub mod addresses;
 pub mod budgets;
+pub mod caller;
 pub mod config;
 pub mod connection;
 mod connections;
 pub mod counters;
 pub mod driver;
 mod encode;
+pub mod forwarded;
 pub mod http;
 pub mod idle;
 pub mod ledger;
@@ -19,6 +21,7 @@ pub mod letter;
 pub mod outbox;
 pub mod outgoing;
 pub mod output;
+pub mod proxy_header;
 pub mod question;
 pub mod sniff;
 pub mod tables;
@@ -29,6 +32,7 @@ pub mod worker;
 
 pub use addresses::Addresses;
 pub use budgets::InputRate;
+pub use caller::{Caller, TrustedProxies};
 pub use config::ConnectionConfig;
 pub use driver::{Driver, WORKERS_MAX};
 pub use ledger::Ledger;

@@ -1,7 +1,6 @@
 //! What a worker's turn asks for: operations of its ring, and things that other threads do.
 //! Both are carried out by the driver after the turn, in order.
 
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use ringpost_ring::{MoveToken, ReceiveMode, Rings, SendBuffer, Slot};
@@ -9,6 +8,7 @@ use ringpost_shard::Effect;
 use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::mail::Mail;
 
+use crate::caller::Caller;
 use crate::letter::Arriving;
 use crate::question::{Answer, Reply};
 
@@ -35,6 +35,8 @@ pub enum Operation {
     Install(Slot),
     /// Hand it to another worker.
     MoveOut(Slot, WorkerId, u64),
+    /// Take in an ordinary descriptor.
+    Admit(OwnedFd, u32),
     /// Accept no more for now.
     PauseAccept,
     /// Accept again after a pause.
@@ -61,6 +63,7 @@ impl Operation {
             Self::MoveOut(slot, to, token) => {
                 rings.move_out(slot, &handles[usize::from(to.0)], MoveToken::new(token));
             }
+            Self::Admit(fd, key) => rings.admit(fd, key),
             Self::PauseAccept => rings.pause_accept(),
             Self::ResumeAccept => rings.resume_accept(),
             Self::CloseListeners => rings.close_listeners(),
@@ -110,13 +113,24 @@ pub enum Output {
         /// What is answered.
         answer: Answer,
     },
+    /// A web page was refused a WebSocket: whoever runs the server may want to know which.
+    ForeignOrigin {
+        /// What stood in `Origin`, cut to [`ORIGIN_BYTES_MAX`](crate::http::ORIGIN_BYTES_MAX);
+        /// a peer's bytes.
+        origin: Vec<u8>,
+    },
     /// An HTTP connection for REST.
     HandOver {
         /// An ordinary non-blocking descriptor.
         fd: OwnedFd,
         /// What was read of it already.
         read: Vec<u8>,
-        /// Where it comes from.
-        address: Option<IpAddr>,
+        /// Who calls, so far; each request may name somebody else.
+        caller: Option<Caller>,
+    },
+    /// A connection that REST gave back and for which there is no room: REST says so.
+    Refuse {
+        /// An ordinary non-blocking descriptor.
+        fd: OwnedFd,
     },
 }

@@ -12,6 +12,7 @@ use ringpost_shard::event::ConnectionKey;
 use ringpost_shard::inspect::{MessageAsk, MessageView, SearchStep, UserView};
 use ringpost_wire::{DeviceId, MessageId, UserId};
 
+use crate::caller::Caller;
 use crate::connection::{Phase, Speech};
 
 /// Places of the table that one page looks at: tens of microseconds, less than a burst of
@@ -116,8 +117,8 @@ pub struct ConnectionView {
     pub user: Option<UserId>,
     /// On which device.
     pub device: Option<DeviceId>,
-    /// Where it comes from, if that is known here.
-    pub address: Option<IpAddr>,
+    /// Who calls, if that is known here.
+    pub caller: Option<Caller>,
     /// How long the client has said nothing.
     pub silent: Duration,
     /// Until its credential ends; `None` without one.
@@ -134,7 +135,7 @@ impl ConnectionFilter {
         }
         is_meant(self.user, it.user)
             && is_meant(self.device, it.device)
-            && is_meant(self.address, it.address)
+            && is_meant(self.address, it.caller.map(Caller::address))
             && is_meant(self.stage, Some(it.stage))
             && is_meant(self.speech, Some(it.speech))
             && it.silent >= self.silent_min

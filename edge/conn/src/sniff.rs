@@ -40,6 +40,9 @@ const SIGNATURES: [(&[u8], Protocol); 14] = [
     (b"PRI ", Protocol::Http),
 ];
 
+/// What may stand in front of a request.
+const EMPTY_LINE: &[u8] = b"\r\n";
+
 const SIGNATURE_BYTES_MAX: usize = 12;
 
 /// An undecided start is shorter than some signature.
@@ -130,14 +133,18 @@ impl Sniffer {
 }
 
 /// The protocol of a connection that starts with `start`; `None` while it fits several, or only a
-/// part of one.
+/// part of one. A request may have one empty line in front (RFC 9112 section 2.2).
 fn judge(start: &[u8]) -> Option<Protocol> {
     let mut undecided = false;
+    let request = start.strip_prefix(EMPTY_LINE);
     for (signature, protocol) in SIGNATURES {
-        if start.starts_with(signature) {
-            return Some(protocol);
+        let request = request.filter(|_| protocol == Protocol::Http);
+        for start in [Some(start), request].into_iter().flatten() {
+            if start.starts_with(signature) {
+                return Some(protocol);
+            }
+            undecided |= signature.starts_with(start);
         }
-        undecided |= signature.starts_with(start);
     }
     if undecided { None } else { Some(Protocol::Unknown) }
 }
@@ -161,8 +168,9 @@ mod tests {
 
     #[test]
     fn every_signature_is_shorter_than_the_buffer_and_a_prefix_of_no_other() {
-        for (place, (signature, _)) in SIGNATURES.iter().enumerate() {
-            assert!(signature.len() <= SIGNATURE_BYTES_MAX);
+        for (place, (signature, protocol)) in SIGNATURES.iter().enumerate() {
+            let in_front = if *protocol == Protocol::Http { EMPTY_LINE.len() } else { 0 };
+            assert!(in_front + signature.len() <= SIGNATURE_BYTES_MAX);
             for (other, _) in &SIGNATURES[place + 1..] {
                 assert!(!signature.starts_with(other) && !other.starts_with(signature));
             }
@@ -202,6 +210,8 @@ mod tests {
             (b"EHLO there", 1),
             (b"\x16\x02", 2),
             (b"\r\n\r\nGET /", 5),
+            (b"\r\nRPP1", 3),
+            (b"\n\r\nGET /", 1),
             (b"\x80\x80\x01\x03", 1),
         ] {
             let unknown = Verdict::Decided { protocol: Protocol::Unknown, consumed: 0 };

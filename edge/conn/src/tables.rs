@@ -2,6 +2,7 @@
 //! for anybody.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use ringpost_wire::UserId;
 
@@ -14,6 +15,8 @@ use crate::config::ConnectionConfig;
 pub struct Tables {
     /// Connections by address that have not signed in.
     pub strangers: Addresses,
+    /// Connections of trusted proxies that have not named anybody.
+    unnamed: AtomicU32,
     /// What may still be read of connections that have not signed in, by address.
     pub address_input: Budgets,
     /// What may still be read of signed-in connections, by user.
@@ -25,9 +28,23 @@ impl Tables {
     pub fn new(seed: u64, config: &ConnectionConfig) -> Self {
         Self {
             strangers: Addresses::new(seed),
+            unnamed: AtomicU32::new(0),
             address_input: Budgets::new(seed, config.address_input),
             user_input: Budgets::new(seed, config.user_input),
         }
+    }
+
+    /// Counts one more connection of a proxy that has named nobody, unless there are `most` already;
+    /// answers whether it did.
+    pub(crate) fn try_count_unnamed(&self, most: u32) -> bool {
+        let one_more = |count| (count < most).then(|| count + 1);
+        self.unnamed.fetch_update(Relaxed, Relaxed, one_more).is_ok()
+    }
+
+    /// One that was counted has named somebody, or is gone.
+    pub(crate) fn uncount_unnamed(&self) {
+        let before = self.unnamed.fetch_sub(1, Relaxed);
+        assert!(before > 0, "only who was counted is uncounted");
     }
 
     /// The budget of an address: all of an IPv4 address, the /64 of an IPv6 address.

@@ -115,12 +115,30 @@ fn bytes_behind_the_head_are_the_first_frames() {
 fn any_other_request_goes_to_rest_untouched() {
     check_rest(b"GET /v1/messages?limit=5 HTTP/1.1\r\nHost: a\r\n\r\n", b"");
     check_rest(b"POST /v1/auth/code HTTP/1.1\r\nhost: a\r\nContent-Length: 2\r\n\r\n", b"{}");
-    check_rest(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n", b"");
+    check_rest(b"OPTIONS /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n", b"");
     check_rest(b"GET /healthz HTTP/1.0\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n");
-    check_rest(b"GET / HTTP/1.1\nHost: a\n\n", b"");
     check_rest(&good().target("/v1/ws/").bytes(), b"");
     check_rest(&good().target("/v1/messages").bytes(), b"");
-    check_rest(&good().replace("Upgrade", "h2c").bytes(), b"");
+}
+
+#[test]
+fn one_empty_line_in_front_of_a_request_is_skipped() {
+    check_rest(b"\r\nGET /v1/messages HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n");
+    let request = [b"\r\n", &good().bytes()[..]].concat();
+    check(&request, Ok(upgrade(Subprotocol::Json, ANSWER)));
+}
+
+#[test]
+fn an_upgrade_may_say_that_it_has_no_body() {
+    let request = good().with("Content-Length", "0").bytes();
+    check(&request, Ok(upgrade(Subprotocol::Json, ANSWER)));
+}
+
+#[test]
+fn who_asks_for_no_websocket_where_one_is_opened_is_told_how() {
+    check_rejected(b"GET /v1/ws HTTP/1.1\r\nHost: a\r\n\r\n", Rejection::UpgradeRequired);
+    check_rejected(b"GET /v1/ws?x HTTP/1.0\r\n\r\n", Rejection::UpgradeRequired);
+    check_rejected(&good().replace("Upgrade", "h2c").bytes(), Rejection::UpgradeRequired);
 }
 
 #[test]
@@ -162,25 +180,9 @@ fn malformed_requests_and_other_versions_are_refused() {
 #[test]
 fn every_refusal_is_a_problem_document_and_closes() {
     let retry_after = std::time::Duration::from_millis(1500);
-    for rejection in [
-        Rejection::Malformed,
-        Rejection::HttpVersion,
-        Rejection::HeadTooLarge,
-        Rejection::TooManyFields,
-        Rejection::Host,
-        Rejection::Method,
-        Rejection::HttpTooOld,
-        Rejection::Body,
-        Rejection::Connection,
-        Rejection::WebSocketVersion,
-        Rejection::Origin,
-        Rejection::Key,
-        Rejection::Subprotocol,
-        Rejection::TooSlow,
-        Rejection::Overloaded { retry_after },
-    ] {
+    for rejection in Rejection::all(retry_after) {
         let mut response = Vec::new();
-        rejection.write_response(&mut response);
+        rejection.write_response(false, &mut response);
         assert!(response.len() < 512);
         let mut fields = [httparse::EMPTY_HEADER; 8];
         let mut parsed = httparse::Response::new(&mut fields);
@@ -194,16 +196,24 @@ fn every_refusal_is_a_problem_document_and_closes() {
         assert!(field("Connection").unwrap().ends_with("close"));
         assert_eq!(field("Content-Type"), Some("application/problem+json"));
         assert_eq!(field("Content-Length"), Some(body.len().to_string().as_str()));
-        let upgrade_required = rejection == Rejection::WebSocketVersion;
+        let upgrade_required = rejection.status() == 426;
+        assert_eq!(field("Upgrade"), upgrade_required.then_some("websocket"));
         assert_eq!(field("Sec-WebSocket-Version"), upgrade_required.then_some("13"));
-        let overloaded = matches!(rejection, Rejection::Overloaded { .. });
-        assert_eq!(field("Retry-After"), overloaded.then_some("2"));
+        let (seconds, retry) = match rejection {
+            Rejection::Overloaded { .. } => (Some("2"), r#"true,"retry_after_ms":1500"#),
+            Rejection::TooSlow => (Some("0"), r#"true,"retry_after_ms":0"#),
+            _ => (None, "false"),
+        };
+        assert_eq!(field("Retry-After"), seconds);
+        let title = match rejection {
+            Rejection::Method => "The method is not allowed here",
+            Rejection::Overloaded { .. } => "The server is over a limit",
+            _ => parsed.reason.unwrap(),
+        };
         let expected = format!(
-            r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{}","code":"{}"}}"#,
-            parsed.reason.unwrap(),
-            rejection.status(),
-            rejection,
+            r#"{{"type":"urn:ringpost:problem:{}","title":"{title}","status":{},"detail":"{rejection}","retry":{retry}}}"#,
             rejection.label(),
+            rejection.status(),
         );
         assert_eq!(body, expected);
     }

@@ -95,6 +95,7 @@ impl RingSet {
             Kind::CancelAll => {}
             Kind::Socket => self.on_socket(ring, done, on),
             Kind::ConnectStep => self.on_connect_step(ring, done, on),
+            Kind::Admit => self.on_admit(ring, done, on),
         }
     }
 

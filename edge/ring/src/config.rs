@@ -73,6 +73,15 @@ impl RingConfig {
             + u64::from(plan.slots) * Self::SLOT_BYTES
     }
 
+    /// What a ring set of this plan locks at most: the queues of its rings and of their buffer groups.
+    /// Which of it the kernel counts against RLIMIT_MEMLOCK differs from version to version.
+    #[must_use]
+    pub fn queues_bytes_max(&self, plan: RingPlan) -> u64 {
+        let buffers = u64::from(self.buffers) * u64::from(self.buffer_bytes);
+        let of_slots = u64::from(plan.slots) * Self::SLOT_BYTES;
+        self.memory_bytes(plan).saturating_sub(of_slots + buffers)
+    }
+
     fn queues_bytes(&self) -> u64 {
         u64::from(self.submission_entries) * Self::SUBMISSION_ENTRY_BYTES
             + u64::from(self.completion_entries) * Self::COMPLETION_ENTRY_BYTES

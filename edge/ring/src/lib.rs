@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Invariants, each held by a test of the conformance suite that runs over both drivers:
-//! - A [`Slot`] begins with exactly one [`Completion::Accepted`], [`Completion::MovedIn`] or
-//!   [`Completion::Connected`] and ends with exactly one [`Completion::Closed`]; nothing is reported about it afterwards.
+//! - A [`Slot`] begins with exactly one [`Completion::Accepted`], [`Completion::MovedIn`],
+//!   [`Completion::Admitted`] or [`Completion::Connected`] and ends with exactly one [`Completion::Closed`]; nothing is reported about it afterwards.
 //! - Bytes of one connection are reported in the order of the stream and none is lost, whatever
 //!   ends a receive (starvation of the buffer ring, a cancel, a full completion queue).
 //! - A buffer or a descriptor stays valid until the kernel has reported the last completion of
@@ -28,6 +28,7 @@
 //! Needs Linux 6.8 (`FIXED_FD_INSTALL`); developed and measured on 6.18.
 
 mod accept;
+mod admit;
 mod bank;
 #[expect(unsafe_code, reason = "the buffer ring is memory shared with the kernel")]
 mod buffers;

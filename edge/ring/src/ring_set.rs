@@ -251,6 +251,10 @@ impl Rings for RingSet {
         self.bank.of(slot).install(slot, Kind::Install);
     }
 
+    fn admit(&mut self, fd: OwnedFd, key: u32) {
+        self.begin_admit(fd, key);
+    }
+
     fn move_out(&mut self, slot: Slot, to: &RingHandle, token: MoveToken) {
         let state = self.slots.open(slot);
         state.begin_departure(slot, Phase::Moving);

@@ -251,6 +251,23 @@ pub enum Completion<'a> {
         /// What the sender gave to `move_out`.
         token: MoveToken,
     },
+    /// A connection that [`Rings::admit`] brought has its slot. Its life as a slot begins; nothing
+    /// is armed, and the descriptor is closed.
+    Admitted {
+        /// The new slot.
+        slot: Slot,
+        /// What was given to `admit`.
+        key: u32,
+    },
+    /// A connection that was brought got no slot.
+    AdmitFailed {
+        /// The descriptor, non-blocking again.
+        fd: OwnedFd,
+        /// What was given to `admit`.
+        key: u32,
+        /// Why: `ENFILE` (the table is full) and others.
+        errno: Errno,
+    },
     /// A connection that [`RingSet::connect`](crate::RingSet::connect) asked for stands. Its life
     /// as a slot begins; nothing is armed.
     Connected {
@@ -336,6 +353,11 @@ pub trait Rings {
 
     /// Hands the connection over to the process as an ordinary descriptor.
     fn install(&mut self, slot: Slot);
+
+    /// Takes in a connected socket that is an ordinary descriptor of the process: the way back of
+    /// [`Rings::install`]. Answered by [`Completion::Admitted`] or [`Completion::AdmitFailed`] with
+    /// `key`.
+    fn admit(&mut self, fd: OwnedFd, key: u32);
 
     /// Hands the connection over to another ring set of this process.
     fn move_out(&mut self, slot: Slot, to: &Self::Handle, token: MoveToken);

@@ -9,6 +9,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -59,7 +60,7 @@ pub enum SelfTestError {
     #[error("this kernel lacks io_uring operations: {}. Linux 6.8 or later is needed", .0.join(", "))]
     Operations(Vec<&'static str>),
     /// Loopback connections cannot be made, so nothing could be tested.
-    #[error("the self-test needs connections over 127.0.0.1, which failed: {0}")]
+    #[error("the self-test needs connections over 127.0.0.1, which failed")]
     Loopback(#[from] io::Error),
     /// An operation was refused.
     #[error("{step}: the kernel answered {errno}")]
@@ -108,7 +109,8 @@ pub fn self_test() -> Result<Report, SelfTestError> {
     let moved = bench.move_to_other(slot)?;
     bench.serve_on_other(moved, &mut far)?;
     let (slot, far) = bench.connect()?;
-    bench.install(slot, &far)?;
+    let installed = bench.install(slot, &far)?;
+    bench.admit(installed, &far)?;
     bench.close()?;
     Ok(Report {
         slots,
@@ -300,7 +302,7 @@ impl Bench {
             .ok_or(SelfTestError::Unexpected { step: STEP, expected: "the answer and the end" })
     }
 
-    fn install(&mut self, slot: Slot, far: &TcpStream) -> Result<(), SelfTestError> {
+    fn install(&mut self, slot: Slot, far: &TcpStream) -> Result<OwnedFd, SelfTestError> {
         const STEP: &str = "hand-over of a connection to the process (FIXED_FD_INSTALL)";
         self.rings.install(slot);
         let fd = until(&mut self.rings, STEP, "a descriptor", |completion| match completion {
@@ -308,10 +310,24 @@ impl Bench {
             Completion::Failed { operation: Operation::Install, errno, .. } => Err(errno),
             _ => Ok(None),
         })?;
-        let peer = TcpStream::from(fd).peer_addr()?;
-        (peer == far.local_addr()?)
-            .then_some(())
+        let stream = TcpStream::from(fd);
+        (stream.peer_addr()? == far.local_addr()?)
+            .then_some(stream.into())
             .ok_or(SelfTestError::Unexpected { step: STEP, expected: "the same connection" })
+    }
+
+    /// The descriptor becomes a slot again, which answers for the connection.
+    fn admit(&mut self, fd: OwnedFd, far: &TcpStream) -> Result<(), SelfTestError> {
+        const STEP: &str = "return of a connection from the process (FILES_UPDATE)";
+        self.rings.admit(fd, 0);
+        let slot = until(&mut self.rings, STEP, "a slot", |completion| match completion {
+            Completion::Admitted { slot, .. } => Ok(Some(slot)),
+            Completion::AdmitFailed { errno, .. } => Err(errno),
+            _ => Ok(None),
+        })?;
+        self.peer_address(slot, far)?;
+        self.rings.close(slot);
+        Ok(())
     }
 
     /// Nothing is left behind, and the starved echo did starve.

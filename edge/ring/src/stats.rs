@@ -79,6 +79,10 @@ pub struct RingStats {
     pub accepts_refused: u64,
     /// Multishot accepts armed again after the kernel had ended them.
     pub accept_re_arms: u64,
+    /// Connections taken in from the process.
+    pub admitted: u64,
+    /// Connections of the process that got no slot.
+    pub admits_failed: u64,
     /// Connections made to others.
     pub connected: u64,
     /// Connections to others that did not come about.
@@ -145,7 +149,7 @@ impl RingStats {
         }
         add! {
             enters waits submissions completions completions_per_wait submission_queue_full enters_refused
-            completion_queue_overflows accepted accepts_refused accept_re_arms connected
+            completion_queue_overflows accepted accepts_refused accept_re_arms admitted admits_failed connected
             connects_failed buffer_starvations receive_re_arms received_bytes
             discarded_bytes sent_bytes short_sends blocked_sends cancelled cancel_retries
             stale_completions closed moved_in moved_out moves_failed reclaimed

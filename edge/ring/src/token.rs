@@ -38,9 +38,10 @@ pub(crate) enum Kind {
     Socket,
     ConnectStep,
     ParkingEvent,
+    Admit,
 }
 
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 25] = [
     Kind::Accept,
     Kind::CancelAccept,
     Kind::PollReadable,
@@ -65,6 +66,7 @@ const KINDS: [Kind; 24] = [
     Kind::Socket,
     Kind::ConnectStep,
     Kind::ParkingEvent,
+    Kind::Admit,
 ];
 
 const KIND_SHIFT: u32 = 56;

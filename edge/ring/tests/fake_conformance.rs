@@ -100,6 +100,7 @@ conform!(
     a_wake_arrives,
     a_pause_holds_connections_back,
     an_installed_connection_leaves_the_ring,
+    an_installed_connection_comes_back,
 );
 
 #[test]

@@ -43,7 +43,7 @@ pub fn summary(boot: &Boot, config: &Config, limits: &Limits) -> String {
     line("sign-in", &sign_in_text(config));
     text.push_str(&limits_text(config, limits));
     text.push_str(&memory_text(limits));
-    text.push_str(&how_to_try(boot));
+    text.push_str(&how_to_try(boot, config));
     text
 }
 
@@ -57,6 +57,7 @@ fn sign_in_text(config: &Config) -> String {
     let codes = match config.auth.code_sender {
         CodeSenderKind::Log => "one-time codes go to the log (development)",
         CodeSenderKind::Webhook => "one-time codes go to the webhook",
+        CodeSenderKind::None => "nobody signs in by phone",
     };
     format!("{provision}; {codes}")
 }
@@ -74,9 +75,17 @@ fn limits_text(config: &Config, limits: &Limits) -> String {
     );
     let per_address = keys.unauthenticated_per_address_max.to_string();
     line("limits.unauthenticated_per_address_max", per_address);
+    line(
+        "trusted_proxies",
+        match config.trusted_proxies.as_slice() {
+            [] => "none (clients are counted by the address that connects)".to_owned(),
+            networks => networks.join(", "),
+        },
+    );
     line("limits.handshake_deadline", duration_text(keys.handshake_deadline));
     line("limits.auth_deadline", duration_text(keys.auth_deadline));
-    line("limits.ping_interval", duration_text(keys.ping_interval));
+    line("limits.ping_interval_tcp", duration_text(keys.ping_interval_tcp));
+    line("limits.ping_interval_websocket", duration_text(keys.ping_interval_websocket));
     line("limits.progress_deadline", duration_text(keys.progress_deadline));
     line("limits.message_bytes_max", size_rounded(keys.message_bytes_max));
     line(
@@ -118,12 +127,16 @@ pub fn memory_text(limits: &Limits) -> String {
     text
 }
 
-fn how_to_try(boot: &Boot) -> String {
+fn how_to_try(boot: &Boot, config: &Config) -> String {
     let Some(address) = boot.listen.first() else { return String::new() };
+    let data_dir = match config.data_dir == Config::default().data_dir {
+        true => String::new(),
+        false => format!(" --data-dir {}", config.data_dir.display()),
+    };
     format!(
         "try it\n  \
-         ringpost token --user $(uuidgen) --device 1     # who you are\n  \
-         curl http://{address}/v1/messages?user_id=UUID -H \"Authorization: Bearer TOKEN\"\n  \
+         ringpost token --new{data_dir}     # a user, its device and a token: who you are\n  \
+         curl http://{address}/v1/messages?after= -H \"Authorization: Bearer TOKEN\"\n  \
          curl http://{admin}/readyz\n",
         admin = boot.admin
     )
@@ -158,7 +171,7 @@ mod tests {
             "nothing to replay",
             "on_sign_in",
             "8 GiB (the cgroup's limit)",
-            "try it",
+            "try it\n  ringpost token --new  ",
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }

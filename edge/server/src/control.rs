@@ -1,5 +1,6 @@
 //! What REST and the private port ask of the workers. The glue implements it over the workers' queues.
 
+use ringpost_conn::letter::Returned;
 use ringpost_conn::question::{Answer, Question};
 use ringpost_shard::event::WorkerId;
 use ringpost_wire::{DeviceId, UserId};
@@ -25,6 +26,16 @@ pub trait Control: Send + Sync {
     /// Creates the user (does nothing if there is one). `true` when that is durable, `false` or
     /// a dropped sender when it was refused: overloaded, or the journal failed.
     fn create_user(&self, user: UserId) -> oneshot::Receiver<bool>;
+}
+
+/// The workers' doors: where the connections come from that REST serves.
+pub trait Doors: Send + Sync {
+    /// Gives a connection back to a worker, because a request on it asks for a WebSocket. Called on
+    /// tokio threads; never blocks.
+    ///
+    /// # Errors
+    /// The connection, if the worker's mailbox has no room.
+    fn give_back(&self, to: WorkerId, returned: Returned) -> Result<(), Returned>;
 }
 
 /// Questions of operators to workers, and their word. Called on tokio threads; nobody who asks can make

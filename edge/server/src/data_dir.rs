@@ -7,13 +7,15 @@
 //!   clock                   the last agreed date
 //!   keys/ journal/ store/   made by those who own them
 //! ```
-//! Owns the lock, the format version and the permissions of the directory itself. Invariant: two
-//! servers never share a directory, and nothing is written into a directory that is not ours.
+//! Owns the lock, the format version, and that everything in the directory is ours and nobody else
+//! may look into it. Invariant: two servers never share a directory, and nothing is written into a
+//! directory that is not ours.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+
+use ringpost_files::{FileError, Rule};
 
 /// The format that this version reads and writes.
 pub const FORMAT: u32 = 1;
@@ -27,16 +29,9 @@ const SMALL_FILE_BYTES_MAX: u64 = 256;
 /// A data directory that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// The file system refuses.
-    #[error("cannot {action} {}: {source}{}", path.display(), hint(source))]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    /// The file system refuses, or something in it is not as it must be.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Another server runs on it.
     #[error(
         "another ringpost server{} is running on {}; stop it, or give this one its own --data-dir",
@@ -82,15 +77,6 @@ pub enum DataDirError {
     },
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => " (the server must be able to write there)",
-        io::ErrorKind::PermissionDenied => " (run as the user who owns it, or name another)",
-        io::ErrorKind::StorageFull => " (free some space, or name a directory on another disk)",
-        _ => "",
-    }
-}
-
 /// A data directory that this process owns until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -100,37 +86,25 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if need be, takes its lock and checks its format.
+    /// Makes the directory if need be, takes its lock, checks its format and whose everything in it
+    /// is.
     ///
     /// # Errors
-    /// If it cannot be made or written, another server holds it, or its format is not ours.
+    /// If it cannot be made or written, another server holds it, its format is not ours, or others
+    /// may use it.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        let failed = |action, path: &Path, source| DataDirError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|source| failed("make", path, source))?;
+        ringpost_files::make_dir(path)?;
         let format_path = path.join("FORMAT");
-        let lock_path = path.join("LOCK");
-        let is_new = !format_path.exists();
-        if is_new {
-            let others = std::fs::read_dir(path)
-                .map_err(|source| failed("read", path, source))?
-                .filter_map(Result::ok)
-                .any(|entry| entry.file_name() != "LOCK" && entry.file_name() != "FORMAT.new");
-            if others {
-                return Err(DataDirError::Foreign { path: path.to_owned() });
-            }
+        let is_new = std::fs::symlink_metadata(&format_path).is_err();
+        // First of all: whoever names a directory by mistake must not be told to change its mode.
+        if is_new && has_others(path)? {
+            return Err(DataDirError::Foreign { path: path.to_owned() });
         }
-        let lock = lock(path, &lock_path)?;
+        ringpost_files::check_dir(path)?;
+        let lock = lock(path, &path.join("LOCK"))?;
+        ringpost_files::check_tree(path)?;
         if is_new {
-            write_format(path, &format_path)
-                .map_err(|source| failed("write", &format_path, source))?;
+            ringpost_files::replace(&format_path, format!("{FORMAT_PREFIX}{FORMAT}\n").as_bytes())?;
         }
         check_format(path, &format_path)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -142,16 +116,16 @@ impl DataDir {
     }
 }
 
+/// Whether something stands in a directory that none of our starts has left there.
+fn has_others(path: &Path) -> Result<bool, FileError> {
+    let entries = std::fs::read_dir(path).map_err(|error| FileError::io("read", path, error))?;
+    let is_other = |name: std::ffi::OsString| name != "LOCK" && name != "FORMAT.new";
+    Ok(entries.filter_map(Result::ok).any(|entry| is_other(entry.file_name())))
+}
+
 fn lock(dir: &Path, path: &Path) -> Result<File, DataDirError> {
-    let failed = |source| DataDirError::Io { action: "lock", path: path.to_owned(), source };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let failed = |error| FileError::io("lock", path, error);
+    let mut file = ringpost_files::open_or_create(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -162,7 +136,7 @@ fn lock(dir: &Path, path: &Path) -> Result<File, DataDirError> {
                 owner: text.trim().parse().ok(),
             });
         }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
+        Err(TryLockError::Error(error)) => return Err(failed(error).into()),
     }
     file.set_len(0).map_err(failed)?;
     file.rewind().map_err(failed)?;
@@ -170,21 +144,8 @@ fn lock(dir: &Path, path: &Path) -> Result<File, DataDirError> {
     Ok(file)
 }
 
-/// Writes the format whole or not at all.
-fn write_format(dir: &Path, path: &Path) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
-    writeln!(file, "{FORMAT_PREFIX}{FORMAT}")?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    File::open(dir)?.sync_all()
-}
-
 fn check_format(dir: &Path, path: &Path) -> Result<(), DataDirError> {
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(SMALL_FILE_BYTES_MAX).read_to_string(&mut text))
-        .map_err(|source| DataDirError::Io { action: "read", path: path.to_owned(), source })?;
+    let text = ringpost_files::read_text(path, SMALL_FILE_BYTES_MAX, Rule::Ours)?;
     let found = text.trim().strip_prefix(FORMAT_PREFIX).and_then(|number| number.parse().ok());
     match found {
         Some(FORMAT) => Ok(()),
@@ -199,6 +160,13 @@ mod tests {
 
     use super::*;
 
+    /// A directory as a server wants it.
+    fn private() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        dir
+    }
+
     #[test]
     fn a_new_directory_is_private_and_opens_again() {
         let outer = tempfile::tempdir().unwrap();
@@ -211,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_second_server_is_refused_and_told_who_holds_it() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = private();
         let held = DataDir::open(dir.path()).unwrap();
         let error = DataDir::open(dir.path()).unwrap_err();
         assert!(matches!(error, DataDirError::Locked { .. }));
@@ -230,7 +198,7 @@ mod tests {
         assert!(matches!(error, DataDirError::Foreign { .. }));
         assert!(!dir.path().join("LOCK").exists());
 
-        let dir = tempfile::tempdir().unwrap();
+        let dir = private();
         drop(DataDir::open(dir.path()).unwrap());
         let format = dir.path().join("FORMAT");
         std::fs::write(&format, format!("{FORMAT_PREFIX}{}\n", FORMAT + 1)).unwrap();
@@ -240,6 +208,36 @@ mod tests {
             std::fs::write(&format, text).unwrap();
             let error = DataDir::open(dir.path()).unwrap_err();
             assert!(matches!(error, DataDirError::Unreadable { .. }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_may_use_is_refused_with_the_command_that_mends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for mode in [0o755, 0o777, 0o750] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(dir.path(), permissions).unwrap();
+            let text = DataDir::open(dir.path()).unwrap_err().to_string();
+            assert!(text.contains(&format!("found mode {mode:o}")), "{text}");
+            assert!(text.contains(&format!("`chmod 700 {}`", dir.path().display())), "{text}");
+            let permissions = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(dir.path(), permissions).unwrap();
+        }
+        drop(DataDir::open(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        use std::os::unix::fs::symlink;
+        let outer = tempfile::tempdir().unwrap();
+        let victim = outer.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        for name in ["LOCK", "FORMAT.new", "FORMAT"] {
+            let dir = private();
+            symlink(&victim, dir.path().join(name)).unwrap();
+            let text = DataDir::open(dir.path()).unwrap_err().to_string();
+            assert!(text.contains("found a symbolic link"), "{name}: {text}");
+            assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious", "{name}");
         }
     }
 

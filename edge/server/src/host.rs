@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::rlimits;
+
 /// Where cgroup v2, or the memory controller of v1, is mounted by convention.
 const CGROUP_ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory"];
 
@@ -43,22 +45,9 @@ impl Host {
     }
 }
 
-/// Allows this process as many files as it may allow itself: many systems start a service with
-/// 1,024 and let it have half a million. Without it there are more rings, no fewer connections.
-pub fn raise_file_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    }
-}
-
 fn files_max() -> u32 {
-    use nix::sys::resource::{Resource, getrlimit};
-    // It fails for no resource that exists.
-    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1_024, 1_024));
-    soft.try_into().unwrap_or(u32::MAX)
+    let files = rlimits::granted(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    files.try_into().unwrap_or(u32::MAX)
 }
 
 /// Cores that the process may use: affinity mask and cgroup quota, at least 1.

@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod backup;
 pub mod boot;
 pub mod cli;
 pub mod clock;
@@ -28,7 +29,9 @@ pub mod readiness;
 pub mod refusals;
 pub mod reload;
 pub mod rest;
+pub mod rlimits;
 pub mod serve;
 pub mod set_aside;
 pub mod signals;
+pub mod supervisor;
 mod try_tour;

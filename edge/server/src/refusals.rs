@@ -24,10 +24,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Time between two lines of one class: a flood is a line a minute.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// What a proxy said of who calls, and it counts.
+const NAMED: &[&str] = &["proxy_header", "proxy_itself", "forwarded"];
+
 /// Counters of refusals, each with the label values that are none.
-const WATCHED: [(&str, &[&str]); 14] = [
+const WATCHED: [(&str, &[&str]); 16] = [
     ("ringpost_edge_closed", &["normal", "going_away"]),
     ("ringpost_edge_refused", &[]),
+    // A proxy that is not set up, or not trusted, is found by these lines.
+    ("ringpost_edge_callers_named", NAMED),
+    ("ringpost_rest_callers_named", NAMED),
     // These are counted as malformed, or as bad credentials, too.
     (
         "ringpost_edge_commands_refused",

@@ -17,7 +17,7 @@ use std::thread;
 use crate::auth::{Keys, TokenSigner, TokenVerifier};
 use crate::config::{self, Config, Loaded};
 use crate::exit::Failure;
-use crate::log;
+use crate::{log, supervisor};
 
 /// Settings that are taken over.
 const TAKEN: [&str; 1] = ["log.level"];
@@ -76,7 +76,9 @@ impl Reload {
         thread::Builder::new().name("reload".to_owned()).spawn(move || {
             // Ends: with its owner. A round is one reload.
             for () in asked {
+                supervisor::reloading();
                 self.run();
+                supervisor::ready();
             }
         })?;
         Ok(Reloader(ask))

@@ -2,13 +2,13 @@
 
 use crate::auth::Keys;
 use crate::clock;
-use crate::config::{Limits, Loaded};
+use crate::config::{Config, Limits, Loaded};
 use crate::data_dir::DataDir;
 use crate::exit::{Failure, Kind};
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::reload::Loader;
 use crate::signals::{Signals, Told};
-use crate::{log, node, output, set_aside};
+use crate::{log, node, output, rlimits, set_aside, supervisor};
 
 /// Checked settings, an owned data directory and its keys.
 pub struct Prepared {
@@ -22,17 +22,32 @@ pub struct Prepared {
     pub keys: Keys,
 }
 
-/// Computes the limits, takes the data directory and opens its keys, in this order, so that a
+/// Takes the data directory and opens its keys. Limits and host were checked before, so that a
 /// mistake is found before anything is written.
 ///
 /// # Errors
 /// The first step that fails.
-pub fn prepare(loaded: Loaded) -> Result<Prepared, Failure> {
-    let limits = Limits::compute(&loaded.config, &Host::of_this_process())?;
+pub fn prepare(loaded: Loaded, limits: Limits) -> Result<Prepared, Failure> {
     let data_dir = DataDir::open(&loaded.config.data_dir)?;
     set_aside::note_crashes(data_dir.path());
     let keys = Keys::open(data_dir.path(), clock::wall_ms())?;
     Ok(Prepared { loaded, limits, data_dir, keys })
+}
+
+/// Whoever can see the way between a client and this server sees tokens and who writes to whom: the
+/// server speaks no TLS by itself. Who has named a proxy has one in front.
+fn warn_of_listening(config: &Config) {
+    if !config.trusted_proxies.is_empty() {
+        return;
+    }
+    for address in config.listen.iter().filter(|address| !address.ip().is_loopback()) {
+        tracing::warn!(
+            %address,
+            "LISTENING BEYOND THIS HOST WITHOUT TLS: let clients come through a proxy that speaks it \
+             (examples stand in deploy/proxy), name it in trusted_proxies, and keep everybody else \
+             from this port"
+        );
+    }
 }
 
 /// Serves until SIGTERM or SIGINT, or until it can do no more good, then leaves in order. `load`
@@ -47,11 +62,20 @@ pub fn serve(load: Loader) -> Result<(), Failure> {
     output::hand_over().map_err(host)?;
     let loaded = load()?;
     log::start(&loaded.config.log);
-    host::raise_file_limit();
-    ringpost_ring::self_test().map_err(|error| Failure::new(Kind::Host, error))?;
-    let (node, summary) = node::start(prepare(loaded)?)?;
+    rlimits::raise();
+    let limits = Limits::compute(&loaded.config, &Host::of_this_process())?;
+    rlimits::check(&loaded.config, &limits)?;
+    ringpost_ring::self_test().map_err(|error| {
+        Failure::new(Kind::Host, rlimits::explain_memory(error.into(), &limits))
+    })?;
+    warn_of_listening(&loaded.config);
+    let (node, summary) = node::start(prepare(loaded, limits)?)?;
     output::say(&summary);
+    let (listen, admin) = (node.listen(), node.admin());
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, ?listen, %admin, "started: clients may come");
     signals.server_stands(node.stop_max());
+    supervisor::ready();
     node.watch_ending(signals.failing());
     let reload = node.reload(load).start().map_err(host)?;
     // Ends: by a signal to stop, or a part that has failed. A round is one of what is told.
@@ -62,6 +86,7 @@ pub fn serve(load: Loader) -> Result<(), Failure> {
             Told::Failed => break None,
         }
     };
+    supervisor::stopping();
     let Some(signal) = signal else { return Err(node.stop_failed(&signals.doing())) };
     tracing::info!(signal, "stopping: clients are told to leave");
     node.stop(&signals.doing())?;

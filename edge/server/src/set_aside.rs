@@ -15,11 +15,12 @@
 //! its head, eight and four bytes little-endian, then head and body as the journal has them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use ringpost_files::{FileError, Rule};
 use ringpost_shard::Position;
 use ringpost_shard::at_hand::{self, Span};
 
@@ -53,8 +54,8 @@ pub fn note_crashes(data_dir: &Path) {
 }
 
 fn append(folder: &Path, Span { after, through }: Span) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let mut list = OpenOptions::new().create(true).append(true).open(folder.join(LIST))?;
+    ringpost_files::make_dir(folder)?;
+    let mut list = ringpost_files::open_to_append(&folder.join(LIST))?;
     writeln!(list, "{} {}", after.0, through.0)?;
     list.sync_all()
 }
@@ -156,30 +157,20 @@ impl SetAside {
         )
     }
 
-    fn keep(&mut self, position: Position, head: &[u8], body: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+    fn keep(&mut self, position: Position, head: &[u8], body: &[u8]) -> Result<(), FileError> {
+        ringpost_files::make_dir(&self.folder)?;
         let path = self.folder.join(format!("{:020}{SUFFIX}", position.0));
-        let beside = path.with_extension("new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&position.0.to_le_bytes())?;
-        file.write_all(&(head.len() as u32).to_le_bytes())?;
-        file.write_all(head)?;
-        file.write_all(body)?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)?;
-        File::open(&self.folder)?.sync_all()?;
+        let head_bytes = (head.len() as u32).to_le_bytes();
+        let content = [&position.0.to_le_bytes()[..], &head_bytes, head, body].concat();
+        ringpost_files::replace(&path, &content)?;
         self.positions.insert(position.0);
         Ok(())
     }
 
-    fn rewrite_list(&self, spans: &[Span]) -> io::Result<()> {
-        let beside = self.folder.join("crashes.new");
-        let mut list = File::create(&beside)?;
-        for Span { after, through } in spans {
-            writeln!(list, "{} {}", after.0, through.0)?;
-        }
-        list.sync_all()?;
-        fs::rename(&beside, self.folder.join(LIST))
+    fn rewrite_list(&self, spans: &[Span]) -> Result<(), FileError> {
+        let line = |Span { after, through }: &Span| format!("{} {}\n", after.0, through.0);
+        let list: String = spans.iter().map(line).collect();
+        ringpost_files::replace(&self.folder.join(LIST), list.as_bytes())
     }
 }
 
@@ -199,8 +190,8 @@ fn positions(folder: &Path) -> io::Result<BTreeSet<u64>> {
 
 /// The crashes in the list. A line that is not whole (the power went with it) is none.
 fn read_list(folder: &Path) -> io::Result<Vec<Span>> {
-    let mut list = match File::open(folder.join(LIST)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+    let mut list = match ringpost_files::open_to_read(&folder.join(LIST), Rule::Ours) {
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
         list => list?,
     };
     let length = list.metadata()?.len();

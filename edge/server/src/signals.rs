@@ -5,6 +5,7 @@
 //!                     the first: in order, and by force when the time for that is over
 //!                     the second: at once
 //!   SIGHUP            reads again what can be read again, once the server stands; never ends anything
+//!   SIGXFSZ           never taken: a file at the limit of its size is an error of the write
 //! ```
 //! A server that does not stand yet owes nobody anything: a start can be cut off anywhere, as by
 //! `kill -9`, and the next one recovers. So its end waits for no disk.
@@ -119,6 +120,8 @@ impl Signals {
     pub fn take() -> io::Result<Self> {
         let ours = ours();
         ours.thread_block()?;
+        // A write beyond RLIMIT_FSIZE is an error like any other, and not the end of the process.
+        SigSet::from(Signal::SIGXFSZ).thread_block()?;
         let (tell, told) = mpsc::sync_channel(WAITING_MAX);
         let life = Arc::new(Life { doing: Mutex::new(DOING_AT_FIRST), ..Life::default() });
         let (of_thread, to_tell) = (Arc::clone(&life), tell.clone());

@@ -1,7 +1,8 @@
 //! The journal's directory: format file, names of segments, prewriting, reading.
 //!
 //! ```text
-//! journal/format              "ringpost-journal 1 <id>": version and random id, written once
+//! journal/format              "ringpost-journal 1 <id>": version and random id, written once; of a
+//!                             journal that goes on behind a backup also "behind <position>"
 //! journal/segment-00000003    a segment, prewritten in full before it gets this name
 //! journal/segment-00000003.new   one that was being prewritten; removed at the next boot
 //! journal/probe               one block, for the direct-I/O device (see `device::glommio`)
@@ -12,7 +13,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ use nix::{
     fcntl::{PosixFadviseAdvice, posix_fadvise},
     sys::statvfs::statvfs,
 };
+use ringpost_files::{FileError, Rule};
 
 use crate::{
     error::{DeviceError, OpenError, Operation},
@@ -36,6 +38,12 @@ const PREWRITE_BYTES: usize = 1 << 20;
 
 const FORMAT_FILE: &str = "format";
 const FORMAT_NAME: &str = "ringpost-journal";
+/// Before the position behind which a journal begins.
+const BEHIND: &str = "behind";
+/// Longest format file that is read, bytes.
+const FORMAT_BYTES_MAX: u64 = 256;
+/// Segments that a reading keeps open. They are read one behind the other, so few are enough.
+const OPEN_SEGMENTS_MAX: usize = 16;
 const PROBE_FILE: &str = "probe";
 const SEGMENT_PREFIX: &str = "segment-";
 const UNFINISHED_SUFFIX: &str = ".new";
@@ -51,6 +59,8 @@ pub fn segment_name(slot: u32) -> String {
 pub struct Directory {
     path: PathBuf,
     journal_id: u64,
+    /// The position behind which it begins.
+    base: u64,
 }
 
 impl Directory {
@@ -59,17 +69,33 @@ impl Directory {
     /// # Errors
     /// Another format, or the directory cannot be used.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        fs::create_dir_all(path)
-            .map_err(|error| DeviceError::new(Operation::Directory, path, error))?;
-        let journal_id = match read_format(path)? {
-            Some(journal_id) => journal_id,
-            None => create_format(path)?,
+        ringpost_files::make_dir(path)
+            .map_err(|error| DeviceError::new(Operation::Directory, path, error.into()))?;
+        let (journal_id, base) = match read_format(path)? {
+            Some(format) => format,
+            None => (create_format(path, 0)?, 0),
         };
-        let directory = Self { path: path.to_owned(), journal_id };
+        let directory = Self { path: path.to_owned(), journal_id, base };
         directory.remove_unfinished()?;
         directory.ensure_probe_file()?;
         directory.ensure_writable()?;
         Ok(directory)
+    }
+
+    /// Makes a new journal in `path` whose first record has the position behind `base`: for a store
+    /// that was restored and has everything up to there.
+    ///
+    /// # Errors
+    /// There is one, or it cannot be made.
+    pub fn begin_behind(path: &Path, base: u64) -> Result<(), OpenError> {
+        ringpost_files::make_dir(path)
+            .map_err(|error| DeviceError::new(Operation::Directory, path, error.into()))?;
+        if read_format(path)?.is_some() {
+            let found = "there is a journal already".to_owned();
+            return Err(OpenError::UnknownFormat { path: path.join(FORMAT_FILE), found });
+        }
+        create_format(path, base)?;
+        Ok(())
     }
 
     /// Opens the journal in `path` for reading; writes nothing.
@@ -78,7 +104,7 @@ impl Directory {
     /// There is no journal, it has another format, or it cannot be read.
     pub fn open_existing(path: &Path) -> Result<Self, OpenError> {
         match read_format(path)? {
-            Some(journal_id) => Ok(Self { path: path.to_owned(), journal_id }),
+            Some((journal_id, base)) => Ok(Self { path: path.to_owned(), journal_id, base }),
             None => Err(OpenError::UnknownFormat {
                 path: path.join(FORMAT_FILE),
                 found: "there is no such file".to_owned(),
@@ -96,6 +122,13 @@ impl Directory {
     #[must_use]
     pub fn journal_id(&self) -> u64 {
         self.journal_id
+    }
+
+    /// The position behind which the first record of this journal stands; 0 but for a journal that
+    /// goes on behind a backup.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base
     }
 
     /// Path of the segment in `slot`.
@@ -121,7 +154,7 @@ impl Directory {
         let prepared = ensure_room(&self.path, bytes)
             .and_then(|()| prewrite(&unfinished, bytes))
             .and_then(|()| fs::rename(&unfinished, &path))
-            .and_then(|()| sync_directory(&self.path));
+            .and_then(|()| Ok(ringpost_files::sync_dir(&self.path)?));
         prepared.map_err(|error| {
             // Best effort: what stays is removed at the next boot.
             let _ = fs::remove_file(&unfinished);
@@ -136,7 +169,7 @@ impl Directory {
     pub fn remove(&self, slot: u32) -> Result<(), DeviceError> {
         let path = self.segment_path(slot);
         fs::remove_file(&path)
-            .and_then(|()| sync_directory(&self.path))
+            .and_then(|()| Ok(ringpost_files::sync_dir(&self.path)?))
             .map_err(|error| DeviceError::new(Operation::Remove, path, error))
     }
 
@@ -165,7 +198,7 @@ impl Directory {
 
     fn ensure_probe_file(&self) -> Result<(), DeviceError> {
         let path = self.probe_path();
-        if fs::metadata(&path).is_ok_and(|found| found.len() == BLOCK_BYTES as u64) {
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.len() == BLOCK_BYTES as u64) {
             return Ok(());
         }
         prewrite(&path, BLOCK_BYTES as u64)
@@ -176,11 +209,8 @@ impl Directory {
     fn ensure_writable(&self) -> Result<(), DeviceError> {
         let files = [self.probe_path()];
         for path in files.into_iter().chain(self.segment_paths()?) {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(&path)
-                .map_err(|error| DeviceError::new(Operation::Open, path, error))?;
+            ringpost_files::open_to_write(&path)
+                .map_err(|error| DeviceError::new(Operation::Open, path, error.into()))?;
         }
         Ok(())
     }
@@ -207,11 +237,14 @@ pub struct DirectorySource {
 impl DirectorySource {
     fn file(&mut self, slot: u32) -> Result<&File, DeviceError> {
         let path = self.directory.segment_path(slot);
+        if self.files.len() >= OPEN_SEGMENTS_MAX && !self.files.contains_key(&slot) {
+            self.files.clear();
+        }
         match self.files.entry(slot) {
             std::collections::hash_map::Entry::Occupied(open) => Ok(open.into_mut()),
             std::collections::hash_map::Entry::Vacant(closed) => {
-                let file = File::open(&path)
-                    .map_err(|error| DeviceError::new(Operation::Open, path, error))?;
+                let file = ringpost_files::open_to_read(&path, Rule::Ours)
+                    .map_err(|error| DeviceError::new(Operation::Open, path, error.into()))?;
                 Ok(closed.insert(file))
             }
         }
@@ -259,19 +292,19 @@ impl SegmentSource for DirectorySource {
     }
 }
 
-/// The id of the journal in `path`; `None` if there is neither a format file nor a segment.
-fn read_format(path: &Path) -> Result<Option<u64>, OpenError> {
+/// The id of the journal in `path` and its base; `None` if there is neither a format file nor a segment.
+fn read_format(path: &Path) -> Result<Option<(u64, u64)>, OpenError> {
     let file = path.join(FORMAT_FILE);
-    let text = match fs::read(&file) {
+    let text = match ringpost_files::read(&file, FORMAT_BYTES_MAX, Rule::Ours) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if error.is_not_found() => {
             if list(path)?.iter().any(|name| name.starts_with(SEGMENT_PREFIX)) {
                 let found = "it is missing, but there are segments beside it".to_owned();
                 return Err(OpenError::UnknownFormat { path: file, found });
             }
             return Ok(None);
         }
-        Err(error) => return Err(DeviceError::new(Operation::Open, file, error).into()),
+        Err(error) => return Err(DeviceError::new(Operation::Open, file, error.into()).into()),
     };
     let unknown = || OpenError::UnknownFormat {
         path: file.clone(),
@@ -287,29 +320,39 @@ fn read_format(path: &Path) -> Result<Option<u64>, OpenError> {
     }
     let id = words.next().filter(|word| word.len() == 16 && version == FORMAT_VERSION);
     let id = id.and_then(|word| u64::from_str_radix(word, 16).ok()).ok_or_else(unknown)?;
-    if words.next().is_some() { Err(unknown()) } else { Ok(Some(id)) }
+    let base = match words.next() {
+        None => 0,
+        Some(BEHIND) => words.next().and_then(|word| word.parse().ok()).ok_or_else(unknown)?,
+        Some(_) => return Err(unknown()),
+    };
+    if words.next().is_some() { Err(unknown()) } else { Ok(Some((id, base))) }
 }
 
-fn create_format(path: &Path) -> Result<u64, DeviceError> {
+fn create_format(path: &Path, base: u64) -> Result<u64, DeviceError> {
     let file = path.join(FORMAT_FILE);
-    let unfinished = path.join(format!("{FORMAT_FILE}{UNFINISHED_SUFFIX}"));
+    let create = || -> Result<u64, FileError> {
+        let id = random_id()?;
+        let mut line = format!("{FORMAT_NAME} {FORMAT_VERSION} {id:016x}");
+        if base > 0 {
+            line.push_str(&format!(" {BEHIND} {base}"));
+        }
+        line.push('\n');
+        ringpost_files::replace(&file, line.as_bytes())?;
+        // The directory itself is new as well.
+        path.parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .map_or(Ok(()), ringpost_files::sync_dir)?;
+        Ok(id)
+    };
+    create().map_err(|error| DeviceError::new(Operation::Directory, &file, error.into()))
+}
+
+fn random_id() -> Result<u64, FileError> {
     let mut random = [0; 8];
-    let created = File::open("/dev/urandom")
+    File::open("/dev/urandom")
         .and_then(|mut urandom| urandom.read_exact(&mut random))
-        .and_then(|()| {
-            let id = u64::from_le_bytes(random);
-            let mut out = File::create(&unfinished)?;
-            writeln!(out, "{FORMAT_NAME} {FORMAT_VERSION} {id:016x}")?;
-            out.sync_all()?;
-            fs::rename(&unfinished, &file)?;
-            sync_directory(path)?;
-            // The directory itself is new as well.
-            path.parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-                .map_or(Ok(()), sync_directory)?;
-            Ok(id)
-        });
-    created.map_err(|error| DeviceError::new(Operation::Directory, file, error))
+        .map_err(|error| FileError::io("read", Path::new("/dev/urandom"), error))?;
+    Ok(u64::from_le_bytes(random))
 }
 
 /// A disk without room for a segment is not filled up to find that out: what is left may be all that
@@ -321,7 +364,7 @@ fn ensure_room(path: &Path, bytes: u64) -> io::Result<()> {
 }
 
 fn prewrite(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let mut file = ringpost_files::create_afresh(path)?;
     let zeros = vec![0; PREWRITE_BYTES.min(usize::try_from(bytes).unwrap_or(PREWRITE_BYTES))];
     let mut left = bytes;
     while left > 0 {
@@ -335,10 +378,6 @@ fn prewrite(path: &Path, bytes: u64) -> io::Result<()> {
     file.sync_all()?;
     // Zeros need no place in the page cache, and direct I/O prefers to find none.
     posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).map_err(io::Error::from)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn list(path: &Path) -> Result<Vec<String>, DeviceError> {

@@ -107,35 +107,35 @@ impl fmt::Display for Operation {
 
 /// An operation that the operating system refused.
 #[derive(Debug, Error)]
-#[error("{operation} failed on {}: {source}{}", path.display(), advice(source))]
+#[error("{operation} failed on {}: {error}{}", path.display(), advice(error))]
 pub struct DeviceError {
     /// What was tried.
     pub operation: Operation,
     /// The file or directory.
     pub path: PathBuf,
     /// What the operating system said.
-    pub source: io::Error,
+    pub error: io::Error,
 }
 
 impl DeviceError {
     /// Wraps what the operating system said.
     #[must_use]
-    pub fn new(operation: Operation, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self { operation, path: path.into(), source }
+    pub fn new(operation: Operation, path: impl Into<PathBuf>, error: io::Error) -> Self {
+        Self { operation, path: path.into(), error }
     }
 
     /// Whether the file system or a quota is full: trimming or freeing space helps.
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(
-            self.source.kind(),
+            self.error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         )
     }
 }
 
-fn advice(source: &io::Error) -> &'static str {
-    match source.kind() {
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             " (free space on this file system or lower journal.disk_budget_bytes)"
         }
@@ -250,12 +250,11 @@ pub enum OpenError {
 #[derive(Debug, Error)]
 #[error(
     "the journal has ended, nothing is acknowledged any more; records above position {durable} are \
-     of unknown outcome until the node is restarted: {source}"
+     of unknown outcome until the node is restarted: {cause}"
 )]
 pub struct JournalError {
     /// Last durable position.
     pub durable: u64,
     /// What failed.
-    #[source]
-    pub source: DeviceError,
+    pub cause: DeviceError,
 }

@@ -69,7 +69,7 @@ pub fn inspect(directory: &Path) -> Result<Inspection, OpenError> {
     let directory = Directory::open_existing(directory)?;
     let mut source = directory.read_only_source();
     let journal_id = directory.journal_id();
-    let found = find(&mut source, journal_id, None);
+    let found = find(&mut source, journal_id, directory.base(), None);
     let chain = found.as_ref().ok().map(|recovery| recovery.chain.as_slice());
     let mut damage: Vec<_> = found.as_ref().err().map(ToString::to_string).into_iter().collect();
     let mut segments = Vec::new();

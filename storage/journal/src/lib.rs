@@ -79,7 +79,9 @@ pub use format::{
 pub use inspect::{Inspection, SegmentListing, SegmentRole, inspect};
 pub use logic::{Action, Done, Durable, Entry, Journal, Touch};
 pub use reader::RecordReader;
-pub use recovery::{ChainLink, Recovery, RecoveryReport, SegmentSource, SlotInfo, recover};
+pub use recovery::{
+    ChainLink, Recovery, RecoveryReport, SegmentSource, SlotInfo, recover, recover_behind,
+};
 pub use segments::PREPARE_RETRY;
 pub use stats::{SYNC_BUCKETS_US, Stats, StatsSnapshot};
 pub use thread::{Batch, DurableSink, JournalHandle, JournalThread, Room};
@@ -100,8 +102,9 @@ pub struct Opened {
 pub fn open(directory: &Path, config: &Config, checkpoint: u64) -> Result<Opened, OpenError> {
     let limits = Limits::new(config)?;
     let directory = Directory::open(directory)?;
-    let recovery = recover(&mut directory.source(), directory.journal_id(), checkpoint)?;
-    let mut journal = Journal::new(limits, directory.journal_id(), &recovery, checkpoint);
+    let (id, base) = (directory.journal_id(), directory.base());
+    let recovery = recover_behind(&mut directory.source(), id, base, checkpoint)?;
+    let mut journal = Journal::new(limits, id, &recovery, checkpoint);
     thread::prepare_first(&mut journal, &directory)?;
     Ok(Opened { journal, directory, recovery })
 }

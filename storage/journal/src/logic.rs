@@ -510,10 +510,10 @@ impl Journal {
         Durable { through: self.durable_position, entries, bytes, cost }
     }
 
-    fn on_failed(&mut self, source: DeviceError) {
+    fn on_failed(&mut self, cause: DeviceError) {
         self.state = State::Failed;
         self.pending.clear();
         self.in_flight = None;
-        self.failure = Some(Arc::new(JournalError { durable: self.durable_position, source }));
+        self.failure = Some(Arc::new(JournalError { durable: self.durable_position, cause }));
     }
 }

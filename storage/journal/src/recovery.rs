@@ -125,7 +125,20 @@ pub fn recover(
     journal_id: u64,
     checkpoint: u64,
 ) -> Result<Recovery, RecoveryError> {
-    let recovery = find(source, journal_id, Some(checkpoint))?;
+    recover_behind(source, journal_id, 0, checkpoint)
+}
+
+/// The same of a journal whose first record stands behind the position `base`.
+///
+/// # Errors
+/// See [`RecoveryError`].
+pub fn recover_behind(
+    source: &mut impl SegmentSource,
+    journal_id: u64,
+    base: u64,
+    checkpoint: u64,
+) -> Result<Recovery, RecoveryError> {
+    let recovery = find(source, journal_id, base, Some(checkpoint))?;
     let last = recovery.report.next_position - 1;
     if checkpoint > last {
         return Err(RecoveryError::CheckpointAhead { checkpoint, last });
@@ -137,6 +150,7 @@ pub fn recover(
 pub(crate) fn find(
     source: &mut impl SegmentSource,
     journal_id: u64,
+    base: u64,
     checkpoint: Option<u64>,
 ) -> Result<Recovery, RecoveryError> {
     let mut slots = source.slots()?;
@@ -158,10 +172,10 @@ pub(crate) fn find(
         .collect();
     let newest = finder.search_free(&free, tip.as_ref())?;
     let report = RecoveryReport {
-        next_position: tip.as_ref().map_or(1, |tip| tip.link.last_position + 1),
+        next_position: tip.as_ref().map_or(base + 1, |tip| tip.link.last_position + 1),
         next_sequence: tip.as_ref().map_or(1, |tip| tip.next_sequence),
         next_generation: newest + 1,
-        oldest_position: chain.first().map_or(1, |link| link.first_position),
+        oldest_position: chain.first().map_or(base + 1, |link| link.first_position),
         segments: chain.len(),
         torn_bytes: finder.torn,
     };

@@ -7,8 +7,8 @@ mod support;
 use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
 
 use ringpost_journal::{
-    Batch, DurableSink, JournalError, JournalThread, OpenError, Record, RecoveryError, SegmentRole,
-    Touch,
+    Batch, Directory, DurableSink, JournalError, JournalThread, OpenError, Record, RecoveryError,
+    SegmentRole, Touch,
     device::{
         DeviceKind,
         probe::{DeviceChoice, probe, probe_child},
@@ -61,6 +61,23 @@ fn a_newer_format_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_journal_that_begins_behind_a_position_goes_on_there_and_nowhere_else() {
+    let directory = TempDir::new().unwrap();
+    Directory::begin_behind(directory.path(), 41).unwrap();
+    assert!(Directory::begin_behind(directory.path(), 41).is_err(), "it is there already");
+    for checkpoint in [42, 1_000] {
+        let error = open(directory.path(), &small_config(), checkpoint).unwrap_err();
+        let is_ahead = matches!(error, OpenError::Recovery(RecoveryError::CheckpointAhead { .. }));
+        assert!(is_ahead, "{error}");
+    }
+    let opened = open(directory.path(), &small_config(), 41).unwrap();
+    assert_eq!(opened.report().next_position, 42);
+    assert_eq!(opened.records_after(41).count(), 0);
+    drop(opened);
+    assert!(inspect(directory.path()).unwrap().damage.is_empty());
+}
+
+#[test]
 fn a_format_file_that_says_something_else_is_refused() {
     for text in [
         "",
@@ -69,6 +86,9 @@ fn a_format_file_that_says_something_else_is_refused() {
         "ringpost-journal 1 12",
         "ringpost-journal 1 0123456789abcdeg\n",
         "ringpost-journal 1 0123456789abcdef 9\n",
+        "ringpost-journal 1 0123456789abcdef behind\n",
+        "ringpost-journal 1 0123456789abcdef behind x\n",
+        "ringpost-journal 1 0123456789abcdef behind 9 9\n",
         "ringpost-journal x 0123456789abcdef\n",
         "another-journal 1 0123456789abcdef\n",
         "\u{1b}[2J",

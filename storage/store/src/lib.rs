@@ -16,6 +16,7 @@ pub mod batch;
 pub mod conformance;
 pub mod engine;
 pub mod layout;
+pub mod rows;
 pub mod store;
 pub mod tables;
 pub mod thread;

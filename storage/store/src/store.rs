@@ -80,12 +80,18 @@ pub trait Store: Send + Sync {
         message_id: MessageId,
     ) -> Result<Option<Accepted>, StoreError>;
 
-    /// The messages accepted under the client's id `message_id`, of whichever device: ids are
-    /// unique per device alone. `limit` is cut to 1..=[`PAGE_ROWS_MAX`].
+    /// The messages accepted under the client's id `message_id`, of whichever device (ids are
+    /// unique per device alone), of this sender or of all. `limit` is cut to
+    /// 1..=[`PAGE_ROWS_MAX`].
     ///
     /// # Errors
     /// If a row cannot be read.
-    fn named(&self, message_id: MessageId, limit: usize) -> Result<Named, StoreError>;
+    fn named(
+        &self,
+        message_id: MessageId,
+        sender: Option<UserId>,
+        limit: usize,
+    ) -> Result<Named, StoreError>;
 
     /// Where a message stands: its queues, cursors and receipts; `None` if there is no such
     /// message. A bounded number of rows: a few for each device that the message names.

@@ -187,8 +187,13 @@ impl<E: Engine> Store for Tables<E> {
         value.map(|value| layout::read_accepted(&value)).transpose()
     }
 
-    fn named(&self, message_id: MessageId, limit: usize) -> Result<Named, StoreError> {
-        trace::named(&self.view()?, message_id, limit.clamp(1, PAGE_ROWS_MAX))
+    fn named(
+        &self,
+        message_id: MessageId,
+        sender: Option<UserId>,
+        limit: usize,
+    ) -> Result<Named, StoreError> {
+        trace::named(&self.view()?, (message_id, sender), limit.clamp(1, PAGE_ROWS_MAX))
     }
 
     fn trace(&self, id: ServerId) -> Result<Option<Trace>, StoreError> {

@@ -47,10 +47,13 @@ pub struct Trace {
 
 pub(crate) fn named(
     view: &impl View,
-    message_id: MessageId,
+    (message_id, sender): (MessageId, Option<UserId>),
     limit: usize,
 ) -> Result<Named, StoreError> {
-    let from = layout::accepted_prefix(message_id);
+    let mut from = layout::accepted_prefix(message_id);
+    if let Some(sender) = sender {
+        from.extend_from_slice(&sender.0);
+    }
     let to = layout::prefix_end(&from);
     let mut named = Named::default();
     view.scan(Space::Index, &from, &to, Order::Rising, &mut |_, value| {

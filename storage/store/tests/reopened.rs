@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use ringpost_shard::record::{Position, SharedRecord};
-use ringpost_store::accounts::{AccountKey, AccountTables, Accounts};
+use ringpost_store::accounts::{AccountKey, AccountTables, Accounts, CodeName};
 use ringpost_store::conformance::{Model, World, assert_equal, batch_of};
 use ringpost_store::engine::{Engine, FjallEngine, FjallLimits, MemoryEngine};
 use ringpost_store::store::ReopenError;
@@ -142,11 +142,12 @@ fn account_data_that_was_not_synced_before_the_engine_was_opened_again_is_not_ca
     assert_eq!(accounts.user_of(phone).unwrap(), None);
     assert_eq!(accounts.bind_phone(phone, user).unwrap(), user);
     // A code whose removal was lost is there again, and is counted again.
-    accounts.put_code(phone, "123456", 3, u64::MAX).unwrap();
+    let name = CodeName { phone, request: "r" };
+    accounts.put_code(name, Some("123456"), 3, u64::MAX).unwrap();
     interrupts.store(true, std::sync::atomic::Ordering::SeqCst);
-    assert!(accounts.check_code(phone, "123456", 1).is_err());
-    assert!(accounts.check_code(phone, "123456", 1).is_ok());
-    assert!(accounts.put_code(phone, "654321", 3, u64::MAX).is_ok());
+    assert!(accounts.check_code(name, "123456", 1).is_err());
+    assert!(accounts.check_code(name, "123456", 1).is_ok());
+    assert!(accounts.put_code(name, Some("654321"), 3, u64::MAX).is_ok());
 }
 
 /// Lets the child's files have this size at most; longer ones stay as they are.

@@ -34,7 +34,8 @@ const COMMON: &[&str] = &[
     "--set",
     "limits.connections_max=3000000",
     "--set",
-    "limits.ping_interval=1h",
+    "limits.ping_interval_tcp=1h",
+    "limits.ping_interval_websocket=1h",
     // Who comes back late in a run comes with the ticket of its beginning.
     "--set",
     "auth.ticket_ttl=24h",

@@ -140,7 +140,7 @@ pub(crate) fn gate(repository: &Path) -> anyhow::Result<Verdict> {
 fn with_server(
     args: &Args,
     repository: &Path,
-    settings: &'static [&'static str],
+    settings: &[&str],
     course: impl FnOnce(&mut Volume, &mut Server) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut server = Server::prepare(repository, "powercut", args.workers, settings)?;

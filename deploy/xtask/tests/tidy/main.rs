@@ -18,6 +18,8 @@
 //! | [`links`] | links of documents that lead nowhere |
 //! | [`settings`] | a configuration key without its comment |
 //! | [`metrics`] | a metric without documentation, documentation without a metric |
+//! | [`files`] | a file that is opened by its name outside of `storage/files` |
+//! | [`told_twice`] | an error whose cause is told twice |
 //! | [`sans_io`] | a sans-IO crate whose lints have drifted |
 //! | [`wall_clock`] | a date that nobody judged |
 //! | [`manifests`] | a dependency nobody uses or nobody explained |
@@ -30,6 +32,7 @@
 
 mod bounds;
 mod fault;
+mod files;
 mod head;
 mod length;
 mod licences;
@@ -46,6 +49,7 @@ mod source;
 mod spdx;
 mod tables;
 mod tokens;
+mod told_twice;
 mod unsafety;
 mod unwraps;
 mod wall_clock;

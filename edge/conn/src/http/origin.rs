@@ -7,6 +7,9 @@
 
 use thiserror::Error;
 
+/// Longest part of a refused `Origin` that is told, bytes. A host has at most 253.
+pub const ORIGIN_BYTES_MAX: usize = 272;
+
 /// The allow-list of origins. Empty by default: no page of a browser, only clients that send no
 /// `Origin`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -43,6 +46,11 @@ impl Origins {
         Ok(Self { any, allowed: allowed.into() })
     }
 
+    /// Whether no page may connect.
+    pub fn is_empty(&self) -> bool {
+        !self.any && self.allowed.is_empty()
+    }
+
     /// Whether a page with this `Origin` may connect. Scheme and host are without case.
     pub fn allow(&self, origin: &str) -> bool {
         self.any || self.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
@@ -72,6 +80,7 @@ mod tests {
 
     #[test]
     fn an_empty_list_allows_no_page() {
+        assert!(Origins::default().is_empty());
         assert!(!Origins::default().allow("https://app.example.com"));
         assert!(!Origins::default().allow("null"));
     }

@@ -1,11 +1,11 @@
-//! Why the first request is refused, and the answer to it.
+//! Why a request is refused before it is anybody's, and the answer to it.
 
 use std::time::Duration;
 
 use bytes::BufMut;
 use thiserror::Error;
 
-/// A refusal of the first request. Each is answered once, and then the connection is closed.
+/// A refusal of a request. Each is answered once; most end the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Error)]
 pub enum Rejection {
     /// Not a request of HTTP/1.
@@ -23,6 +23,9 @@ pub enum Rejection {
     /// `Host` missing, repeated or not a host.
     #[error("exactly one valid Host field is needed")]
     Host,
+    /// A GET of the WebSocket's path that asks for no WebSocket.
+    #[error("a WebSocket is opened here: the request needs Upgrade: websocket")]
+    UpgradeRequired,
     /// An upgrade by another method than GET.
     #[error("a WebSocket is opened by GET")]
     Method,
@@ -60,13 +63,14 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every label, for the counters.
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 16] = [
         "malformed",
         "http_version",
         "head_too_large",
         "too_many_fields",
         "host",
-        "method",
+        "upgrade_required",
+        "method_not_allowed",
         "http_too_old",
         "body",
         "connection",
@@ -91,15 +95,15 @@ impl Rejection {
             Self::Origin => 403,
             Self::Method => 405,
             Self::TooSlow => 408,
-            Self::WebSocketVersion => 426,
+            Self::UpgradeRequired | Self::WebSocketVersion => 426,
             Self::HeadTooLarge | Self::TooManyFields => 431,
             Self::Overloaded { .. } => 503,
             Self::HttpVersion => 505,
         }
     }
 
-    /// The value of the `reason` label of its counter, and the `code` member of the answer. A
-    /// closed set; names are stable.
+    /// The value of the `reason` label of its counter, and the last part of the answer's `type`. A
+    /// closed set; names are stable, and those that REST has as well mean the same there.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -107,7 +111,8 @@ impl Rejection {
             Self::HeadTooLarge => "head_too_large",
             Self::TooManyFields => "too_many_fields",
             Self::Host => "host",
-            Self::Method => "method",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::Method => "method_not_allowed",
             Self::HttpTooOld => "http_too_old",
             Self::Body => "body",
             Self::Connection => "connection",
@@ -120,33 +125,81 @@ impl Rejection {
         }
     }
 
-    /// Writes the answer: problem details (RFC 9457) and `Connection: close`. Nothing of the
-    /// request is repeated in it. Below 512 bytes.
+    /// Each once, for tests and tables; the overloaded one with this time.
+    pub const fn all(retry_after: Duration) -> [Self; Self::LABELS.len()] {
+        [
+            Self::Malformed,
+            Self::HttpVersion,
+            Self::HeadTooLarge,
+            Self::TooManyFields,
+            Self::Host,
+            Self::UpgradeRequired,
+            Self::Method,
+            Self::HttpTooOld,
+            Self::Body,
+            Self::Connection,
+            Self::WebSocketVersion,
+            Self::Origin,
+            Self::Key,
+            Self::Subprotocol,
+            Self::TooSlow,
+            Self::Overloaded { retry_after },
+        ]
+    }
+
+    /// Whether only the wish for a WebSocket is refused: where the request ends is beyond doubt, so
+    /// that another may follow it.
+    pub(super) const fn is_about_websocket(self) -> bool {
+        matches!(
+            self,
+            Self::UpgradeRequired
+                | Self::Method
+                | Self::HttpTooOld
+                | Self::Connection
+                | Self::WebSocketVersion
+                | Self::Origin
+                | Self::Key
+                | Self::Subprotocol
+        )
+    }
+
+    /// Writes the answer: problem details (RFC 9457) in the shape that REST gives them. Nothing of the
+    /// request is repeated in it. It announces the end of the connection unless that `goes_on`. Below 512 bytes.
     ///
     /// # Panics
     /// If `out` has no room.
-    pub fn write_response(self, out: &mut impl BufMut) {
+    pub fn write_response(self, goes_on: bool, out: &mut impl BufMut) {
         let (status, reason) = (self.status(), self.reason_phrase());
+        let retry_after = self.retry_after();
+        let retry = retry_after.map_or_else(
+            || "false".to_owned(),
+            |after| format!(r#"true,"retry_after_ms":{}"#, after.as_millis()),
+        );
         let body = format!(
-            r#"{{"type":"about:blank","title":"{reason}","status":{status},"detail":"{self}","code":"{}"}}"#,
-            self.label()
+            r#"{{"type":"urn:ringpost:problem:{}","title":"{}","status":{status},"detail":"{self}","retry":{retry}}}"#,
+            self.label(),
+            self.title(),
         );
         let more = match self {
             Self::Method => "Allow: GET\r\n".to_owned(),
             // RFC 6455 section 4.4, and RFC 9110 section 15.5.22 for the Upgrade field.
-            Self::WebSocketVersion => {
+            Self::UpgradeRequired | Self::WebSocketVersion => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".to_owned()
             }
-            Self::Overloaded { retry_after } => {
-                let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            _ => retry_after.map_or_else(String::new, |after| {
+                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
                 format!("Retry-After: {seconds}\r\n")
-            }
-            _ => String::new(),
+            }),
         };
-        let connection = if self == Self::WebSocketVersion { "Upgrade, close" } else { "close" };
+        let connection = match (self.status() == 426, goes_on) {
+            (true, true) => "Connection: Upgrade\r\n",
+            (true, false) => "Connection: Upgrade, close\r\n",
+            (false, true) => "",
+            (false, false) => "Connection: close\r\n",
+        };
         let head = format!(
             "HTTP/1.1 {status} {reason}\r\n\
-             Connection: {connection}\r\n\
+             {connection}\
              {more}\
              Cache-Control: no-store\r\n\
              Content-Type: application/problem+json\r\n\
@@ -156,6 +209,23 @@ impl Rejection {
         );
         out.put_slice(head.as_bytes());
         out.put_slice(body.as_bytes());
+    }
+
+    /// When the same may succeed again; `None` where it never does.
+    const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::TooSlow => Some(Duration::ZERO),
+            Self::Overloaded { retry_after } => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Method => "The method is not allowed here",
+            Self::Overloaded { .. } => "The server is over a limit",
+            _ => self.reason_phrase(),
+        }
     }
 
     const fn reason_phrase(self) -> &'static str {

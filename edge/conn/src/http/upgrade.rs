@@ -5,10 +5,11 @@ use std::str;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BufMut;
-use httparse::Header;
 use sha1::{Digest, Sha1};
 
+use super::fields::Fields;
 use super::{Origins, Rejection, WEBSOCKET_PATH};
+use crate::forwarded::ForwardedFields;
 use crate::websocket::{Accepts, Opcode};
 
 /// 16 bytes in base64.
@@ -66,6 +67,8 @@ pub struct Upgrade<'a> {
     pub subprotocol: Subprotocol,
     /// The page, if a browser asks. It is on the allow-list.
     pub origin: Option<&'a str>,
+    /// For whom a proxy in front speaks, if it is believed.
+    pub forwarded: ForwardedFields<'a>,
     /// Whether the client named subprotocols: it fails if the answer names one and it did not.
     subprotocol_named: bool,
     key: [u8; KEY_BYTES],
@@ -101,28 +104,23 @@ fn accept(key: &[u8; KEY_BYTES]) -> [u8; ACCEPT_BYTES] {
     accept
 }
 
-/// Judges a parsed request: `None` if it does not ask for a WebSocket here.
+/// Judges a parsed request without a body: `None` if it does not ask for a WebSocket here.
 pub(super) fn judge<'b>(
     request: &httparse::Request<'_, 'b>,
     origins: &Origins,
 ) -> Result<Option<Upgrade<'b>>, Rejection> {
     let fields = Fields(request.headers);
-    let http_1_1 = request.version == Some(1);
-    if http_1_1 && !fields.once("Host").is_some_and(is_host) {
-        return Err(Rejection::Host);
-    }
-    let path = request.path.map(path_of);
-    if path != Some(WEBSOCKET_PATH) || !fields.list_has("Upgrade", "websocket") {
-        return Ok(None);
+    if !fields.list_has("Upgrade", "websocket") {
+        return match request.method {
+            Some("GET") => Err(Rejection::UpgradeRequired),
+            _ => Ok(None),
+        };
     }
     if request.method != Some("GET") {
         return Err(Rejection::Method);
     }
-    if !http_1_1 {
+    if request.version != Some(1) {
         return Err(Rejection::HttpTooOld);
-    }
-    if fields.has("Content-Length") || fields.has("Transfer-Encoding") {
-        return Err(Rejection::Body);
     }
     if !fields.list_has("Connection", "upgrade") {
         return Err(Rejection::Connection);
@@ -139,7 +137,13 @@ pub(super) fn judge<'b>(
     } else {
         Subprotocol::Json
     };
-    Ok(Some(Upgrade { subprotocol, origin, subprotocol_named, key }))
+    let forwarded = ForwardedFields::new(fields.all("X-Forwarded-For"), fields.all("Forwarded"));
+    Ok(Some(Upgrade { subprotocol, origin, forwarded, subprotocol_named, key }))
+}
+
+/// Whether a request is for where a WebSocket is found.
+pub(super) fn is_for_websocket(request: &httparse::Request<'_, '_>) -> bool {
+    request.path.map(path_of) == Some(WEBSOCKET_PATH)
 }
 
 /// The path of a request target, in origin form or absolute form (RFC 9112 section 3.2).
@@ -153,13 +157,6 @@ fn path_of(target: &str) -> &str {
         None => target,
     };
     origin_form.split('?').next().unwrap_or_default()
-}
-
-/// Whether this could be a host with or without a port. It is not compared with anything: what
-/// decides about pages is their origin.
-fn is_host(value: &[u8]) -> bool {
-    let host_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%:[]".contains(byte);
-    !value.is_empty() && value.iter().all(host_byte)
 }
 
 fn allowed_origin<'b>(
@@ -183,36 +180,6 @@ fn key_of(value: &[u8]) -> Option<[u8; KEY_BYTES]> {
     let mut nonce = [0; KEY_BYTES / 4 * 3];
     let bytes = STANDARD.decode_slice(key, &mut nonce).ok()?;
     (bytes == 16).then_some(key)
-}
-
-/// The fields of a request, looked up by name without case.
-struct Fields<'h, 'b>(&'h [Header<'b>]);
-
-impl<'h, 'b> Fields<'h, 'b> {
-    fn all(&self, name: &'static str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b> {
-        let fields = self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
-        fields.map(|field| field.value)
-    }
-
-    fn has(&self, name: &'static str) -> bool {
-        self.all(name).next().is_some()
-    }
-
-    /// The value of a field that must not be repeated; `None` if it is, or is missing.
-    fn once(&self, name: &'static str) -> Option<&'b [u8]> {
-        let mut values = self.all(name);
-        values.next().filter(|_| values.next().is_none())
-    }
-
-    /// The elements of a field that is a list, over all its lines.
-    fn list(&self, name: &'static str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b> {
-        let elements = self.all(name).flat_map(|value| value.split(|&byte| byte == b','));
-        elements.map(|element| element.trim_ascii()).filter(|element| !element.is_empty())
-    }
-
-    fn list_has(&self, name: &'static str, element: &str) -> bool {
-        self.list(name).any(|other| other.eq_ignore_ascii_case(element.as_bytes()))
-    }
 }
 
 #[cfg(test)]

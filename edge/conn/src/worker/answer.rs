@@ -60,7 +60,7 @@ impl Worker {
             speech: Speech::Undecided,
             user: session.map(|session| session.user),
             device: session.map(|session| session.device),
-            address: None,
+            caller: None,
             silent: now.mono.saturating_sub(silent_since),
             expires_in: (expires_at != Duration::MAX).then(|| expires_at.saturating_sub(now.mono)),
             pending_bytes: 0,
@@ -70,7 +70,7 @@ impl Worker {
             Seen::Awake(connection) => {
                 view.stage = Stage::of(&connection.phase);
                 view.speech = connection.speech;
-                view.address = connection.address;
+                view.caller = connection.caller;
                 view.pending_bytes = connection.pending_bytes();
             }
         }

@@ -52,7 +52,7 @@ impl Worker {
         }
         if self.accept_resumes_at.is_some_and(|at| at <= now.mono) {
             self.accept_resumes_at = None;
-            if !self.drain.is_on() {
+            if !self.drain.is_closed() {
                 self.operations.push(Operation::ResumeAccept);
             }
         }
@@ -135,9 +135,10 @@ impl Worker {
             self.cool(slot);
         }
         let Some(connection) = self.connections.find(slot) else { return };
-        if silent >= self.config.ping_interval * 2 {
+        let ping_interval = self.config.ping_interval(connection.speech);
+        if silent >= ping_interval * 2 {
             self.close(slot, CloseCode::Silent, now);
-        } else if silent >= self.config.ping_interval && !connection.pinged {
+        } else if silent >= ping_interval && !connection.pinged {
             connection.pinged = true;
             self.say(slot, 0, &event::Event::Ping { nonce: now.wall_ms });
         }
@@ -153,7 +154,8 @@ fn leaves_by(connection: &Connection, config: &ConnectionConfig) -> Option<Durat
 fn deadline(seen: &Seen<'_>, config: &ConnectionConfig) -> Duration {
     match seen {
         Seen::Idle(idle) => {
-            let silence = config.ping_interval * if idle.is_pinged() { 2 } else { 1 };
+            let silence =
+                config.ping_interval(idle.speech()) * if idle.is_pinged() { 2 } else { 1 };
             (idle.heard_at() + silence).min(idle.expires_at())
         }
         Seen::Awake(connection) => deadline_awake(connection, config),
@@ -188,7 +190,8 @@ fn deadline_of_phase(connection: &Connection, config: &ConnectionConfig) -> Dura
                 // Who is not read can neither be silent nor slow to finish a frame.
                 return at;
             }
-            let silence = config.ping_interval * if connection.pinged { 2 } else { 1 };
+            let silence =
+                config.ping_interval(connection.speech) * if connection.pinged { 2 } else { 1 };
             at = at.min(connection.heard_at + silence);
             if let Some(since) = connection.assembling_since {
                 at = at.min(since + ASSEMBLY_TIME_MAX);

@@ -1,7 +1,17 @@
-//! Leaving in order: accept no more, tell every client, close those that stay.
+//! Leaving in order: every client is told when to come back, and is kept until then.
+//!
+//! ```text
+//!   told                    last slot           close            the end
+//!     |-- slots, all kept ------|-- who is late --|-- last words --|
+//!     0                        1/2               3/4         of the time
+//! ```
+//! A worker goes on accepting until it closes: who comes meanwhile is answered `goaway` as soon as it
+//! is known how it speaks, so that it hears when to come back, and a request of REST is answered as
+//! always. Without sessions there is nothing to wait for, and a worker closes at once.
 
 use std::time::Duration;
 
+use ringpost_ring::Slot;
 use ringpost_shard::event::Now;
 use ringpost_wire::{CloseCode, event};
 
@@ -9,67 +19,110 @@ use super::Worker;
 use crate::connection::Phase;
 use crate::output::Operation;
 
-/// Clients come back spread over this time after a drain, milliseconds: nobody wants them all at
-/// once at the next server.
-const RECONNECT_SPREAD_MS: u32 = 10_000;
-
 /// How far a drain is.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Drain {
     /// Not asked for.
     #[default]
     Off,
-    /// Clients were told; those that stay are closed at the deadline.
-    Told { close_at: Duration },
-    /// Everybody was closed.
+    /// Clients were told.
+    Told {
+        /// When the last of them has left, if it keeps to its slot (monotonic).
+        slots_end: Duration,
+        /// Over how long the slots are spread.
+        spread: Duration,
+        /// When those that stay are closed (monotonic).
+        close_at: Duration,
+    },
+    /// Nobody is accepted any more, and everybody was closed.
     Closed,
 }
 
 impl Drain {
-    pub(super) fn is_on(&self) -> bool {
+    /// A drain that may take so long from now on.
+    fn begin(within: Duration, now: Duration) -> Self {
+        Self::Told {
+            slots_end: now + within / 2,
+            spread: within / 2,
+            close_at: now + within * 3 / 4,
+        }
+    }
+
+    pub(super) fn is_on(self) -> bool {
         !matches!(self, Self::Off)
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
+    pub(super) fn is_closed(self) -> bool {
+        matches!(self, Self::Closed)
+    }
+
+    pub(super) fn next_deadline(self) -> Option<Duration> {
         match self {
-            Self::Told { close_at } => Some(*close_at),
+            Self::Told { close_at, .. } => Some(close_at),
             Self::Off | Self::Closed => None,
         }
+    }
+
+    /// When a client with a session comes back, from the begin of the drain on. The slots are spread by
+    /// the connection's index: even, and the same in every replay.
+    fn slot_of(self, slot: Slot) -> Duration {
+        let Self::Told { spread, .. } = self else { return Duration::ZERO };
+        let part = slot.index().wrapping_mul(2_654_435_761);
+        Duration::from_secs_f64(spread.as_secs_f64() * f64::from(part) / f64::from(u32::MAX))
+    }
+
+    /// When somebody comes back who has come during the drain: behind the last slot, and spread as wide.
+    fn slot_of_newcomer(self, slot: Slot, now: Duration) -> Duration {
+        let Self::Told { slots_end, .. } = self else { return Duration::ZERO };
+        slots_end.saturating_sub(now) + self.slot_of(slot)
     }
 }
 
 impl Worker {
-    /// Accepts no more and tells every signed-in client to leave.
-    pub(super) fn start_drain(&mut self, now: Now) {
+    /// Tells every client to leave, in slots that fit into `within`.
+    pub(super) fn start_drain(&mut self, within: Duration, now: Now) {
         if self.drain.is_on() {
             return;
         }
-        self.drain = Drain::Told { close_at: now.mono + self.config.drain_deadline };
-        self.operations.push(Operation::CloseListeners);
+        self.drain = Drain::begin(within, now.mono);
         for slot in self.connections.slots() {
-            let signed_in = self
-                .connections
-                .find(slot)
-                .is_some_and(|connection| matches!(connection.phase, Phase::SignedIn));
-            if signed_in {
-                // Spread by the slot's index: even, and the same in every replay.
-                let reconnect_after_ms =
-                    slot.index().wrapping_mul(2_654_435_761) % RECONNECT_SPREAD_MS;
-                let code = CloseCode::GoingAway;
-                self.say(slot, 0, &event::Event::GoAway { code, reconnect_after_ms });
-            } else {
-                self.close(slot, CloseCode::GoingAway, now);
+            let Some(connection) = self.connections.find(slot) else { continue };
+            match connection.phase {
+                Phase::SignedIn => self.say_goaway(slot, self.drain.slot_of(slot)),
+                Phase::SignIn | Phase::Checking(_) | Phase::Departing(..) | Phase::Welcoming => {
+                    self.send_away(slot, now);
+                }
+                // Told as soon as it has said how it speaks, or where it arrives.
+                Phase::Handshake | Phase::Moving(..) => {}
+                Phase::HandingOver(_) | Phase::Installing(_) | Phase::Closing { .. } => {}
             }
         }
     }
 
+    /// Tells a client without a session when to come back, and closes.
+    pub(super) fn send_away(&mut self, slot: Slot, now: Now) {
+        self.say_goaway(slot, self.drain.slot_of_newcomer(slot, now.mono));
+        self.close(slot, CloseCode::GoingAway, now);
+    }
+
+    fn say_goaway(&mut self, slot: Slot, reconnect_after: Duration) {
+        let reconnect_after_ms = u32::try_from(reconnect_after.as_millis()).unwrap_or(u32::MAX);
+        let code = CloseCode::GoingAway;
+        self.say(slot, 0, &event::Event::GoAway { code, reconnect_after_ms });
+    }
+
     pub(super) fn pass_drain(&mut self, now: Now) {
-        if let Drain::Told { close_at } = self.drain
-            && (close_at <= now.mono || self.connections.is_empty())
-        {
-            self.drain = Drain::Closed;
-            for slot in self.connections.slots() {
-                self.counters.drains_late += 1;
+        let Drain::Told { close_at, .. } = self.drain else { return };
+        if close_at > now.mono && self.shard.has_sessions() {
+            return;
+        }
+        self.drain = Drain::Closed;
+        self.operations.push(Operation::CloseListeners);
+        for slot in self.connections.slots() {
+            let Some(connection) = self.connections.find(slot) else { continue };
+            self.counters.drains_late += u64::from(connection.in_shard());
+            // A request on its way to REST is answered there.
+            if !matches!(connection.phase, Phase::HandingOver(_)) {
                 self.close(slot, CloseCode::GoingAway, now);
             }
         }
@@ -77,6 +130,7 @@ impl Worker {
 
     /// The drain is over: no connection is left, nor half of one.
     pub fn is_drained(&self) -> bool {
-        self.drain.is_on() && self.connections.is_empty() && self.arrivals.len() == 0
+        let none_comes = self.arrivals.len() == 0 && self.returning.len() == 0;
+        self.drain.is_closed() && self.connections.is_empty() && none_comes
     }
 }

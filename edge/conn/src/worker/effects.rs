@@ -140,6 +140,9 @@ impl Worker {
         (window_pushes, window_bytes): (u32, u32),
         now: Now,
     ) {
+        let Some(speech) = self.connections.find(slot).map(|connection| connection.speech) else {
+            return;
+        };
         let ticket = self.tickets.issue(identity, now.wall_ms);
         let welcome = event::Welcome {
             user: identity.user,
@@ -150,7 +153,7 @@ impl Worker {
             window_pushes,
             window_bytes,
             message_bytes_max: self.config.message_bytes_max,
-            ping_interval_ms: self.config.ping_interval.as_millis() as u32,
+            ping_interval_ms: self.config.ping_interval(speech).as_millis() as u32,
         };
         self.say(slot, tag, &event::Event::Welcome(welcome));
     }

@@ -6,6 +6,7 @@
 use std::mem;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ringpost_ring::{ReceiveMode, Slot};
 use ringpost_shard::event::Now;
@@ -22,8 +23,12 @@ use super::Worker;
 use crate::connection::{Input, Phase, Protocol, Speech};
 use crate::http::{HeadReader, Rejection, Request, Subprotocol};
 use crate::output::{Operation, Output};
-use crate::sniff::{self, Verdict};
+use crate::sniff::{self, Sniffer, Verdict};
 use crate::websocket::{self, Accepts, Item, Received};
+
+/// When to come again where too many of one caller have not signed in: by then those have, or are
+/// closed.
+pub(super) const STRANGERS_PAUSE: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Bytes of the ring, lent for this call.
@@ -46,6 +51,12 @@ impl Worker {
             }
         }
         self.balance_input(slot);
+    }
+
+    /// Whether what has come waits: it came behind the name of a caller who had used up its budget
+    /// already.
+    fn holds(&mut self, slot: Slot) -> bool {
+        self.connections.find(slot).is_some_and(|it| it.paced.is_some())
     }
 
     /// Keeps what a stranger sent for later: it was received once, so it is one receive buffer.
@@ -146,12 +157,19 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         // Taken out for the time of decoding: what a command does needs the whole worker.
         let mut protocol = mem::replace(&mut connection.protocol, Protocol::Deaf);
-        let consumed = self.shake_hands(slot, &mut protocol, bytes, now);
-        let rest = &mut bytes[consumed..];
+        // Most have shaken hands long ago.
+        let mut rest = bytes;
+        if !matches!(protocol, Protocol::Binary(_) | Protocol::WebSocket(_)) {
+            let consumed = self.shake_hands(slot, &mut protocol, rest, now);
+            rest = self.take_from_handshake(slot, &mut protocol, &mut rest[consumed..]);
+        }
         match &mut protocol {
             Protocol::Binary(decoder) => self.feed_binary(slot, decoder, rest, now),
             Protocol::WebSocket(decoder) => self.feed_websocket(slot, decoder, rest, now),
-            Protocol::Sniffing(_) | Protocol::Http(_) | Protocol::Deaf => {}
+            Protocol::Sniffing(_)
+            | Protocol::ProxyHeader(_)
+            | Protocol::Http(_)
+            | Protocol::Deaf => {}
         }
         let Some(connection) = self.connections.find(slot) else { return };
         if connection.is_ending() {
@@ -162,6 +180,23 @@ impl Worker {
             self.schedule(slot);
         }
         self.recount_input(slot);
+    }
+
+    /// What of the bytes behind a part of the handshake is decoded now: nothing where the connection
+    /// has ended with it, nor where its caller must wait.
+    fn take_from_handshake<'b>(
+        &mut self,
+        slot: Slot,
+        protocol: &mut Protocol,
+        rest: &'b mut [u8],
+    ) -> &'b mut [u8] {
+        if !self.connections.find(slot).is_some_and(|it| it.wants_input()) {
+            *protocol = Protocol::Deaf;
+        } else if self.holds(slot) {
+            self.hold(slot, rest);
+            return &mut [];
+        }
+        rest
     }
 
     /// Keeps the sum of what connections hold of their input.
@@ -182,26 +217,36 @@ impl Worker {
         now: Now,
     ) -> usize {
         let mut held: SmallVec<[u8; 16]> = SmallVec::new();
-        let mut consumed = 0;
-        if let Protocol::Sniffing(sniffer) = protocol {
-            let Verdict::Decided { protocol: sniffed, consumed: preamble } = sniffer.feed(bytes)
-            else {
-                return bytes.len();
+        let mut consumed = self.recognise(slot, protocol, &mut held, bytes, now);
+        if let Protocol::ProxyHeader(reader) = protocol {
+            // What the sniffer held is shorter than a header and cannot end it.
+            let pieces = [&held[..], &bytes[consumed..]];
+            let read = pieces
+                .into_iter()
+                .try_fold((0, false), |_, piece| self.read_proxy_header(slot, reader, piece, now));
+            let Some((header, has_ended)) = read else {
+                *protocol = Protocol::Deaf;
+                return consumed;
             };
-            held.extend_from_slice(sniffer.held());
-            consumed = preamble;
-            *protocol = self.sniffed(slot, sniffed, now);
+            consumed += header;
+            held.clear();
+            if has_ended {
+                *protocol = Protocol::Sniffing(Sniffer::new());
+            }
+            if has_ended && !self.holds(slot) {
+                consumed += self.recognise(slot, protocol, &mut held, &bytes[consumed..], now);
+            }
         }
         if let Protocol::Http(reader) = protocol {
             // What the sniffer held is shorter than a head and cannot complete it.
             let after = match self.read_head(slot, reader, &held, now) {
-                HeadRead::Incomplete => self.read_head(slot, reader, bytes, now),
+                HeadRead::Incomplete => self.read_head(slot, reader, &bytes[consumed..], now),
                 done => done,
             };
             match after {
                 HeadRead::Incomplete => consumed = bytes.len(),
                 HeadRead::Upgraded { consumed: head } => {
-                    consumed = head;
+                    consumed += head;
                     *protocol = Protocol::WebSocket(websocket::Decoder::new());
                 }
                 HeadRead::Ended => *protocol = Protocol::Deaf,
@@ -210,19 +255,44 @@ impl Worker {
         consumed
     }
 
+    /// Looks for the protocol while it is not known. Answers how many bytes that took; those that came
+    /// before and belong to the protocol are put into `held`.
+    fn recognise(
+        &mut self,
+        slot: Slot,
+        protocol: &mut Protocol,
+        held: &mut SmallVec<[u8; 16]>,
+        bytes: &[u8],
+        now: Now,
+    ) -> usize {
+        let Protocol::Sniffing(sniffer) = protocol else { return 0 };
+        let Verdict::Decided { protocol: sniffed, consumed } = sniffer.feed(bytes) else {
+            return bytes.len();
+        };
+        held.extend_from_slice(sniffer.held());
+        *protocol = self.sniffed(slot, sniffed, now);
+        consumed
+    }
+
     fn sniffed(&mut self, slot: Slot, sniffed: sniff::Protocol, now: Now) -> Protocol {
         match sniffed {
-            sniff::Protocol::Binary => {
+            sniff::Protocol::Binary if self.name_nobody(slot, now) => {
                 self.speak(slot, Speech::Binary, now);
-                Protocol::Binary(FrameDecoder::default())
+                return Protocol::Binary(FrameDecoder::default());
             }
-            sniff::Protocol::Http => Protocol::Http(Box::new(HeadReader::new())),
-            sniff::Protocol::Tls | sniff::Protocol::Proxy | sniff::Protocol::Unknown => {
+            sniff::Protocol::Http => return Protocol::Http(Box::new(HeadReader::new())),
+            sniff::Protocol::Proxy => match self.proxy_header_reader(slot) {
+                Some(reader) => return Protocol::ProxyHeader(Box::new(reader)),
+                None => self.refuse_proxy_header(slot, now),
+            },
+            // There are too many of its address.
+            sniff::Protocol::Binary => self.remove(slot, now),
+            sniff::Protocol::Tls | sniff::Protocol::Unknown => {
                 self.counters.refused_garbage += 1;
                 self.remove(slot, now);
-                Protocol::Deaf
             }
         }
+        Protocol::Deaf
     }
 
     fn speak(&mut self, slot: Slot, speech: Speech, now: Now) {
@@ -230,6 +300,9 @@ impl Worker {
             connection.speech = speech;
             self.enter(slot, Phase::SignIn, now);
             self.schedule(slot);
+            if self.drain.is_on() {
+                self.send_away(slot, now);
+            }
         }
     }
 
@@ -243,13 +316,22 @@ impl Worker {
         let request = match reader.feed(bytes, &self.config.origins) {
             Ok(request) => request,
             Err(rejection) => {
+                if rejection == Rejection::Origin {
+                    let origin = reader.refused_origin(bytes);
+                    self.outputs.push(Output::ForeignOrigin { origin });
+                }
                 self.reject_upgrade(slot, rejection, now);
                 return HeadRead::Ended;
             }
         };
         match request {
             Request::Incomplete => HeadRead::Incomplete,
-            Request::Upgrade { upgrade, consumed } => {
+            Request::Upgrade { upgrade, consumed, .. } => {
+                if !self.name_by_fields(slot, &upgrade.forwarded, now) {
+                    let retry_after = STRANGERS_PAUSE;
+                    self.reject_upgrade(slot, Rejection::Overloaded { retry_after }, now);
+                    return HeadRead::Ended;
+                }
                 let speech = match upgrade.subprotocol {
                     Subprotocol::Json => Speech::WebSocketJson,
                     Subprotocol::Binary => Speech::WebSocketBinary,
@@ -258,7 +340,7 @@ impl Worker {
                 self.speak(slot, speech, now);
                 HeadRead::Upgraded { consumed }
             }
-            Request::Rest { head, consumed } => {
+            Request::Rest { head, consumed, .. } => {
                 let read = [head, &bytes[consumed..]].concat();
                 self.enter(slot, Phase::HandingOver(read), now);
                 self.schedule(slot);
@@ -268,11 +350,11 @@ impl Worker {
         }
     }
 
-    /// Answers a first request that is refused, and closes.
+    /// Answers a request that is refused, and closes.
     pub(super) fn reject_upgrade(&mut self, slot: Slot, rejection: Rejection, now: Now) {
         self.counters.refused_upgrade += 1;
         self.counters.rejections.add(rejection);
-        self.write_raw(slot, |out| rejection.write_response(out));
+        self.write_raw(slot, |out| rejection.write_response(false, out));
         self.close(slot, CloseCode::Protocol, now);
     }
 
@@ -281,7 +363,7 @@ impl Worker {
         let Some(connection) = self.take(slot, now) else { return };
         if let Phase::Installing(read) = connection.phase {
             self.counters.handed_over += 1;
-            self.outputs.push(Output::HandOver { fd, read, address: connection.address });
+            self.outputs.push(Output::HandOver { fd, read, caller: connection.caller });
         }
     }
 

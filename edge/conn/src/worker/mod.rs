@@ -18,6 +18,7 @@
 
 mod answer;
 mod arrivals;
+mod callers;
 mod clocked;
 mod deadlines;
 mod dispatch;
@@ -27,6 +28,7 @@ mod input;
 mod leaving;
 mod outboxes;
 mod pace;
+mod returning;
 mod sign_in;
 mod temperature;
 mod write;
@@ -36,7 +38,6 @@ pub use self::temperature::{DEMOTED_AFTER, PROMOTED_WITHIN};
 
 use std::collections::VecDeque;
 use std::mem;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ use crate::timer::TimerWheel;
 use crate::worker::arrivals::Arrivals;
 use crate::worker::drain::Drain;
 use crate::worker::outboxes::Outboxes;
+use crate::worker::returning::Returning;
 
 /// Emptied buffers kept for the next sends of a turn; above it they are freed.
 const POOLED_BUFFERS_MAX: usize = 256;
@@ -88,6 +90,7 @@ pub struct Worker {
     timers: TimerWheel,
     arrivals: Arrivals,
     moves_under_way: usize,
+    returning: Returning,
     drain: Drain,
     accept_resumes_at: Option<Duration>,
     /// Connections accepted since the turn began.
@@ -140,6 +143,7 @@ impl Worker {
             timers: TimerWheel::new(slots, started_at),
             arrivals: Arrivals::default(),
             moves_under_way: 0,
+            returning: Returning::default(),
             drain: Drain::default(),
             accept_resumes_at: None,
             accepts: 0,
@@ -183,6 +187,8 @@ impl Worker {
                 self.move_failed(slot, unannounced, now);
             }
             Completion::MovedIn { slot, token } => self.moved_in(slot, token.value(), now),
+            Completion::Admitted { slot, key } => self.admitted(slot, key, now),
+            Completion::AdmitFailed { fd, key, .. } => self.admit_failed(fd, key),
             Completion::Connected { .. } | Completion::ConnectFailed { .. } => {
                 unreachable!("a worker connects to nobody")
             }
@@ -206,12 +212,13 @@ impl Worker {
             Letter::Event(event) => self.shard_event(event, now),
             Letter::Verified { connection, answer } => self.verified(connection, answer, now),
             Letter::Arriving(arriving) => self.arriving(arriving, now),
+            Letter::Returned(returned) => self.returned(*returned),
             Letter::MoveFailed { token } => {
                 self.arrivals.forget(token);
                 self.operations.push(Operation::ReclaimUnannounced);
             }
             Letter::Ask { question, reply } => self.ask(*question, reply, now),
-            Letter::Drain => self.start_drain(now),
+            Letter::Drain { within } => self.start_drain(within, now),
             Letter::TrustClock => unreachable!("the driver has the clock, and reads this itself"),
         }
     }
@@ -297,6 +304,7 @@ impl Worker {
             unauthenticated: self.unauthenticated,
             moving: self.moves_under_way,
             arriving: self.arrivals.len(),
+            returning: self.returning.len(),
             outboxes_bytes: self.outboxes.bytes(),
             input_bytes: self.input_bytes,
             committing: self.committed_at.len(),
@@ -322,14 +330,14 @@ impl Worker {
     fn accepted(&mut self, slot: Slot, now: Now) {
         self.counters.accepted += 1;
         self.accepts += 1;
-        if self.accepts == self.config.accepts_per_turn_max && !self.drain.is_on() {
+        if self.accepts == self.config.accepts_per_turn_max && !self.drain.is_closed() {
             self.counters.accept_rests += 1;
             self.operations.push(Operation::PauseAccept);
             let rests_until = now.mono + ACCEPT_REST;
             self.accept_resumes_at = self.accept_resumes_at.max(Some(rests_until));
         }
         let full = self.connections.len() >= self.config.connections_max as usize;
-        if full || self.drain.is_on() {
+        if full || self.drain.is_closed() {
             self.counters.refused_full += u64::from(full);
             self.operations.push(Operation::Close(slot));
             return;
@@ -342,42 +350,14 @@ impl Worker {
         self.schedule(slot);
     }
 
-    /// The ring has answered: the address, or none.
-    fn address_known(&mut self, slot: Slot, address: Option<IpAddr>, now: Now) {
-        let Some(connection) = self.connections.find(slot) else { return };
-        connection.asking_address = false;
-        connection.address = address;
-        if let Some(address) = address.filter(|_| !connection.has_proved_itself()) {
-            connection.counted = self
-                .tables
-                .strangers
-                .try_count(address, self.config.unauthenticated_per_address_max);
-            if !connection.counted {
-                self.counters.refused_address += 1;
-                return self.remove(slot, now);
-            }
-            self.unauthenticated += 1;
-        }
-        self.charge_address(slot, address, now);
-        self.leave_if_quiet(slot, now);
-    }
-
     /// Moves a connection to another phase, keeping the count of those not signed in.
     fn enter(&mut self, slot: Slot, phase: Phase, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         connection.phase = phase;
         connection.phase_since = now.mono;
         if connection.has_proved_itself() {
-            let (counted, address) = (mem::take(&mut connection.counted), connection.address);
-            self.uncount(counted, address);
-        }
-    }
-
-    /// One that was counted by its address has proved itself, or is gone.
-    fn uncount(&mut self, counted: bool, address: Option<IpAddr>) {
-        if let (true, Some(address)) = (counted, address) {
-            self.tables.strangers.uncount(address);
-            self.unauthenticated -= 1;
+            let counted = mem::take(&mut connection.counted);
+            self.uncount(counted);
         }
     }
 
@@ -385,7 +365,7 @@ impl Worker {
     fn take(&mut self, slot: Slot, now: Now) -> Option<Box<Connection>> {
         self.settle_debt(slot, now);
         let connection = self.connections.remove(slot)?;
-        self.uncount(connection.counted, connection.address);
+        self.uncount(connection.counted);
         if connection.in_shard() {
             self.shard_event(Event::Closed { connection: key(slot) }, now);
         }

@@ -16,8 +16,6 @@
 //! A stranger's bytes are kept undecoded while its address is over or not known yet: it receives one
 //! buffer at a time. Of a session what came before the reading stopped is decoded, and paid for.
 
-use std::net::IpAddr;
-
 use ringpost_ring::Slot;
 use ringpost_shard::event::Now;
 use ringpost_wire::limits::{ANSWER_BYTES_FREE, INPUT_COST_BYTES};
@@ -90,12 +88,16 @@ impl Worker {
 
     /// Takes what a connection owes from the budget that it has.
     pub(super) fn settle_debt(&mut self, slot: Slot, now: Now) {
-        let Some(connection) = self.connections.find(slot) else { return };
-        let cost = std::mem::take(&mut connection.owed);
-        if cost == 0 {
+        let account = self.account(slot);
+        let Some(connection) = self.connections.find(slot).filter(|it| it.owed != 0) else {
+            return;
+        };
+        if account == Account::Unknown && !connection.in_shard() {
+            // Whose it is will be known: the caller has not been named.
             return;
         }
-        match self.account(slot) {
+        let cost = std::mem::take(&mut connection.owed);
+        match account {
             Account::Address(cell) => self.tables.address_input.take(cell, cost, now.mono),
             Account::User(cell) => self.tables.user_input.take(cell, cost, now.mono),
             Account::Unknown => {}
@@ -149,16 +151,32 @@ impl Worker {
         self.balance_input(slot);
     }
 
-    /// A stranger's address is known: what it has brought so far is charged to it.
-    pub(super) fn charge_address(&mut self, slot: Slot, address: Option<IpAddr>, now: Now) {
+    /// The socket's address is known: what has come so far is charged to it, unless it is a proxy's,
+    /// and reading begins.
+    pub(super) fn charge_caller(&mut self, slot: Slot, now: Now) {
+        if self.open_stranger_account(slot, now) {
+            self.begin_reading(slot, now);
+        }
+    }
+
+    /// A caller was named amid what is being decoded: all that has come so far is charged to it, and
+    /// what comes behind waits if its budget is used up.
+    pub(super) fn charge_named(&mut self, slot: Slot, now: Now) {
+        if self.open_stranger_account(slot, now) {
+            self.pace(slot, now);
+        }
+    }
+
+    /// Answers whether this is a stranger.
+    fn open_stranger_account(&mut self, slot: Slot, now: Now) -> bool {
         let Some(connection) = self.connections.find(slot).filter(|it| !it.in_shard()) else {
-            return;
+            return false;
         };
-        if let Some(address) = address {
-            connection.account = Account::Address(self.tables.of_address(address));
+        if let Some(caller) = connection.caller.filter(|caller| !caller.is_proxy()) {
+            connection.account = Account::Address(self.tables.of_address(caller.address()));
         }
         self.settle_debt(slot, now);
-        self.begin_reading(slot, now);
+        true
     }
 
     /// Decodes what was held so far, and goes on reading, unless the budget is used up already.

@@ -178,7 +178,7 @@ impl Worker {
             identity,
             hello,
             accepted_at: connection.accepted_at,
-            address: connection.address,
+            caller: connection.caller,
             surplus: connection.surplus,
         });
         self.outputs.push(Output::Arriving { to, arriving });
@@ -221,13 +221,13 @@ impl Worker {
         connection.protocol = state.protocol;
         connection.speech = state.speech;
         connection.accepted_at = state.accepted_at;
-        connection.address = state.address;
+        connection.caller = state.caller;
         connection.surplus = state.surplus;
         connection.phase = Phase::Welcoming;
         self.connections.insert(connection);
         self.recount_input(slot);
         if self.drain.is_on() {
-            return self.close(slot, CloseCode::GoingAway, now);
+            return self.send_away(slot, now);
         }
         self.schedule(slot);
         self.join_shard(slot, state.hello, state.identity, now);

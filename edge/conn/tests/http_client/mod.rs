@@ -31,7 +31,7 @@ pub(crate) fn decide_from(
     for &end in cuts.iter().chain([&bytes.len()]) {
         match reader.feed(&bytes[start..end], origins)? {
             Request::Incomplete => {}
-            Request::Upgrade { upgrade, consumed } => {
+            Request::Upgrade { upgrade, consumed, .. } => {
                 let mut answer = Vec::new();
                 upgrade.write_response(&mut answer);
                 assert!(answer.len() < 256);
@@ -42,7 +42,7 @@ pub(crate) fn decide_from(
                     surplus: bytes[start + consumed..].to_vec(),
                 });
             }
-            Request::Rest { head, consumed } => {
+            Request::Rest { head, consumed, .. } => {
                 return Ok(Decision::Rest {
                     head: head.to_vec(),
                     surplus: bytes[start + consumed..].to_vec(),

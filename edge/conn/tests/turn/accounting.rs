@@ -43,7 +43,7 @@ fn everything_is_given_back_when_everybody_is_gone() {
         world.clients.iter_mut().for_each(|client| client.hang_up());
         world.settle();
         // Nobody is told by TCP that the far end of a connection which it does not read is gone.
-        world.pass(ConnectionConfig::default().ping_interval * 3);
+        world.pass(ConnectionConfig::default().ping_interval_tcp * 3);
         world.check_nothing_is_left();
     }
 }

@@ -100,7 +100,7 @@ fn a_client_that_pings_moves_no_timer() {
         let user = world.user_at(0, 0);
         let client = world.sign_in(0, user, 1);
         // Beyond what is remembered of the user's arrival.
-        world.pass(config().ping_interval / 2);
+        world.pass(config().ping_interval_tcp / 2);
         let due = world.drivers[0].worker().next_deadline().expect("who is signed in has a timer");
         assert!(due > world.now.mono + TICK, "seed {seed}: {due:?}");
         for nonce in 0..3 {
@@ -123,7 +123,7 @@ fn a_silent_client_is_pinged_and_lives_as_long_as_it_answers() {
         let user = world.user_at(1, 0);
         let client = world.sign_in(0, user, 1);
         for _ in 0..5 {
-            world.pass(config().ping_interval - TICK);
+            world.pass(config().ping_interval_tcp - TICK);
             assert_eq!(world.clients[client].take(), [], "not before the interval");
             world.pass(2 * TICK);
             let [Event::Ping { nonce }] = world.clients[client].take()[..] else {
@@ -142,7 +142,7 @@ fn a_client_that_leaves_the_ping_unanswered_is_closed_after_two_intervals() {
         let mut world = World::new(1, seed);
         let user = world.user_at(0, 0);
         let client = world.sign_in(0, user, 1);
-        check_closed_at(&mut world, client, config().ping_interval * 2, CloseCode::Silent);
+        check_closed_at(&mut world, client, config().ping_interval_tcp * 2, CloseCode::Silent);
     }
 }
 
@@ -154,7 +154,7 @@ fn a_half_open_connection_costs_nothing_after_two_intervals() {
         let user = world.user_at(0, 0);
         let client = world.sign_in(1, user, 1);
         world.clients[client].read_bytes = 0;
-        world.pass(config().ping_interval * 2 + TICK);
+        world.pass(config().ping_interval_tcp * 2 + TICK);
         assert_eq!(world.drivers[0].worker().shard().gauges().sessions, 0, "the session is over");
         world.pass(config().close_deadline + TICK);
         world.check_nothing_is_left();

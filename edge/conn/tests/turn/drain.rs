@@ -1,6 +1,7 @@
 //! Setup: sessions, handshakes and moves of two workers. Action: both are told to drain.
-//! Expectation: accepting stops at once, sessions hear `goaway` and may finish, and by the deadline
-//! nobody is left, also nobody who was on the way from one worker to the other.
+//! Expectation: sessions hear `goaway` and are kept until their slot, newcomers hear it in place of a
+//! `welcome`, and by the deadline nobody is left, also nobody who was on the way from one worker to
+//! the other.
 
 use std::time::Duration;
 
@@ -12,18 +13,32 @@ use ringpost_wire::{CloseCode, Command, Event};
 use crate::client::{End, hello, message};
 use crate::world::World;
 
+const REQUEST: &str = "GET /v1/messages HTTP/1.1\r\nHost: here\r\n\r\n";
+const UPGRADE: &str = "GET /v1/ws HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+
 const SEEDS: u64 = 15;
+
+/// What a drain may take.
+const WITHIN: Duration = Duration::from_secs(16);
 
 fn drain(world: &mut World) {
     for mailbox in &mut world.mailboxes {
-        mailbox.letters.push_back(Letter::Drain);
+        mailbox.letters.push_back(Letter::Drain { within: WITHIN });
     }
     world.settle();
 }
 
 fn deadline() -> Duration {
-    let config = ConnectionConfig::default();
-    config.drain_deadline + config.close_deadline + Duration::from_millis(500)
+    WITHIN + ConnectionConfig::default().close_deadline + Duration::from_millis(500)
+}
+
+/// What a client was told of the drain: when to come back.
+fn slot(told: &[Event]) -> Duration {
+    let [Event::GoAway { code, reconnect_after_ms }] = told else { panic!("{told:?}") };
+    assert_eq!(*code, CloseCode::GoingAway);
+    Duration::from_millis(u64::from(*reconnect_after_ms))
 }
 
 fn check_drained(world: &World) {
@@ -42,18 +57,10 @@ fn sessions_are_told_and_may_finish_and_nobody_new_comes_in() {
         world.settle();
         drain(&mut world);
         for client in [a, b] {
-            let told = world.clients[client].take();
-            let [Event::GoAway { code, reconnect_after_ms }] = told[..] else {
-                panic!("seed {seed}: {told:?}")
-            };
-            assert_eq!(code, CloseCode::GoingAway);
-            assert!(reconnect_after_ms < 10_000);
+            assert!(slot(&world.clients[client].take()) <= WITHIN / 2, "seed {seed}");
         }
         let code = world.clients[waiting].close_code();
         assert_eq!(code, Some(CloseCode::GoingAway), "who has no session is closed at once");
-        let refused = world.connect(0);
-        world.settle();
-        assert_eq!(world.clients[refused].end, Some(End::Reset));
         // Sessions go on until they leave.
         world.say(a, &message(1, bob, b"a last one"));
         world.settle();
@@ -63,10 +70,89 @@ fn sessions_are_told_and_may_finish_and_nobody_new_comes_in() {
         world.settle();
         assert_eq!(world.clients[a].close_code(), Some(CloseCode::Normal));
         [a, waiting].iter().for_each(|&client| world.clients[client].hang_up());
-        world.pass(ConnectionConfig::default().drain_deadline + Duration::from_millis(500));
+        world.pass(WITHIN * 3 / 4 + Duration::from_millis(500));
         let code = world.clients[b].close_code();
         assert_eq!(code, Some(CloseCode::GoingAway), "who stays is closed at the deadline");
         world.pass(ConnectionConfig::default().close_deadline);
+        check_drained(&world);
+    }
+}
+
+/// Nobody is closed before the slot that it was told, and the last slot leaves time for who is late.
+#[test]
+fn slots_are_kept_and_fit_into_the_time() {
+    let mut world = World::new(2, 1);
+    let clients: Vec<_> = (0..40)
+        .map(|nth| {
+            let user = world.user_at(nth % 2, nth / 2);
+            world.sign_in(nth % 2, user, 1)
+        })
+        .collect();
+    drain(&mut world);
+    let slots: Vec<_> = clients.iter().map(|&it| slot(&world.clients[it].take())).collect();
+    let (first, last) = (slots.iter().min().unwrap(), slots.iter().max().unwrap());
+    assert!(*last <= WITHIN / 2, "{last:?}");
+    assert!(*last - *first > WITHIN / 4, "they are spread: {slots:?}");
+    let step = WITHIN / 32;
+    for passed in (1..).map(|steps| step * steps).take_while(|passed| *passed < WITHIN * 3 / 4) {
+        world.pass(step);
+        for (&client, slot) in clients.iter().zip(&slots) {
+            assert!(world.clients[client].is_connected(), "at {passed:?}, told {slot:?}");
+        }
+    }
+    world.pass(step * 2);
+    for &client in &clients {
+        assert_eq!(world.clients[client].close_code(), Some(CloseCode::GoingAway));
+    }
+    world.pass(ConnectionConfig::default().close_deadline);
+    check_drained(&world);
+}
+
+/// Who comes while others are waited for hears when to come back, and not before it has said how it
+/// speaks; a request of REST is answered as always.
+#[test]
+fn newcomers_are_told_when_to_come_back() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(1, seed);
+        let (alice, bob) = (world.user_at(0, 0), world.user_at(0, 1));
+        let stays = world.sign_in(0, alice, 1);
+        let early = world.connect(0);
+        world.settle();
+        drain(&mut world);
+        let left = WITHIN / 4;
+        world.pass(WITHIN / 2 - left);
+        world.clients[early].write(&PREAMBLE);
+        let newcomer = world.greet(0, bob, 1);
+        let upgrade = world.connect(0);
+        let rest = world.connect(0);
+        for (client, request) in [(upgrade, UPGRADE), (rest, REQUEST)] {
+            world.clients[client].raw = Some(Vec::new());
+            world.clients[client].write(request.as_bytes());
+        }
+        world.settle();
+        for client in [early, newcomer] {
+            let told = world.clients[client].take();
+            let (last, before) = told.split_last().expect("told something");
+            let slot = slot(before);
+            assert!(slot >= left && slot <= left + WITHIN / 2, "seed {seed}: {slot:?}");
+            assert!(matches!(last, Event::Close { code: CloseCode::GoingAway, .. }));
+        }
+        let told = world.clients[upgrade].raw.take().expect("raw bytes are kept");
+        let told = String::from_utf8_lossy(&told).into_owned();
+        let (head, frames) = told.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 101"), "seed {seed}: {told}");
+        let places = ["\"type\":\"goaway\"", "\u{3}\u{fffd}"].map(|it| frames.find(it));
+        assert!(places[0].is_some() && places[0] < places[1], "then 1001: {frames:?}");
+        assert_eq!(world.drivers[0].handed_over.len(), 1);
+        assert!(world.clients[stays].is_connected());
+        // Who comes does not keep the worker when the last session has left.
+        world.clients[stays].hang_up();
+        world.settle();
+        let late = world.connect(0);
+        world.settle();
+        assert_eq!(world.clients[late].end, Some(End::Reset), "seed {seed}");
+        [early, newcomer, upgrade, rest].iter().for_each(|&it| world.clients[it].hang_up());
+        world.settle();
         check_drained(&world);
     }
 }
@@ -114,8 +200,8 @@ fn a_connection_that_comes_home_after_the_drain_is_sent_away() {
         world.mailboxes[1].held = true;
         let client = world.greet(0, user, 1);
         world.settle();
-        world.mailboxes[1].letters.push_front(Letter::Drain);
-        world.mailboxes[0].letters.push_back(Letter::Drain);
+        world.mailboxes[1].letters.push_front(Letter::Drain { within: WITHIN });
+        world.mailboxes[0].letters.push_back(Letter::Drain { within: WITHIN });
         world.mailboxes[1].held = false;
         world.settle();
         assert_eq!(world.clients[client].close_code(), Some(CloseCode::GoingAway), "seed {seed}");

@@ -3,14 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
-use ringpost_conn::{Letter, Worker};
+use ringpost_conn::{Caller, Letter, Worker};
 use ringpost_ring::fake::{FakeHandle, FakeRing};
 use ringpost_ring::{Rings, SleepFlag, Wait};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
@@ -22,7 +21,7 @@ use crate::journal::Journal;
 pub(crate) struct HandedOver {
     pub(crate) fd: OwnedFd,
     pub(crate) read: Vec<u8>,
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) caller: Option<Caller>,
 }
 
 /// What other threads said to a worker and it has not taken.
@@ -45,6 +44,10 @@ pub(crate) struct Driver {
     /// The ring is not entered while this is set.
     pub(crate) ring_held: bool,
     pub(crate) handed_over: Vec<HandedOver>,
+    /// Origins of web pages that were refused.
+    pub(crate) foreign_origins: Vec<Vec<u8>>,
+    /// Given back to REST, because there was no room.
+    pub(crate) refused: Vec<OwnedFd>,
     /// What each reading of the clock within a batch adds to the time.
     pub(crate) tick: Duration,
     /// Tokens that nobody has checked.
@@ -58,6 +61,8 @@ impl Driver {
             inner: ringpost_conn::Driver::new(worker, ring, rings, sleep, ClockTrust::new(0)),
             ring_held: false,
             handed_over: Vec::new(),
+            foreign_origins: Vec::new(),
+            refused: Vec::new(),
             tick: Duration::ZERO,
             checks: VecDeque::new(),
         }
@@ -85,7 +90,17 @@ impl Driver {
     ) -> bool {
         let own = usize::from(self.inner.worker().id().0);
         let (handed_over, checks) = (&mut self.handed_over, &mut self.checks);
-        let mut desk = Desk { own, journal, mailboxes, handed_over, checks, is_busy: false };
+        let (foreign_origins, refused) = (&mut self.foreign_origins, &mut self.refused);
+        let mut desk = Desk {
+            own,
+            journal,
+            mailboxes,
+            handed_over,
+            foreign_origins,
+            refused,
+            checks,
+            is_busy: false,
+        };
         let queued = self.inner.turn(now, &mut desk);
         let is_busy = queued || desk.is_busy;
         if self.ring_held {
@@ -107,6 +122,8 @@ struct Desk<'a> {
     journal: &'a mut Journal,
     mailboxes: &'a mut [Mailbox],
     handed_over: &'a mut Vec<HandedOver>,
+    foreign_origins: &'a mut Vec<Vec<u8>>,
+    refused: &'a mut Vec<OwnedFd>,
     checks: &'a mut VecDeque<(ConnectionKey, String)>,
     is_busy: bool,
 }
@@ -166,8 +183,17 @@ impl Neighbours for Desk<'_> {
         unreachable!("nobody registers here, but {ticket} is answered");
     }
 
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>) {
+    fn foreign_origin(&mut self, origin: Vec<u8>) {
+        self.foreign_origins.push(origin);
+    }
+
+    fn hand_over(&mut self, _from: WorkerId, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
         self.is_busy = true;
-        self.handed_over.push(HandedOver { fd, read, address });
+        self.handed_over.push(HandedOver { fd, read, caller });
+    }
+
+    fn refuse(&mut self, fd: OwnedFd) {
+        self.is_busy = true;
+        self.refused.push(fd);
     }
 }

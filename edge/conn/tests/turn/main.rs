@@ -5,6 +5,7 @@
 //! ring defers, splits, reorders and fails by seed; a failing test says which one.
 
 mod accounting;
+mod callers;
 mod client;
 mod copies;
 mod deadlines;
@@ -25,6 +26,7 @@ mod outboxes;
 mod pace;
 mod questions;
 mod relays;
+mod returning;
 mod ring_faults;
 mod slow_commit;
 mod slow_reader;

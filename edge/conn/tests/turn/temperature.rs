@@ -136,7 +136,7 @@ fn a_connection_at_rest_is_pushed_to_pinged_and_closed_like_any_other() {
         assert!(matches!(told[..], [Event::NewMessage(_)]), "seed {seed}: {told:?}");
         world.say(bob, &Command::Ack { push: 1 });
         world.settle();
-        let interval = ConnectionConfig::default().ping_interval;
+        let interval = ConnectionConfig::default().ping_interval_tcp;
         world.pass(interval + 2 * TICK);
         let told = world.clients[bob].take();
         assert!(matches!(told[..], [Event::Ping { .. }]), "seed {seed}: {told:?}");

@@ -5,6 +5,8 @@
 //! the same answers in the same order over TCP, WebSocket with JSON and WebSocket with frames.
 
 use bytes::BytesMut;
+use ringpost_conn::ConnectionConfig;
+use ringpost_conn::timer::TICK;
 use ringpost_wire::command::{Credential, Hello};
 use ringpost_wire::decoder::FrameDecoder;
 use ringpost_wire::event::Status;
@@ -136,6 +138,7 @@ fn heard(transport: Transport, raw: &[u8]) -> Vec<(u16, String)> {
         Event::QueueEmpty { .. } => {}
         Event::Welcome(_) => told.push((tag, "welcome".to_owned())),
         Event::Pong { .. } => told.push((tag, "pong".to_owned())),
+        Event::Ping { .. } => told.push((tag, "ping".to_owned())),
         Event::Receipt(receipt) if receipt.status == Status::Sent => {
             told.push((tag, "sent".to_owned()));
         }
@@ -256,5 +259,34 @@ fn a_cut_at_any_byte_changes_no_answer() {
                 check(&mut world, transport, at, cut);
             }
         }
+    }
+}
+
+/// What stands between a WebSocket and its client gives it up sooner than a NAT forgets a stream.
+#[test]
+fn a_silent_client_is_pinged_in_the_time_of_its_transport() {
+    let config = ConnectionConfig::default();
+    for transport in ALL {
+        let interval = match transport {
+            Transport::Tcp => config.ping_interval_tcp,
+            Transport::Json | Transport::Frames => config.ping_interval_websocket,
+        };
+        let mut world = world(3);
+        let bob = world.user_at(0, 0);
+        let bytes = written(&mut world, transport, &[Greet], bob);
+        let client = world.connect(0);
+        world.clients[client].raw = Some(Vec::new());
+        world.clients[client].write(&bytes);
+        world.settle();
+        let told = |world: &World| -> Vec<String> {
+            let raw = world.clients[client].raw.as_ref().expect("raw bytes are kept");
+            heard(transport, raw).into_iter().map(|(_, word)| word).collect()
+        };
+        world.pass(interval - TICK);
+        assert_eq!(told(&world), ["welcome"], "{transport:?}");
+        world.pass(2 * TICK);
+        assert_eq!(told(&world), ["welcome", "ping"], "{transport:?}");
+        world.pass(interval);
+        assert_eq!(told(&world), ["welcome", "ping", "4410"], "{transport:?}");
     }
 }

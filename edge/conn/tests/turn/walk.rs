@@ -210,13 +210,14 @@ impl Walk {
         }
         if self.world.dice.chance(2) {
             for mailbox in &mut self.world.mailboxes {
-                mailbox.letters.push_back(Letter::Drain);
+                let within = Duration::from_secs(8);
+                mailbox.letters.push_back(Letter::Drain { within });
             }
-            self.world.pass(Duration::from_secs(11));
+            self.world.pass(Duration::from_secs(12));
             assert!(self.world.drivers.iter().all(|driver| driver.worker().is_drained()));
         }
         self.world.clients.iter_mut().for_each(|client| client.hang_up());
-        self.world.pass(ConnectionConfig::default().ping_interval * 3);
+        self.world.pass(ConnectionConfig::default().ping_interval_tcp * 3);
         self.world.check_nothing_is_left();
     }
 }

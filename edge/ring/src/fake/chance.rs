@@ -15,6 +15,8 @@ pub struct Faults {
     pub fail_move: u8,
     /// An install fails with EMFILE.
     pub fail_install: u8,
+    /// A descriptor that is brought gets no slot (ENFILE).
+    pub fail_admit: u8,
     /// The peer's address cannot be read.
     pub fail_peer_address: u8,
     /// An accept fails with ENOMEM.
@@ -32,6 +34,7 @@ impl Faults {
             refuse_send: 0,
             fail_move: 0,
             fail_install: 0,
+            fail_admit: 0,
             fail_peer_address: 0,
             fail_accept: 0,
         }
@@ -49,6 +52,7 @@ impl Faults {
         Self {
             fail_move: 64,
             fail_install: 64,
+            fail_admit: 64,
             fail_peer_address: 64,
             fail_accept: 16,
             ..Self::gentle()

@@ -25,6 +25,7 @@ mod turn;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use slab::Slab;
@@ -103,6 +104,8 @@ struct Ring {
     /// Sockets that wait to be accepted.
     backlog: VecDeque<usize>,
     accepting: Accepting,
+    /// Descriptors that were brought and have no slot yet.
+    admits: VecDeque<(OwnedFd, u32)>,
     /// Sockets that were moved here and not yet reported.
     arrivals: VecDeque<(usize, MoveToken)>,
     /// Sockets that were moved here without being reported at all.
@@ -222,6 +225,7 @@ impl Ring {
             connections: Vec::new(),
             backlog: VecDeque::new(),
             accepting: Accepting::Yes,
+            admits: VecDeque::new(),
             arrivals: VecDeque::new(),
             unannounced: 0,
             wakes: 0,
@@ -359,6 +363,10 @@ impl Rings for FakeRing {
 
     fn install(&mut self, slot: Slot) {
         self.with(|ring| ring.slots.open(slot).begin_departure(slot, Phase::Installing));
+    }
+
+    fn admit(&mut self, fd: OwnedFd, key: u32) {
+        self.with(|ring| ring.admits.push_back((fd, key)));
     }
 
     fn move_out(&mut self, slot: Slot, to: &FakeHandle, token: MoveToken) {

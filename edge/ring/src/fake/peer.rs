@@ -8,7 +8,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 
 use super::State;
-use super::socket::Socket;
+use super::socket::{Installed, Socket};
 
 /// What [`FakePeer::read`] finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl FakePeer {
     /// `EPIPE` if the near end is closed or the connection is broken.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
         self.with(|socket| {
-            if let Some(stream) = &mut socket.installed {
+            if let Some(Installed { far: stream, .. }) = &mut socket.installed {
                 return match stream.write(bytes) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
                     written => written.map_err(|_| Errno::EPIPE),
@@ -67,7 +67,7 @@ impl FakePeer {
             if !bytes.is_empty() {
                 return PeerRead::Bytes(bytes);
             }
-            if let Some(stream) = &mut socket.installed {
+            if let Some(Installed { far: stream, .. }) = &mut socket.installed {
                 let mut bytes = vec![0; most];
                 return match stream.read(&mut bytes) {
                     Ok(0) => PeerRead::End,

@@ -3,7 +3,10 @@
 //! "Near" is the end in a ring, "far" the end in a test.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 /// One direction.
@@ -21,7 +24,7 @@ impl Pipe {
     }
 
     pub(super) fn room(&self) -> usize {
-        self.capacity - self.bytes.len()
+        self.capacity.saturating_sub(self.bytes.len())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,9 +51,23 @@ impl Pipe {
         self.bytes.drain(..taken).collect()
     }
 
+    /// Takes everything, also what does not fit: it was on its way elsewhere already.
+    pub(super) fn overfill(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+    }
+
     fn discard(&mut self) {
         self.bytes.clear();
     }
+}
+
+/// A connection that is an ordinary descriptor of the process.
+#[derive(Debug)]
+pub(super) struct Installed {
+    /// The other end of that descriptor.
+    pub(super) far: UnixStream,
+    /// What the descriptor is known by when it comes back.
+    pub(super) inode: u64,
 }
 
 #[derive(Debug)]
@@ -64,7 +81,7 @@ pub(super) struct Socket {
     near_open: bool,
     far_open: bool,
     /// After an install: the other end of the descriptor that was handed out.
-    pub(super) installed: Option<UnixStream>,
+    pub(super) installed: Option<Installed>,
     pub(super) far_address: SocketAddr,
 }
 
@@ -79,6 +96,18 @@ impl Socket {
             far_open: true,
             installed: None,
             far_address,
+        }
+    }
+
+    /// The descriptor has come back: what lies unread in either direction is this socket's again.
+    pub(super) fn uninstall(&mut self, near: File) {
+        let Some(Installed { far, .. }) = self.installed.take() else { return };
+        let far = File::from(OwnedFd::from(far));
+        for (mut end, pipe) in [(near, &mut self.to_near), (far, &mut self.to_far)] {
+            let mut unread = Vec::new();
+            // It ends where nothing is left: by an error, because both ends are non-blocking.
+            let _ = end.read_to_end(&mut unread);
+            pipe.overfill(&unread);
         }
     }
 

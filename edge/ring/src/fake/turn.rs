@@ -1,12 +1,15 @@
 //! One turn of a fake ring: serves accepts, arrivals, wakes and slots in random order.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
 
+use super::socket::{Installed, Socket};
 use super::{Accepting, FakeHandle, Ring, State};
 use crate::rings::{Completion, MoveToken, Operation, Slot};
 use crate::send_buffer::SendBuffer;
@@ -37,6 +40,8 @@ pub(super) enum Event {
     MovedIn(Slot, MoveToken),
     Closed(Slot),
     Woken,
+    Admitted(Slot, u32),
+    AdmitFailed(Option<OwnedFd>, u32, Errno),
 }
 
 impl Event {
@@ -76,6 +81,12 @@ impl Event {
             Self::MovedIn(slot, token) => Completion::MovedIn { slot: *slot, token: *token },
             Self::Closed(slot) => Completion::Closed { slot: *slot },
             Self::Woken => Completion::Woken,
+            Self::Admitted(slot, key) => Completion::Admitted { slot: *slot, key: *key },
+            Self::AdmitFailed(fd, key, errno) => Completion::AdmitFailed {
+                fd: fd.take().expect("a descriptor is given back once"),
+                key: *key,
+                errno: *errno,
+            },
         }
     }
 }
@@ -88,6 +99,7 @@ enum Task {
     Accept,
     Arrivals,
     Wakes,
+    Admits,
     Slot(u32),
 }
 
@@ -98,6 +110,9 @@ impl State {
         let in_use = ring.connections.iter().enumerate().filter(|(_, slot)| slot.is_some());
         let mut tasks: Vec<Task> = in_use.map(|(index, _)| Task::Slot(index as u32)).collect();
         tasks.extend([Task::Accept, Task::Arrivals, Task::Wakes]);
+        if !ring.admits.is_empty() {
+            tasks.push(Task::Admits);
+        }
         self.chance.shuffle(&mut tasks);
         self.inputs_left = self.sizes.inputs_per_turn;
         let mut events = Vec::new();
@@ -106,6 +121,7 @@ impl State {
                 Task::Accept => self.accept(of, &mut events),
                 Task::Arrivals => self.arrive(of, &mut events),
                 Task::Wakes => self.report_wakes(of, &mut events),
+                Task::Admits => self.admit(of, &mut events),
                 Task::Slot(index) => self.serve(of, index, &mut events),
             }
         }
@@ -152,6 +168,35 @@ impl State {
             let (socket, token) = ring.arrivals.pop_front().expect("looked at above");
             ring.stats.moved_in += 1;
             events.push(Event::MovedIn(ring.place(socket), token));
+        }
+    }
+
+    /// Takes descriptors in, if they are those of fake sockets.
+    fn admit(&mut self, of: FakeHandle, events: &mut Vec<Event>) {
+        while !self.rings[of.0].admits.is_empty() && !self.defers() {
+            let fails = self.chance.happens(self.faults.fail_admit);
+            let ring = &mut self.rings[of.0];
+            let (fd, key) = ring.admits.pop_front().expect("looked at above");
+            let full = fails || ring.is_full();
+            let near = File::from(fd);
+            let inode = near.metadata().map_or(0, |known| known.ino());
+            let is_it = |socket: &Socket| {
+                socket.installed.as_ref().is_some_and(|installed| installed.inode == inode)
+            };
+            let found = self.sockets.iter().find(|(_, socket)| is_it(socket)).map(|(id, _)| id);
+            let ring = &mut self.rings[of.0];
+            match found {
+                Some(socket) if !full => {
+                    ring.stats.admitted += 1;
+                    events.push(Event::Admitted(ring.place(socket), key));
+                    self.sockets[socket].uninstall(near);
+                }
+                _ => {
+                    ring.stats.admits_failed += 1;
+                    let errno = if full { Errno::ENFILE } else { Errno::EBADF };
+                    events.push(Event::AdmitFailed(Some(near.into()), key, errno));
+                }
+            }
         }
     }
 
@@ -436,7 +481,9 @@ impl State {
         let socket = &mut self.sockets[id];
         let unread = socket.to_near.read(usize::MAX);
         far.write_all(&unread).expect("a fresh socket has room for what a fake one holds");
-        socket.installed = Some(far);
+        let near = File::from(OwnedFd::from(near));
+        let inode = near.metadata().expect("a socket has an inode").ino();
+        socket.installed = Some(Installed { far, inode });
         depart(ring, slot);
         events.push(Event::Installed(slot, Some(near.into())));
     }

@@ -11,6 +11,7 @@
 //! that count to fall to zero; if the kernel kept some (it should not), their memory is leaked
 //! rather than freed under its hands.
 
+mod admitting;
 mod connecting;
 mod operations;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use nix::errno::Errno;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use self::admitting::AdmitInFlight;
 use self::connecting::ConnectInFlight;
 pub(crate) use self::connecting::Connecting;
 use crate::buffers::BufferRing;
@@ -110,6 +112,7 @@ pub(crate) struct Kernel {
     questions: Slab<Lent<PeerQuestion>>,
     moves: Slab<MoveInFlight>,
     connects: Slab<Lent<ConnectInFlight>>,
+    admits: Slab<Lent<AdmitInFlight>>,
     /// Targets of wakes that have not been submitted yet.
     wake_targets: Vec<RingHandle>,
     /// Index of the first slot of this ring within its set.
@@ -142,6 +145,7 @@ impl Kernel {
             questions: Slab::new(),
             moves: Slab::new(),
             connects: Slab::new(),
+            admits: Slab::new(),
             wake_targets: Vec::new(),
             base,
             bell: Arc::new(bell),
@@ -321,6 +325,7 @@ impl Kernel {
             }
             (Kind::Socket, _) => drop(self.take_connect(done.token)),
             (Kind::ConnectStep, result) => drop(self.connect_step_done(done.token, result)),
+            (Kind::Admit, _) => drop(self.take_admit(done.token)),
             (Kind::Install | Kind::PeerInstall, Ok(fd)) => drop(self.adopt(fd)),
             _ => {}
         }

@@ -34,7 +34,7 @@ const PROBE_ENTERS_MAX: u32 = 16;
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// Every operation that is built below.
-pub(super) const NEEDED: [(u8, &str); 12] = [
+pub(super) const NEEDED: [(u8, &str); 13] = [
     (opcode::AcceptMulti::CODE, "ACCEPT"),
     (opcode::PollAdd::CODE, "POLL_ADD"),
     (opcode::Recv::CODE, "RECV"),
@@ -47,6 +47,7 @@ pub(super) const NEEDED: [(u8, &str); 12] = [
     (opcode::MsgRingData::CODE, "MSG_RING"),
     (opcode::Close::CODE, "CLOSE"),
     (opcode::Read::CODE, "READ"),
+    (opcode::FilesUpdate::CODE, "FILES_UPDATE"),
 ];
 
 impl Kernel {

@@ -441,6 +441,60 @@ pub(crate) fn an_installed_connection_leaves_the_ring<W: World>(world: &mut W) {
     }
 }
 
+/// An installed connection comes back as a slot, with what is unread, and waits for more as any
+/// other; its descriptor is gone.
+pub(crate) fn an_installed_connection_comes_back<W: World>(world: &mut W) {
+    let (slot, mut far) = connect(world);
+    world.rings().install(slot);
+    let fd = turns_until_some(world.rings(), |seen| match seen {
+        Seen::Installed(_, fd) => Some(fd),
+        _ => None,
+    });
+    write_all(world, &mut far, b"unread");
+    world.rings().admit(fd, 7);
+    let slot = turns_until_some(world.rings(), |seen| match seen {
+        Seen::Admitted(slot, 7) => Some(slot),
+        Seen::Closed(_) => None,
+        other => panic!("unexpected {other:?}"),
+    });
+    assert_eq!(receive_some(world, slot, b"unread".len()), b"unread");
+    world.rings().receive(slot, ONE_SHOT);
+    turn(world.rings(), Wait::POLL);
+    write_all(world, &mut far, b"b");
+    let waited = turns_until_some(world.rings(), |seen| match seen {
+        Seen::Received(of, bytes, _) if of == slot => Some(bytes),
+        // The slot of before the install.
+        Seen::Closed(_) => None,
+        other => panic!("a receive waits for bytes, and does not end by {other:?}"),
+    });
+    assert_eq!(waited, b"b");
+    send_all(world.rings(), slot, SendBuffer::from(b"answer".to_vec()));
+    let mut answer = Vec::new();
+    for _ in 0..TURNS_MAX {
+        answer.extend(far.read(6).expect("open"));
+        if answer == b"answer" {
+            break;
+        }
+        turn(world.rings(), Wait::at_most(TURN));
+    }
+    assert_eq!(answer, b"answer");
+    close(world.rings(), slot);
+    assert_eq!(world.rings().slots_in_use(), 0);
+}
+
+/// Receives so many bytes, in as many pieces as they come.
+fn receive_some<W: World>(world: &mut W, slot: Slot, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        world.rings().receive(slot, ONE_SHOT);
+        bytes.extend(turns_until_some(world.rings(), |seen| match seen {
+            Seen::Received(of, bytes, _) if of == slot => Some(bytes),
+            _ => None,
+        }));
+    }
+    bytes
+}
+
 fn read_installed<W: World>(_world: &mut W, fd: OwnedFd, far: &mut W::Far) {
     use std::io::{ErrorKind, Read, Write};
     let mut stream = std::net::TcpStream::from(fd);

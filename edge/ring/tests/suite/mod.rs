@@ -69,6 +69,8 @@ pub(crate) enum Seen {
     PeerAddress(Slot, SocketAddr),
     Failed(Slot, Operation, Errno),
     Installed(Slot, OwnedFd),
+    Admitted(Slot, u32),
+    AdmitFailed(OwnedFd, u32, Errno),
     MovedOut(Slot),
     MoveFailed(Slot, Errno, bool),
     MovedIn(Slot, MoveToken),
@@ -95,6 +97,8 @@ impl Seen {
             Completion::PeerAddress { slot, address } => Self::PeerAddress(slot, address),
             Completion::Failed { slot, operation, errno } => Self::Failed(slot, operation, errno),
             Completion::Installed { slot, fd } => Self::Installed(slot, fd),
+            Completion::Admitted { slot, key } => Self::Admitted(slot, key),
+            Completion::AdmitFailed { fd, key, errno } => Self::AdmitFailed(fd, key, errno),
             Completion::MovedOut { slot } => Self::MovedOut(slot),
             Completion::MoveFailed { slot, errno, unannounced } => {
                 Self::MoveFailed(slot, errno, unannounced)
@@ -111,7 +115,9 @@ impl Seen {
     /// The slot that it speaks of.
     pub(crate) fn slot(&self) -> Option<Slot> {
         match self {
-            Self::AcceptRefused | Self::AcceptFailed(_) | Self::Woken => None,
+            Self::AcceptRefused | Self::AcceptFailed(_) | Self::AdmitFailed(..) | Self::Woken => {
+                None
+            }
             Self::Accepted(slot)
             | Self::Received(slot, ..)
             | Self::Readable(slot)
@@ -123,6 +129,7 @@ impl Seen {
             | Self::PeerAddress(slot, _)
             | Self::Failed(slot, ..)
             | Self::Installed(slot, _)
+            | Self::Admitted(slot, _)
             | Self::MovedOut(slot)
             | Self::MoveFailed(slot, ..)
             | Self::MovedIn(slot, _)

@@ -69,7 +69,7 @@ pub(super) fn json(answer: &impl Serialize) -> Response {
 /// An id in a path.
 pub(super) fn id(path: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
     let id = path.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
-    id.ok_or(Problem::BadRequest("The id in the path is a UUID."))
+    id.ok_or(Problem::BadParameter { name: "id", form: "The `id` in the path is a UUID." })
 }
 
 impl AdminParts {

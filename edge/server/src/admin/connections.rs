@@ -6,19 +6,20 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
+use ringpost_conn::Caller;
 use ringpost_conn::connection::Speech;
 use ringpost_conn::question::{Answer, ConnectionFilter, ConnectionView, Question, Stage};
 use ringpost_shard::event::WorkerId;
 use ringpost_wire::{DeviceId, UserId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{AdminParts, ask};
 use crate::rest::Problem;
+use crate::rest::parameters::Parameters;
 
 /// Connections in a page where the operator does not say.
 const LIMIT_DEFAULT: usize = 100;
@@ -29,19 +30,6 @@ const LIMIT_MAX: usize = 1_000;
 /// How long a page may take: with a filter that few connections pass, a page may end before it is
 /// full, and `next` goes on.
 const PAGE_DEADLINE: Duration = Duration::from_secs(2);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Parameters {
-    limit: Option<usize>,
-    after: Option<String>,
-    user: Option<Uuid>,
-    device: Option<u8>,
-    address: Option<IpAddr>,
-    stage: Option<String>,
-    speech: Option<String>,
-    silent_ms: Option<u64>,
-}
 
 #[derive(Serialize)]
 struct Page {
@@ -66,6 +54,8 @@ struct Row {
     device: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_from: Option<&'static str>,
     silent_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in_ms: Option<u64>,
@@ -75,22 +65,27 @@ struct Row {
 /// `GET /admin/connections`.
 pub(super) async fn connections(
     State(parts): State<AdminParts>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let form = "The parameters are limit, after, user, device, address, stage, speech and \
-                silent_ms, each at most once.";
-    let Query(parameters) = parameters.map_err(|_| Problem::BadRequest(form))?;
-    let limit = parameters.limit.unwrap_or(LIMIT_DEFAULT);
+    let form = "`limit` is a number from 1 to 1000.";
+    let limit = parameters.parse("limit", form)?.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::BadRequest("`limit` is a number from 1 to 1000."));
+        return Err(Problem::BadParameter { name: "limit", form });
     }
-    let filter = filter(&parameters)?;
-    let start = match parameters.after.as_deref() {
+    let filter = filter(&mut parameters)?;
+    let start = match parameters.take("after")?.as_deref() {
         None => (0, 0),
-        Some(text) => cursor(text)
-            .filter(|&(worker, _)| worker < parts.inspect.workers())
-            .ok_or(Problem::BadRequest("`after` is the `next` of a page."))?,
+        Some(text) => cursor(text).filter(|&(worker, _)| worker < parts.inspect.workers()).ok_or(
+            Problem::BadParameter { name: "after", form: "`after` is the `next` of a page." },
+        )?,
     };
+    if !parameters.is_used_up() {
+        // A filter that is mistyped would show too much.
+        return Err(Problem::BadRequest(
+            "The parameters are `limit`, `after`, `user`, `device`, `address`, `stage`, `speech` \
+             and `silent_ms`.",
+        ));
+    }
     let page = page(&parts, start, limit, filter).await?;
     Ok(ask::json(&page))
 }
@@ -128,28 +123,36 @@ async fn page(
     Ok(page)
 }
 
-fn filter(parameters: &Parameters) -> Result<ConnectionFilter, Problem> {
-    let device = match parameters.device {
+fn filter(parameters: &mut Parameters) -> Result<ConnectionFilter, Problem> {
+    let form = "`device` is a number from 1 to 127.";
+    let device = match parameters.parse("device", form)? {
         None => None,
-        Some(number) => Some(
-            DeviceId::new(number)
-                .ok_or(Problem::BadRequest("`device` is a number from 1 to 127."))?,
-        ),
+        Some(number) => {
+            let device = DeviceId::new(number);
+            Some(device.ok_or(Problem::BadParameter { name: "device", form })?)
+        }
     };
-    let stage =
-        named(parameters.stage.as_deref(), &Stage::ALL, Stage::name).ok_or(Problem::BadRequest(
-            "`stage` is handshake, sign_in, checking, moving, signed_in, handing_over or closing.",
-        ))?;
-    let speech = named(parameters.speech.as_deref(), &Speech::ALL, Speech::name).ok_or(
-        Problem::BadRequest("`speech` is undecided, binary, websocket_json or websocket_binary."),
+    let stage = named(parameters.take("stage")?.as_deref(), &Stage::ALL, Stage::name).ok_or(
+        Problem::BadParameter {
+            name: "stage",
+            form: "`stage` is handshake, sign_in, checking, moving, signed_in, handing_over or \
+                   closing.",
+        },
     )?;
+    let speech = named(parameters.take("speech")?.as_deref(), &Speech::ALL, Speech::name).ok_or(
+        Problem::BadParameter {
+            name: "speech",
+            form: "`speech` is undecided, binary, websocket_json or websocket_binary.",
+        },
+    )?;
+    let silent_ms = parameters.parse("silent_ms", "`silent_ms` is a number of milliseconds.")?;
     Ok(ConnectionFilter {
-        user: parameters.user.map(UserId::from),
+        user: parameters.parse::<Uuid>("user", "`user` is a UUID.")?.map(UserId::from),
         device,
-        address: parameters.address,
+        address: parameters.parse::<IpAddr>("address", "`address` is an IP address.")?,
         stage,
         speech,
-        silent_min: Duration::from_millis(parameters.silent_ms.unwrap_or(0)),
+        silent_min: Duration::from_millis(silent_ms.unwrap_or(0)),
     })
 }
 
@@ -183,7 +186,8 @@ fn row(worker: u16, view: &ConnectionView) -> Row {
         speech: view.speech.name(),
         user: view.user.map(UserId::uuid),
         device: view.device.map(DeviceId::number),
-        address: view.address,
+        address: view.caller.map(Caller::address),
+        address_from: view.caller.map(|caller| caller.known_from().name()),
         silent_ms: millis(view.silent),
         expires_in_ms: view.expires_in.map(millis),
         pending_bytes: view.pending_bytes,

@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 39] = [
+const LIMITS: [Limit; 43] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -103,7 +103,7 @@ const LIMITS: [Limit; 39] = [
         "auth.codes_per_phone_hour",
         "codes",
         |it| it.auth.codes_per_phone_hour.into(),
-        &[Counted(REST, &["phone_rate"])],
+        &[Counted(REST, &["phone_rate", "phone_address_rate"])],
     ),
     limit(
         "auth.requests_per_address_minute",
@@ -121,13 +121,25 @@ const LIMITS: [Limit; 39] = [
         "rest.connections_max",
         "connections",
         |it| it.rest.connections_max.into(),
-        &[Counted("ringpost_rest_connections_refused", &[])],
+        &[Counted("ringpost_rest_connections_refused", &[]), Counted(REST, &["connection_let_go"])],
+    ),
+    limit(
+        "rest.connections_per_address_max",
+        "connections",
+        |it| it.rest.connections_per_address_max.into(),
+        &[Counted(REST, &["address_connections"])],
     ),
     limit(
         "rest.header_deadline",
         "ms",
         |it| ms(it.rest.header_deadline),
         &[Counted(REST, &["header_deadline"])],
+    ),
+    limit(
+        "rest.idle_deadline",
+        "ms",
+        |it| ms(it.rest.idle_deadline),
+        &[Counted(REST, &["idle_deadline"])],
     ),
     limit(
         "rest.request_deadline",
@@ -152,6 +164,12 @@ const LIMITS: [Limit; 39] = [
         "connections",
         |it| it.limits.unauthenticated_per_address_max.into(),
         &[Counted(REFUSED, &["address"])],
+    ),
+    limit(
+        "limits.unnamed_max",
+        "connections",
+        |it| it.limits.unnamed_max.into(),
+        &[Counted(REFUSED, &["unnamed"])],
     ),
     limit(
         "limits.user_input_bytes_per_second",
@@ -190,9 +208,15 @@ const LIMITS: [Limit; 39] = [
         &[Counted(EDGE, &["sign_in"])],
     ),
     limit(
-        "limits.ping_interval",
+        "limits.ping_interval_tcp",
         "ms",
-        |it| ms(it.limits.ping_interval),
+        |it| ms(it.limits.ping_interval_tcp),
+        &[Counted(CLOSED, &["silent"])],
+    ),
+    limit(
+        "limits.ping_interval_websocket",
+        "ms",
+        |it| ms(it.limits.ping_interval_websocket),
         &[Counted(CLOSED, &["silent"])],
     ),
     limit(
@@ -331,10 +355,11 @@ mod tests {
     use crate::config::{self, Sources};
 
     /// Keys that limit nothing, or whose reaching is the ordinary course and refuses nobody.
-    const NONE: [&str; 23] = [
+    const NONE: [&str; 26] = [
         "listen",
         "data_dir",
         "workers",
+        "admin.hosts",
         "admin.listen",
         "admin.token_file",
         "journal.device",
@@ -342,6 +367,7 @@ mod tests {
         "journal.gather_max",
         "store.cache_bytes",
         "auth.provision",
+        "auth.refresh_grace",
         "auth.issuer",
         "auth.audience",
         "auth.clock_skew",
@@ -353,6 +379,7 @@ mod tests {
         "rest.threads",
         "limits.plaintext",
         "limits.origins",
+        "trusted_proxies",
         "log.format",
         "log.level",
     ];

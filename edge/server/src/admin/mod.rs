@@ -9,12 +9,14 @@
 //! configured; off loopback the configuration insists on one. Invariants: health is answered whatever
 //! else stands still, so nothing on that thread touches a disk or waits for who may; an answer is
 //! bounded in size and in time; what did not answer is named in it; nobody who asks can make a worker
-//! wait; no answer carries content, a token or a phone number.
+//! wait; no answer but a backup carries content, a token or a
+//! phone number.
 
 mod ask;
 mod clock;
 mod connections;
 mod explain;
+mod hosts;
 mod limits;
 mod users;
 
@@ -28,27 +30,35 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ringpost_conn::{Caller, TrustedProxies};
+use ringpost_files::{FileError, Rule};
 use ringpost_store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+pub use self::hosts::{HOSTS_MAX, is_host_name};
+use crate::backup::take::BackupSource;
 use crate::clock::NodeClock;
 use crate::config::Loaded;
 use crate::control::Inspect;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TextForm};
 use crate::readiness::Readiness;
-use crate::rest::{Fence, Problem, connection, request};
+use crate::rest::connection::{self, Deadlines, Rules};
+use crate::rest::places::{Busy, Places, Taken};
+use crate::rest::{Fence, Problem, request};
 
-/// Connections to the private port that may be open.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections to the private port that may be open; above it the oldest is let go, those that wait
+/// for a request first.
+pub(crate) const CONNECTIONS_MAX: usize = 64;
 
-/// How long a request's header may take, and a kept connection may be idle.
-const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a request's head may take, and a kept connection be without a request.
+const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+const IDLE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Threads for what blocks: the questions under way, and a word that waits for room in a mailbox.
 const BLOCKING_THREADS: usize = ask::QUESTIONS_MAX + 1;
@@ -85,6 +95,8 @@ pub struct AdminParts {
     pub queue_ttl: Duration,
     /// The settings and where each came from.
     pub settings: Arc<Loaded>,
+    /// What a backup is made of, and the token of the data directory; `None`: none is made.
+    pub backup: Option<(BackupSource, AdminToken)>,
 }
 
 /// The token of the private port, as its digest.
@@ -94,20 +106,9 @@ pub struct AdminToken([u8; 32]);
 /// A token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminTokenError {
-    /// It cannot be read.
-    #[error("cannot read the token file {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Others may read it.
-    #[error("the token file {} is open to others; chmod 600 it", path.display())]
-    Exposed {
-        /// Which file.
-        path: PathBuf,
-    },
+    /// It cannot be read, or others may use it.
+    #[error("admin.token_file: {0}")]
+    File(FileError),
     /// Its first line is too short.
     #[error(
         "the first line of the token file {} has fewer than {TOKEN_BYTES_MIN} characters",
@@ -125,23 +126,25 @@ impl AdminToken {
     /// # Errors
     /// If the file cannot be read, is open to others, or its first line is too short.
     pub fn read(path: &Path) -> Result<Self, AdminTokenError> {
-        use std::io::Read;
-        use std::os::unix::fs::PermissionsExt;
-        let failed = |source| AdminTokenError::Read { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
-            return Err(AdminTokenError::Exposed { path: path.to_owned() });
-        }
-        let mut text = String::new();
-        file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+        Ok(Self::of(&Self::text(path)?))
+    }
+
+    /// The same as text, for who asks with it.
+    ///
+    /// # Errors
+    /// As [`AdminToken::read`].
+    pub fn text(path: &Path) -> Result<String, AdminTokenError> {
+        let text = ringpost_files::read_text(path, TOKEN_FILE_BYTES_MAX, Rule::NamedSecret)
+            .map_err(AdminTokenError::File)?;
         let token = text.lines().next().unwrap_or_default().trim();
         if token.len() < TOKEN_BYTES_MIN {
             return Err(AdminTokenError::TooShort { path: path.to_owned() });
         }
-        Ok(Self::of(token))
+        Ok(token.to_owned())
     }
 
-    fn of(token: &str) -> Self {
+    /// This token.
+    pub fn of(token: &str) -> Self {
         let digest = digest(&SHA256, token.as_bytes());
         Self(digest.as_ref().try_into().expect("a SHA-256 digest has 32 bytes"))
     }
@@ -176,7 +179,9 @@ impl AdminService {
         let listener = runtime.block_on(TcpListener::bind(parts.listen))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        runtime.spawn(accept(listener, router(parts), stopped));
+        let deadlines = Deadlines { header: HEADER_DEADLINE, idle: IDLE_DEADLINE };
+        let rules = Rules { router: router(parts), deadlines, origins: None };
+        runtime.spawn(accept(listener, rules, stopped));
         Ok(Self { address, runtime: Some(runtime), stop })
     }
 
@@ -202,10 +207,9 @@ impl Drop for AdminService {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let open = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: TcpListener, rules: Rules, mut stop: watch::Receiver<bool>) {
+    let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_MAX, Busy::LetOldestGo);
     loop {
-        let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
@@ -214,15 +218,18 @@ async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        // Nobody keeps a place that somebody else needs: health is answered whoever else is here.
+        let Ok(Taken { place, .. }) = places.take(None) else { continue };
+        let (rules, stop) = (rules.clone(), stop.clone());
         tokio::spawn(async move {
-            let _open = permit;
-            connection::serve(stream, Vec::new(), peer.ip(), router, HEADER_DEADLINE, stop).await;
+            let caller = Caller::of_socket(peer.ip(), &TrustedProxies::default());
+            connection::serve(stream, Vec::new(), caller, rules, place, stop).await;
         });
     }
 }
 
 fn router(parts: AdminParts) -> Router {
+    let hosts = hosts::Hosts::new(&parts.settings.config.admin.hosts);
     let questions = Router::new()
         .route("/admin/explain/{id}", get(explain::explain))
         .route("/admin/users/{id}", get(users::user))
@@ -232,12 +239,14 @@ fn router(parts: AdminParts) -> Router {
     Router::new()
         .merge(questions)
         .route("/admin/clock/trust", post(clock::trust))
+        .route("/admin/backup", get(backup))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(middleware::from_fn_with_state(parts.token.clone(), authorized))
+        .layer(middleware::from_fn_with_state(hosts, hosts::known))
         .with_state(parts)
 }
 
@@ -252,13 +261,31 @@ async fn authorized(
     if is_authorized { next.run(request).await } else { Problem::Unauthorized.into_response() }
 }
 
+/// A backup holds the server's secrets: it is for who has the operators' token or, where there is
+/// none, for who can read the data directory; not for everybody on this host.
+async fn backup(State(parts): State<AdminParts>, headers: HeaderMap) -> Response {
+    let Some((source, own)) = &parts.backup else { return Problem::NotFound.into_response() };
+    let is_own = || request::bearer(&headers).is_some_and(|token| own.is(token));
+    if parts.token.is_none() && !is_own() {
+        return Problem::Unauthorized.into_response();
+    }
+    if !parts.caught_up().await.1 {
+        return Problem::Behind.into_response();
+    }
+    match source.begin() {
+        Some(body) => ([(header::CACHE_CONTROL, "no-store")], body).into_response(),
+        None => Problem::Overloaded.into_response(),
+    }
+}
+
 async fn readyz(State(parts): State<AdminParts>) -> Response {
     let status =
         if parts.readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(parts.readiness.json())).into_response()
 }
 
-async fn metrics(State(parts): State<AdminParts>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], parts.metrics.text()).into_response()
+async fn metrics(State(parts): State<AdminParts>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (kind, text) = parts.metrics.text(TextForm::of_accept(accept.unwrap_or_default()));
+    ([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response()
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ringpost_files::{FileError, Rule};
 use serde::Deserialize;
 
 /// Largest key file, bytes.
@@ -18,27 +19,16 @@ const JWKS_KEYS_MAX: usize = 64;
 /// A key file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JwksError {
-    /// The file cannot be read.
-    #[error("cannot read the key file {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is larger than any key set.
-    #[error("the key file {} is larger than {JWKS_BYTES_MAX} bytes", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-    },
+    /// The file cannot be read, is larger than any key set, or others could change it.
+    #[error("auth.jwks_file: {0}")]
+    File(FileError),
     /// It is not a JWKS.
-    #[error("the key file {} is no JWKS: {source}", path.display())]
+    #[error("the key file {} is no JWKS: {error}", path.display())]
     Syntax {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: serde_json::Error,
+        error: serde_json::Error,
     },
     /// No key in it can verify tokens here.
     #[error(
@@ -95,13 +85,10 @@ impl Entry {
 /// # Errors
 /// If the file cannot be read, is no JWKS, or has no usable key.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, [u8; 32])>, JwksError> {
-    let failed = |source| JwksError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(failed)?.len() > JWKS_BYTES_MAX {
-        return Err(JwksError::TooLarge { path: path.to_owned() });
-    }
-    let text = std::fs::read(path).map_err(failed)?;
+    // The keys are public; who could write them could sign as anybody.
+    let text = ringpost_files::read(path, JWKS_BYTES_MAX, Rule::Named).map_err(JwksError::File)?;
     let set: Set = serde_json::from_slice(&text)
-        .map_err(|source| JwksError::Syntax { path: path.to_owned(), source })?;
+        .map_err(|error| JwksError::Syntax { path: path.to_owned(), error })?;
     let keys: Vec<_> = set.keys.into_iter().filter_map(Entry::usable).collect();
     match keys.len() {
         0 => Err(JwksError::NoKey { path: path.to_owned() }),

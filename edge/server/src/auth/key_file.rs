@@ -1,19 +1,19 @@
-//! Secret keys in the data directory: `keys/token.pk8` and `keys/ticket.key`.
+//! Secret keys in the data directory: `keys/token.pk8`, `keys/ticket.key` and `keys/backup.token`.
 //!
-//! Owns their creation at first boot, their permissions and their rotation. A file appears whole
-//! or not at all (written beside, synced, renamed), is readable by its owner alone, and is refused
-//! where others could have read it.
+//! Owns their creation at first boot and their rotation. A file appears whole or not at all, is
+//! readable by its owner alone, and is refused where others could have read it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::signature::Ed25519KeyPair;
+use ringpost_files::{FileError, Rule};
 
 use super::ticket::TicketSecrets;
 use super::token::TokenSigner;
+
+/// The file of the token for backups.
+const BACKUP_TOKEN: &str = "backup.token";
 
 /// Largest key file that is read, bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
@@ -21,27 +21,9 @@ const KEY_FILE_BYTES_MAX: u64 = 4_096;
 /// A key that cannot be used or made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file system refuses.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Others may read or write it.
-    #[error(
-        "{} is open to others (mode {mode:o}); if nobody else has read it: chmod 600 {0}",
-        path.display(),
-    )]
-    Exposed {
-        /// Which file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// The file system refuses, or others may use the file.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// It does not hold a key of this kind.
     #[error("{} holds no usable key; restore it from a backup, or move it away to make a new one \
              (all clients then sign in again)", path.display())]
@@ -60,6 +42,8 @@ pub struct Keys {
     pub signer: TokenSigner,
     /// Sign resume tickets.
     pub ticket_secrets: TicketSecrets,
+    /// Proves to the private port that who asks may read this directory.
+    pub backup_token: String,
 }
 
 impl Keys {
@@ -70,11 +54,7 @@ impl Keys {
     /// If a file cannot be read or written, is damaged, or is open to others.
     pub fn open(data_dir: &Path, wall_ms: u64) -> Result<Self, KeyError> {
         let dir = data_dir.join("keys");
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .map_err(|source| KeyError::Io { action: "make", path: dir.clone(), source })?;
+        ringpost_files::make_dir(&dir)?;
         let (token, ticket) = (dir.join("token.pk8"), dir.join("ticket.key"));
         // A new data directory has no store yet.
         if data_dir.join("store").exists() {
@@ -86,7 +66,17 @@ impl Keys {
         Ok(Self {
             signer: open_signer(&token)?,
             ticket_secrets: open_ticket_secrets(&ticket, wall_ms)?,
+            backup_token: open_backup_token(&dir.join(BACKUP_TOKEN))?,
         })
+    }
+
+    /// The token with which a backup of a running server is asked for, `None` where none has run.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is open to others.
+    pub fn backup_token_of(data_dir: &Path) -> Result<Option<String>, KeyError> {
+        let path = data_dir.join("keys").join(BACKUP_TOKEN);
+        Ok(read(&path)?.map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
     }
 
     /// The signer of a data directory in which a server has run, `None` where none has.
@@ -103,13 +93,24 @@ impl Keys {
     }
 }
 
+fn open_backup_token(path: &Path) -> Result<String, KeyError> {
+    if let Some(text) = read(path)? {
+        return Ok(String::from_utf8_lossy(&text).trim().to_owned());
+    }
+    let mut secret = [0_u8; 32];
+    rand::fill(&mut secret).map_err(|_| KeyError::Random)?;
+    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    ringpost_files::replace(path, text.as_bytes())?;
+    Ok(text)
+}
+
 fn open_signer(path: &Path) -> Result<TokenSigner, KeyError> {
     let document = match read(path)? {
         Some(document) => document,
         None => {
             let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
                 .map_err(|_| KeyError::Random)?;
-            write(path, made.as_ref())?;
+            ringpost_files::replace(path, made.as_ref())?;
             made.as_ref().to_vec()
         }
     };
@@ -135,50 +136,24 @@ fn open_ticket_secrets(path: &Path, wall_ms: u64) -> Result<TicketSecrets, KeyEr
         }
     };
     if changed {
-        write(path, &secrets.encode())?;
+        ringpost_files::replace(path, &secrets.encode())?;
     }
     Ok(secrets)
 }
 
 /// The content of a key file, `None` if there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
-    let failed = |source| KeyError::Io { action: "read", path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed { path: path.to_owned(), mode });
+    match ringpost_files::read(path, KEY_FILE_BYTES_MAX, Rule::Secret) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    let mut content = Vec::new();
-    file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut content).map_err(failed)?;
-    Ok(Some(content))
-}
-
-fn write(path: &Path, content: &[u8]) -> Result<(), KeyError> {
-    let failed = |source| KeyError::Io { action: "write", path: path.to_owned(), source };
-    let beside = path.with_extension("new");
-    // A leftover of a crash is nobody's key yet; create_new makes the mode below certain.
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)
-        .map_err(failed)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(failed)?;
-    let dir = path.parent().expect("key files stand in the directory `keys`");
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -204,8 +179,8 @@ mod tests {
         let path = dir.path().join("keys/token.pk8");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let error = Keys::open(dir.path(), 0).err().expect("refused");
-        assert!(matches!(error, KeyError::Exposed { mode: 0o640, .. }), "{error}");
-        assert!(error.to_string().contains("chmod 600"), "{error}");
+        assert!(error.to_string().contains("found mode 640"), "{error}");
+        assert!(error.to_string().contains("`chmod 600 "), "{error}");
     }
 
     #[test]

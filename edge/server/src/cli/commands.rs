@@ -7,10 +7,13 @@ use std::time::Duration;
 use anyhow::anyhow;
 use ringpost_journal::Inspection;
 use ringpost_wire::{DeviceId, UserId};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::Token;
+use crate::admin::AdminToken;
 use crate::auth::Keys;
+use crate::backup::{fetch, restore};
 use crate::boot;
 use crate::clock;
 use crate::config::{self, Config, Limits, Loaded, Origin};
@@ -69,7 +72,18 @@ pub(super) fn sound(inspection: &Inspection) -> Result<(), Failure> {
     }
 }
 
-/// `token`: access tokens for development, one a line.
+/// A token as machines read it.
+#[derive(Serialize)]
+struct TokenLine {
+    user_id: Uuid,
+    device: u8,
+    token: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
+/// `token`: access tokens for development. One a line; a new user with all that a client needs to
+/// know; or as JSON.
 pub(super) fn token(config: &Config, asked: &Token) -> Result<String, Failure> {
     let signer = Keys::signer_of(&config.data_dir)?.ok_or_else(|| {
         let dir = config.data_dir.display();
@@ -80,8 +94,42 @@ pub(super) fn token(config: &Config, asked: &Token) -> Result<String, Failure> {
     let ttl = asked.ttl.map_or(config.auth.access_ttl, Duration::from_secs);
     let (issuer, audience) = (&config.auth.issuer, &config.auth.audience);
     let now_ms = clock::wall_ms();
-    let token = |user: &Uuid| {
-        signer.sign(issuer, audience, (UserId::from(*user), device), now_ms, ttl).token
+    let new = asked.new.then(Uuid::new_v4);
+    let lines = asked.users.iter().copied().chain(new).map(|user| {
+        let issued = signer.sign(issuer, audience, (UserId::from(user), device), now_ms, ttl);
+        let line = TokenLine {
+            user_id: user,
+            device: device.number(),
+            token: issued.token,
+            expires_in: issued.expires_in_s,
+        };
+        match asked {
+            Token { json: true, .. } => serde_json::to_string(&line).expect("it is plain JSON"),
+            Token { new: true, .. } => {
+                format!("user    {user}\ndevice  {}\ntoken   {}", line.device, line.token)
+            }
+            _ => line.token,
+        }
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// `backup`: of the running server, into a file.
+pub(super) fn backup(config: &Config, file: &Path) -> Result<String, Failure> {
+    let token = match config.admin.token_file.as_os_str().is_empty() {
+        true => Keys::backup_token_of(&config.data_dir)?.ok_or_else(|| {
+            let dir = config.data_dir.display();
+            let error = anyhow!("{dir} is no data directory in which a server has run");
+            Failure::new(Kind::Usage, error)
+        })?,
+        false => AdminToken::text(&config.admin.token_file)
+            .map_err(|error| Failure::new(Kind::Config, error))?,
     };
-    Ok(asked.users.iter().map(token).collect::<Vec<_>>().join("\n"))
+    fetch::fetch(config.admin.listen, &token, file)
+        .map_err(|error| Failure::new(Kind::Unavailable, error))
+}
+
+/// `restore`: a data directory of a backup.
+pub(super) fn restore(config: &Config, file: &Path) -> Result<String, Failure> {
+    restore::restore(file, &config.data_dir).map_err(|error| Failure::new(Kind::Storage, error))
 }

@@ -102,7 +102,14 @@ fn token_needs_a_data_directory_and_then_signs_for_the_verifier() {
     let mut config = config::Config { data_dir: dir.path().to_owned(), ..Default::default() };
     config.auth.audience = "chat".into();
     let user = uuid::Uuid::new_v4();
-    let asked = Token { users: vec![user], device: 9, ttl: Some(60) };
+    let asked = Token {
+        users: vec![user],
+        new: false,
+        device: 9,
+        ttl: Some(60),
+        json: false,
+        settings: Settings::default(),
+    };
     let failure = commands::token(&config, &asked).unwrap_err();
     assert_eq!(failure.kind, Kind::Usage);
 
@@ -116,6 +123,59 @@ fn token_needs_a_data_directory_and_then_signs_for_the_verifier() {
     assert_eq!(verified.device.number(), 9);
     // Whole seconds are signed: the end lies within a second of sixty from now.
     assert!(verified.expires_at_ms.abs_diff(now + 60_000) <= 2_000);
+}
+
+#[test]
+fn a_new_user_is_printed_for_people_and_for_machines() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config::Config { data_dir: dir.path().to_owned(), ..Default::default() };
+    crate::auth::Keys::open(dir.path(), crate::clock::wall_ms()).unwrap();
+    let token = |words: &[&str]| {
+        let Some(Command::Token(asked)) = parse(&[&["token"], words].concat()).command else {
+            panic!("it is the command `token`")
+        };
+        commands::token(&config, &asked).unwrap()
+    };
+    let text = token(&["--new"]);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let ["user", user, "device", "1", "token", shown] = words[..] else { panic!("{text}") };
+    assert!(user.parse::<uuid::Uuid>().is_ok() && shown.len() > 64, "{text}");
+    assert_ne!(token(&["--new"]), text, "another one each time");
+
+    let line: serde_json::Value = serde_json::from_str(&token(&["--new", "--json"])).unwrap();
+    assert_eq!((&line["device"], &line["expires_in"]), (&1.into(), &3_600.into()), "{line}");
+    assert!(line["user_id"].as_str().unwrap().parse::<uuid::Uuid>().is_ok(), "{line}");
+    assert!(line["token"].as_str().unwrap().len() > 64, "{line}");
+    let lines = token(&["--user", user, "--user", user, "--json", "--device", "2"]);
+    assert_eq!(lines.lines().count(), 2);
+    for line in lines.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["user_id"], &line["device"]), (&user.into(), &2.into()), "{line}");
+    }
+}
+
+#[test]
+fn settings_stand_before_and_behind_a_command_that_takes_them_and_nowhere_else() {
+    let line = ["--workers", "2", "--set", "workers=9", "serve", "--workers", "3"];
+    let line =
+        parse(&[&line[..], &["--data-dir", "/d", "--set", "limits.plaintext=true"]].concat());
+    let served = run(line, |load| {
+        let loaded = load()?;
+        assert_eq!((loaded.config.workers, loaded.config.limits.plaintext), (3, true));
+        assert_eq!(loaded.config.data_dir, PathBuf::from("/d"));
+        Ok(())
+    });
+    served.unwrap();
+    // What takes none does not list them in its help, and refuses them.
+    for command in ["try", "self-test", "journal"] {
+        let mut line = CommandLine::command();
+        let help = line.find_subcommand_mut(command).unwrap().render_long_help().to_string();
+        assert!(!help.contains("--data-dir"), "{help}");
+        let words = ["ringpost", command, "--workers", "1"];
+        assert!(CommandLine::try_parse_from(words).is_err(), "{command}");
+    }
+    let failure = run(parse(&["--workers", "1", "try"]), |_| panic!("served")).unwrap_err();
+    assert_eq!(failure.kind, Kind::Usage);
 }
 
 #[test]
@@ -139,6 +199,8 @@ fn a_journal_is_listed_and_what_is_none_is_refused() {
 fn arguments_out_of_range_are_refused_by_the_parser() {
     for arguments in [
         ["token", "--user", "x", "--device", "1"].as_slice(),
+        &["token"],
+        &["token", "--new", "--user", "6f1f3c52-6d1b-4b57-9d29-5b8f7c0a1e11"],
         &["token", "--user", "6f1f3c52-6d1b-4b57-9d29-5b8f7c0a1e11", "--device", "128"],
         &["token", "--user", "6f1f3c52-6d1b-4b57-9d29-5b8f7c0a1e11", "--device", "0"],
         &["--set", "novalue"],

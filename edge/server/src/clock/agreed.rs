@@ -3,12 +3,15 @@
 //! Written by rename and not flushed: what the power takes with it makes the moment earlier, and
 //! an earlier one only keeps things from expiring.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+
+use ringpost_files::{FileError, Rule};
 
 /// Name of the file in the data directory. It holds milliseconds since 1970 as decimal digits.
 const FILE: &str = "clock";
+
+/// Longest content, bytes: digits of a number of 64 bits.
+const FILE_BYTES_MAX: u64 = 32;
 
 /// Where the moment is kept.
 #[derive(Debug)]
@@ -24,11 +27,11 @@ impl AgreedFile {
     /// The moment, milliseconds since 1970; `None` if there is none, or none that can be read: then
     /// something else must say how late it is at least.
     pub(super) fn read(&self) -> Option<u64> {
-        let text = match fs::read_to_string(&self.path) {
+        let text = match ringpost_files::read_text(&self.path, FILE_BYTES_MAX, Rule::Ours) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) if error.is_not_found() => return None,
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the last agreed date");
+                tracing::warn!(%error, "the last agreed date cannot be read");
                 return None;
             }
         };
@@ -43,15 +46,15 @@ impl AgreedFile {
     ///
     /// # Errors
     /// If the file cannot be written; then the moment before stands.
-    pub(super) fn write(&self, agreed_ms: u64) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        fs::write(&fresh, format!("{agreed_ms}\n"))?;
-        fs::rename(&fresh, &self.path)
+    pub(super) fn write(&self, agreed_ms: u64) -> Result<(), FileError> {
+        ringpost_files::replace_unsynced(&self.path, format!("{agreed_ms}\n").as_bytes())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -8,12 +8,16 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use ringpost_conn::TrustedProxies;
+use ringpost_conn::caller::TRUSTED_PROXIES_MAX;
+use ringpost_conn::http::{InvalidOrigin, Origins};
 use ringpost_journal::GATHER_CEILING;
 
 use super::layers::{Loaded, Origin};
 use super::problem::{ConfigError, Mistake, Problem};
 use super::quantity::{duration_text, size_text};
 use super::sections::{Auth, CodeSenderKind, Config, LimitKeys};
+use crate::admin;
 
 /// Most workers of one node: as many as a durable record can be handed to.
 pub const WORKERS_MAX: u16 = ringpost_conn::WORKERS_MAX;
@@ -91,19 +95,37 @@ impl Checker<'_> {
             let allowed = format!("1 to {LISTEN_MAX} different addresses");
             self.refuse("listen", format!("{:?}", config.listen), allowed);
         }
+        let proxies = &config.trusted_proxies;
+        if let Err(error) = TrustedProxies::new(proxies.iter().map(String::as_str)) {
+            let allowed = "addresses and networks, such as \"127.0.0.1\" or \"10.1.0.0/16\", and \
+                           never everybody (\"0.0.0.0/0\")";
+            self.refuse("trusted_proxies", format!("{:?}", error.0), allowed);
+        }
+        if proxies.len() > TRUSTED_PROXIES_MAX {
+            let found = format!("{} networks", proxies.len());
+            self.refuse("trusted_proxies", found, format!("at most {TRUSTED_PROXIES_MAX}"));
+        }
         if config.data_dir.as_os_str().is_empty() {
             self.refuse("data_dir", "\"\"", "a directory (it is made if it does not exist)");
         }
         self.number("workers", config.workers.into(), 0..=WORKERS_MAX.into());
         let (low, high) = (Duration::from_secs(1), minutes(60));
         self.duration("drain_deadline", config.drain_deadline, low, high);
-        let admin = &config.admin;
-        if !admin.listen.ip().is_loopback() && is_unset(&admin.token_file) {
+        let keys = &config.admin;
+        if !keys.listen.ip().is_loopback() && is_unset(&keys.token_file) {
             let allowed = "a loopback address, or any address together with admin.token_file";
-            self.refuse("admin.listen", admin.listen, allowed);
+            self.refuse("admin.listen", keys.listen, allowed);
         }
-        if admin.listen.port() != 0 && config.listen.contains(&admin.listen) {
-            self.refuse("admin.listen", admin.listen, "an address that `listen` does not name");
+        let is_none = |name: &&String| !admin::is_host_name(name);
+        if let Some(bad) = keys.hosts.iter().find(is_none) {
+            self.refuse("admin.hosts", format!("{bad:?}"), "names of hosts, without a port");
+        }
+        if keys.hosts.len() > admin::HOSTS_MAX {
+            let found = format!("{} names", keys.hosts.len());
+            self.refuse("admin.hosts", found, format!("at most {}", admin::HOSTS_MAX));
+        }
+        if keys.listen.port() != 0 && config.listen.contains(&keys.listen) {
+            self.refuse("admin.listen", keys.listen, "an address that `listen` does not name");
         }
     }
 
@@ -140,6 +162,7 @@ impl Checker<'_> {
         let seconds = Duration::from_secs;
         self.duration("auth.access_ttl", auth.access_ttl, seconds(10), minutes(24 * 60));
         self.duration("auth.refresh_ttl", auth.refresh_ttl, minutes(1), minutes(366 * 24 * 60));
+        self.duration("auth.refresh_grace", auth.refresh_grace, seconds(0), minutes(10));
         self.duration("auth.ticket_ttl", auth.ticket_ttl, seconds(10), minutes(7 * 24 * 60));
         self.duration("auth.clock_skew", auth.clock_skew, seconds(0), minutes(5));
         self.duration("auth.code_ttl", auth.code_ttl, seconds(30), minutes(60));
@@ -155,6 +178,14 @@ impl Checker<'_> {
             let allowed = "the identity provider's `iss`, which differs from auth.issuer";
             self.refuse("auth.jwks_issuer", format!("{:?}", auth.jwks_issuer), allowed);
         }
+        let exposed = self.loaded.config.listen.iter().find(|it| !it.ip().is_loopback());
+        if let (CodeSenderKind::Log, Some(address)) = (auth.code_sender, exposed) {
+            let allowed = format!(
+                "\"webhook\", or \"none\" where nobody signs in by phone: whoever reads the log could be \
+                 anybody, and others than this host come in at {address}"
+            );
+            self.refuse("auth.code_sender", "\"log\"", allowed);
+        }
         let webhook = auth.webhook_url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
         if auth.code_sender == CodeSenderKind::Webhook && !webhook {
             let allowed = "http://HOST:PORT/PATH (of a relay beside the server: codes travel in \
@@ -167,8 +198,11 @@ impl Checker<'_> {
         let rest = &config.rest;
         self.number("rest.threads", rest.threads.into(), 1..=64);
         self.number("rest.connections_max", rest.connections_max.into(), 1..=100_000);
+        let of_address = rest.connections_per_address_max.into();
+        self.number("rest.connections_per_address_max", of_address, 1..=100_000);
         let (low, high) = (Duration::from_millis(100), minutes(5));
         self.duration("rest.header_deadline", rest.header_deadline, low, high);
+        self.duration("rest.idle_deadline", rest.idle_deadline, low, minutes(60));
         self.duration("rest.request_deadline", rest.request_deadline, low, high);
         self.size("rest.body_bytes_max", rest.body_bytes_max, 1 << 10..=1 << 20);
     }
@@ -178,6 +212,7 @@ impl Checker<'_> {
         self.number("limits.connections_max", connections, 1..=16_000_000);
         let unauthenticated = limits.unauthenticated_per_address_max.into();
         self.number("limits.unauthenticated_per_address_max", unauthenticated, 1..=1_000_000);
+        self.number("limits.unnamed_max", limits.unnamed_max.into(), 1..=1_000_000);
         for (key, bytes) in [
             ("limits.user_input_bytes_per_second", limits.user_input_bytes_per_second),
             ("limits.address_input_bytes_per_second", limits.address_input_bytes_per_second),
@@ -200,7 +235,12 @@ impl Checker<'_> {
             self.refuse("limits.auth_deadline", duration_text(limits.auth_deadline), allowed);
         }
         let (second, hour) = (Duration::from_secs(1), minutes(60));
-        self.duration("limits.ping_interval", limits.ping_interval, second, hour);
+        for (key, interval) in [
+            ("limits.ping_interval_tcp", limits.ping_interval_tcp),
+            ("limits.ping_interval_websocket", limits.ping_interval_websocket),
+        ] {
+            self.duration(key, interval, second, hour);
+        }
         self.duration("limits.progress_deadline", limits.progress_deadline, second, hour);
         let content = 256..=ringpost_wire::limits::MESSAGE_BYTES_MAX as u64;
         self.size("limits.message_bytes_max", limits.message_bytes_max, content.clone());
@@ -225,10 +265,11 @@ impl Checker<'_> {
         // is never taken for absent.
         let absence = limits.device_absence_max;
         self.duration("limits.device_absence_max", absence, 7 * 24 * hour, 3_650 * 24 * hour);
-        let bad = limits.origins.iter().find(|origin| !is_origin(origin)).cloned();
-        if let Some(origin) = bad {
+        if let Err(InvalidOrigin(origin)) = Origins::new(limits.origins.iter().map(String::as_str))
+        {
             let allowed = "scheme and host as browsers send them, such as \
-                           \"https://chat.example\" or \"http://localhost:3000\"";
+                           \"https://chat.example\" or \"http://localhost:3000\", without the \
+                           scheme's own port; \"null\" for pages without an origin; \"*\" for all";
             self.refuse("limits.origins", format!("{origin:?}"), allowed);
         }
         if limits.origins.len() > ORIGINS_MAX {
@@ -249,16 +290,4 @@ const fn minutes(minutes: u64) -> Duration {
 
 fn is_unset(path: &Path) -> bool {
     path.as_os_str().is_empty()
-}
-
-/// An origin as RFC 6454 serializes it: scheme, `://`, host, port only where it is not the
-/// default; nothing behind it.
-fn is_origin(text: &str) -> bool {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    host.is_some_and(|host| {
-        !host.is_empty()
-            && host.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte)
-            })
-    })
 }

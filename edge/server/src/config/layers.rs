@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ringpost_files::Rule;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -24,6 +25,9 @@ pub const ENV_FILE: &str = "RINGPOST_CONFIG";
 
 /// What a Kubernetes service called `ringpost` injects into every pod of its namespace; not ours.
 const ENV_FOREIGN: [&str; 2] = ["RINGPOST_SERVICE_", "RINGPOST_PORT"];
+
+/// Largest file of settings, bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Most edits between a mistyped key and the key that is suggested for it.
 const SUGGESTION_EDITS_MAX: usize = 3;
@@ -158,8 +162,8 @@ fn file_of(sources: &Sources) -> Option<PathBuf> {
 }
 
 fn read_file(path: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text =
+        ringpost_files::read_text(path, FILE_BYTES_MAX, Rule::Named).map_err(ConfigError::File)?;
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
         message: error.to_string(),
@@ -175,10 +179,17 @@ fn env_key(name: &str) -> Option<String> {
     Some(key.to_lowercase().replace("__", "."))
 }
 
-/// Text as the kind of value that the key's default is; what does not fit stays text and is
-/// refused with a message when it is tried.
+/// Text as the kind of value that the key's default is, written as TOML (as `check-config` shows
+/// it) or without its quotes and brackets; what does not fit stays text and is refused with a message
+/// when it is tried.
 fn typed(default: Option<&Value>, text: &str) -> Value {
     let as_text = || Value::String(text.to_owned());
+    if let (Some(default @ (Value::Array(_) | Value::String(_))), Some(value)) =
+        (default, as_toml(text))
+        && default.same_type(&value)
+    {
+        return value;
+    }
     match default {
         Some(Value::Integer(_)) => text.parse().map_or_else(|_| as_text(), Value::Integer),
         Some(Value::Boolean(_)) => text.parse().map_or_else(|_| as_text(), Value::Boolean),
@@ -188,6 +199,16 @@ fn typed(default: Option<&Value>, text: &str) -> Value {
         }
         _ => as_text(),
     }
+}
+
+/// The value that this text is in TOML. No text of a key in TOML begins with a quote or a bracket
+/// otherwise, so nothing that is meant as it stands is taken apart.
+fn as_toml(text: &str) -> Option<Value> {
+    if !text.starts_with(['"', '\'', '[']) {
+        return None;
+    }
+    let mut table: Table = format!("value = {text}").parse().ok()?;
+    table.remove("value").filter(|_| table.is_empty())
 }
 
 /// Every value that is not a table, by its dotted key. An empty table counts as a value, so that

@@ -3,12 +3,10 @@
 //! Invariant: what is printed at boot is what the parts are built with. Each line of the sum is
 //! one bound that some part upholds; a part without a line here must not allocate without bound.
 
-use std::time::Duration;
-
 use ringpost_journal::Config as JournalConfig;
 use ringpost_ring::{RingConfig, RingPlan};
 use ringpost_shard::ShardLimits;
-use ringpost_store::engine::FjallLimits;
+use ringpost_store::engine::{FILES_MIN, FjallLimits};
 use ringpost_store::thread::ThreadLimits;
 use ringpost_wire::limits::TOKEN_BYTES_MAX;
 
@@ -16,6 +14,7 @@ use super::parts;
 use super::quantity::size_rounded;
 use super::sections::Config;
 use crate::host::{Host, HostMemory};
+use crate::rlimits;
 
 /// What one open connection costs at most beyond its outbox: table slot, timers and session in
 /// user space (under 1 KiB), socket and poll entry in the kernel, which a cgroup counts as well
@@ -62,8 +61,6 @@ pub struct Limits {
     pub store: FjallLimits,
     /// Of the threads between journal and store.
     pub store_threads: ThreadLimits,
-    /// How long a drain may take.
-    pub drain_deadline: Duration,
     /// The sum, line by line.
     pub memory: Vec<MemoryLine>,
     /// What the host grants; `None` where the kernel does not say.
@@ -102,6 +99,8 @@ impl Limits {
         let ring = parts::ring(config, workers, wanted, host.files_max);
         let rings = ring.plan_for(host.files_max);
         let connections = rings.slots;
+        let mut store = parts::store(config);
+        store.files_max = store_files(config, workers, rings, host.files_max);
         let mut limits = Self {
             workers,
             connections_per_worker_max: connections,
@@ -111,9 +110,8 @@ impl Limits {
             ring,
             rings,
             journal: parts::journal(config),
-            store: parts::store(config),
+            store,
             store_threads: parts::store_threads(config),
-            drain_deadline: config.drain_deadline,
             memory: Vec::new(),
             host_memory: host.memory,
         };
@@ -142,6 +140,14 @@ impl Limits {
             .collect();
         Err(LimitsError { allowed_bytes, granted, largest: largest.join(", ") })
     }
+}
+
+/// Files that the store may keep open: what the others leave, within its own bounds.
+fn store_files(config: &Config, workers: u16, rings: RingPlan, files_max: u32) -> usize {
+    let needed = rlimits::files_needed(config, workers, rings.rings);
+    let left = u64::from(files_max).saturating_sub(needed + rlimits::files_of_rest(config));
+    let most = FjallLimits::default().files_max;
+    usize::try_from(left).unwrap_or(most).clamp(FILES_MIN, most)
 }
 
 /// Every bound on memory, with the key that changes it.

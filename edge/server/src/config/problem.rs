@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ringpost_files::FileError;
+
 use super::layers::Origin;
 
 /// One key that cannot be taken.
@@ -48,14 +50,9 @@ impl fmt::Display for Problem {
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file cannot be read, or others could change it.
+    #[error("the configuration file: {0}")]
+    File(FileError),
     /// The file is not TOML.
     #[error("{} is not valid TOML:\n{message}", path.display())]
     Syntax {

@@ -20,6 +20,8 @@ pub struct Config {
     /// Where clients connect: binary protocol, WebSocket and REST share each address.
     #[serde(with = "address::many")]
     pub listen: Vec<SocketAddr>,
+    /// Networks of the proxies and balancers whose word about a client's address is taken.
+    pub trusted_proxies: Vec<String>,
     /// Where everything that must survive is kept.
     pub data_dir: PathBuf,
     /// Worker threads, 0 = one for each core that the process may use.
@@ -47,6 +49,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 7400))],
+            trusted_proxies: Vec::new(),
             data_dir: PathBuf::from("./ringpost-data"),
             workers: 0,
             drain_deadline: Duration::from_secs(20),
@@ -70,11 +73,14 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// File with the bearer token; empty = none, which is refused off loopback.
     pub token_file: PathBuf,
+    /// Names that requests may give in `Host`, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7401)), token_file: PathBuf::new() }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 7401));
+        Self { listen, token_file: PathBuf::new(), hosts: Vec::new() }
     }
 }
 
@@ -165,6 +171,8 @@ pub enum CodeSenderKind {
     Log,
     /// By HTTP POST to `webhook_url`.
     Webhook,
+    /// Not at all: nobody signs in by phone.
+    None,
 }
 
 /// Who may come in.
@@ -183,6 +191,10 @@ pub struct Auth {
     /// Life of a refresh token, from its last use.
     #[serde(with = "duration")]
     pub refresh_ttl: Duration,
+    /// How long a refresh token that was used is good once more, while the one that replaced it
+    /// is unused; 0 = not at all.
+    #[serde(with = "duration")]
+    pub refresh_grace: Duration,
     /// Life of a resume ticket.
     #[serde(with = "duration")]
     pub ticket_ttl: Duration,
@@ -202,7 +214,8 @@ pub struct Auth {
     pub code_ttl: Duration,
     /// Wrong guesses before a code is void.
     pub code_attempts_max: u8,
-    /// Codes that one phone may ask for in an hour.
+    /// Codes that are sent to one phone in an hour, whoever asks; of them one address may cause
+    /// half, rounded up. A request beyond is answered alike and sends nothing.
     pub codes_per_phone_hour: u16,
     /// Calls of the auth endpoints that one address may make in a minute.
     pub requests_per_address_minute: u16,
@@ -220,6 +233,7 @@ impl Default for Auth {
             audience: "ringpost".into(),
             access_ttl: Duration::from_secs(3_600),
             refresh_ttl: Duration::from_secs(60 * 86_400),
+            refresh_grace: Duration::from_secs(2 * 60),
             ticket_ttl: Duration::from_secs(3_600),
             clock_skew: Duration::from_secs(60),
             jwks_file: PathBuf::new(),
@@ -242,11 +256,18 @@ impl Default for Auth {
 pub struct Rest {
     /// Threads of its runtime.
     pub threads: u8,
-    /// Connections that may be open; above it 503.
+    /// Connections that may be open; above it who has waited longest for a request is let go, and
+    /// where none waits the newcomer gets 503.
     pub connections_max: u32,
-    /// How long a request's header may take to arrive, and a kept connection may be idle.
+    /// The same of one address.
+    pub connections_per_address_max: u32,
+    /// How long a request's header may take from its first byte to its last.
     #[serde(with = "duration")]
     pub header_deadline: Duration,
+    /// How long a kept connection may be without a request. Longer than the proxies in front keep
+    /// theirs, or a request meets the close.
+    #[serde(with = "duration")]
+    pub idle_deadline: Duration,
     /// How long a request may take from its header to its answer.
     #[serde(with = "duration")]
     pub request_deadline: Duration,
@@ -260,7 +281,9 @@ impl Default for Rest {
         Self {
             threads: 1,
             connections_max: 1_024,
+            connections_per_address_max: 256,
             header_deadline: Duration::from_secs(5),
+            idle_deadline: Duration::from_secs(75),
             request_deadline: Duration::from_secs(10),
             body_bytes_max: 16 << 10,
         }
@@ -275,6 +298,8 @@ pub struct LimitKeys {
     pub connections_max: u32,
     /// Connections from one address that have not signed in, all workers together.
     pub unauthenticated_per_address_max: u32,
+    /// Connections of trusted proxies that have named nobody yet, all workers together.
+    pub unnamed_max: u32,
     /// What a user may send in a second for long, all its connections together.
     #[serde(with = "size")]
     pub user_input_bytes_per_second: u64,
@@ -293,9 +318,12 @@ pub struct LimitKeys {
     /// From accept to the end of sign-in.
     #[serde(with = "duration")]
     pub auth_deadline: Duration,
-    /// A client silent for so long is pinged; silent for as long again, closed.
+    /// A client over TCP silent for so long is pinged; silent for as long again, closed.
     #[serde(with = "duration")]
-    pub ping_interval: Duration,
+    pub ping_interval_tcp: Duration,
+    /// The same over WebSocket.
+    #[serde(with = "duration")]
+    pub ping_interval_websocket: Duration,
     /// A client that takes nothing for so long is closed.
     #[serde(with = "duration")]
     pub progress_deadline: Duration,
@@ -343,13 +371,15 @@ impl Default for LimitKeys {
         Self {
             connections_max: 100_000,
             unauthenticated_per_address_max: 1_000,
+            unnamed_max: 10_000,
             user_input_bytes_per_second: ringpost_wire::limits::INPUT_BYTES_PER_SECOND,
             user_input_burst_bytes: ringpost_wire::limits::INPUT_BURST_BYTES,
             address_input_bytes_per_second: ringpost_wire::limits::INPUT_BYTES_PER_SECOND,
             address_input_burst_bytes: ringpost_wire::limits::INPUT_BURST_BYTES,
             handshake_deadline: Duration::from_secs(5),
             auth_deadline: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(120),
+            ping_interval_tcp: Duration::from_secs(120),
+            ping_interval_websocket: Duration::from_secs(25),
             progress_deadline: Duration::from_secs(20),
             message_bytes_max: ringpost_wire::limits::MESSAGE_BYTES_MAX as u64,
             plaintext: false,

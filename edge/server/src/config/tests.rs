@@ -56,12 +56,12 @@ fn the_documented_file_equals_the_defaults_and_explains_every_key() {
 
 #[test]
 fn later_layers_win_and_origins_are_known() {
-    let file = file("workers = 2\n[limits]\nping_interval = \"10s\"\nplaintext = true\n");
+    let file = file("workers = 2\n[limits]\nping_interval_tcp = \"10s\"\nplaintext = true\n");
     let sources = Sources {
         file: Some(file.path().into()),
         environment: pairs(&[
             ("RINGPOST_WORKERS", "3"),
-            ("RINGPOST_LIMITS__PING_INTERVAL", "20s"),
+            ("RINGPOST_LIMITS__PING_INTERVAL_TCP", "20s"),
             ("RINGPOST_LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
             ("PATH", "/bin"),
         ]),
@@ -69,13 +69,13 @@ fn later_layers_win_and_origins_are_known() {
     };
     let loaded = load(&sources).unwrap();
     assert_eq!(loaded.config.workers, 4);
-    assert_eq!(loaded.config.limits.ping_interval.as_secs(), 20);
+    assert_eq!(loaded.config.limits.ping_interval_tcp.as_secs(), 20);
     assert!(loaded.config.limits.plaintext);
     assert_eq!(loaded.config.listen.len(), 2);
     assert_eq!(loaded.config.auth, Auth::default());
     assert_eq!(loaded.origins["workers"], Origin::Flag);
-    let variable = Origin::Environment("RINGPOST_LIMITS__PING_INTERVAL".into());
-    assert_eq!(loaded.origins["limits.ping_interval"], variable);
+    let variable = Origin::Environment("RINGPOST_LIMITS__PING_INTERVAL_TCP".into());
+    assert_eq!(loaded.origins["limits.ping_interval_tcp"], variable);
     assert_eq!(loaded.origins["limits.plaintext"], Origin::File(file.path().into()));
     assert!(!loaded.origins.contains_key("data_dir"));
 }
@@ -167,8 +167,8 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
         let (_, said) = text.split_once("; allowed: ").expect("what may stand there");
         assert!(said.contains(allowed), "{text}");
     }
-    expect("limits.ping_interval", "5 parsecs", "\"15m\"");
-    expect("limits.ping_interval", "500ms", "1s to 1h");
+    expect("limits.ping_interval_tcp", "5 parsecs", "\"15m\"");
+    expect("limits.ping_interval_tcp", "500ms", "1s to 1h");
     expect("limits.message_bytes_max", "-1", "64KiB");
     expect("limits.message_bytes_max", "1MiB", "256B to 64KiB");
     expect("workers", "many", "a whole number up to 65535");
@@ -184,6 +184,8 @@ fn a_bad_value_is_answered_with_key_layer_found_and_allowed() {
     expect("limits.auth_deadline", "2s", "handshake_deadline");
     expect("limits.origins", "chat.example", "https://chat.example");
     expect("limits.origins", "https://chat.example/path", "https://chat.example");
+    expect("limits.origins", "https://chat.example:443", "the scheme's own port");
+    expect("limits.origins", "nil", "\"null\"");
     expect("auth.verify_threads", "0", "1 to 64");
 }
 
@@ -250,6 +252,46 @@ fn a_range_that_an_error_names_has_its_least_first_and_both_ends_are_taken() {
 }
 
 #[test]
+fn a_setting_is_taken_in_the_form_that_check_config_shows() {
+    let file = file("[limits]\norigins = [\"https://a.example\", \"null\"]\n");
+    let sources = Sources { file: Some(file.path().into()), ..Sources::default() };
+    let set = load(&sources).unwrap().config;
+    assert_eq!(set.limits.origins, ["https://a.example", "null"]);
+    for config in [Config::default(), set] {
+        let shown = values(&config);
+        let pairs: Vec<(&str, &str)> =
+            shown.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(load(&flags(&pairs)).unwrap().config, config);
+    }
+}
+
+#[test]
+fn a_list_is_taken_with_and_without_brackets() {
+    let origins =
+        |text: &str| load(&flags(&[("limits.origins", text)])).map(|it| it.config.limits.origins);
+    for text in [
+        "[\"https://a.example\",\"https://b.example\"]",
+        "['https://a.example', 'https://b.example',]",
+        "https://a.example,https://b.example",
+        "https://a.example, https://b.example,",
+    ] {
+        assert_eq!(origins(text).unwrap(), ["https://a.example", "https://b.example"], "{text}");
+    }
+    for text in ["", "[]"] {
+        assert!(origins(text).unwrap().is_empty(), "{text}");
+    }
+    for text in ["[1]", "[\"https://a.example\", 2]"] {
+        assert!(origins(text).is_err(), "{text}");
+    }
+    let address = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+    let listen = |text: &str| load(&flags(&[("listen", text)])).unwrap().config.listen;
+    let both = listen("127.0.0.1:1,[::1]:2");
+    assert_eq!(both, [address("127.0.0.1:1"), address("[::1]:2")]);
+    assert_eq!(listen("[\"127.0.0.1:1\", \"[::1]:2\"]"), both);
+    assert_eq!(listen("[::1]:2"), [address("[::1]:2")]);
+}
+
+#[test]
 fn all_mistakes_are_told_at_once() {
     let found = problems(&flags(&[("workers", "x"), ("log.level", "loud"), ("nope", "1")]));
     assert_eq!(found.len(), 3);
@@ -278,7 +320,7 @@ fn combinations_that_contradict_are_refused() {
 fn a_file_that_is_missing_or_no_toml_is_an_error_with_its_path() {
     let sources = Sources { file: Some("/nowhere/x.toml".into()), ..Sources::default() };
     let error = load(&sources).unwrap_err();
-    assert!(matches!(&error, ConfigError::Read { .. }));
+    assert!(matches!(&error, ConfigError::File(_)));
     assert!(error.to_string().contains("/nowhere/x.toml"));
     let file = file("workers = = 2\n");
     let sources = Sources { file: Some(file.path().into()), ..Sources::default() };

@@ -21,6 +21,29 @@ pub trait MetricSource: Send + Sync {
     fn collect(&self, out: &mut Samples);
 }
 
+/// The form of a scrape's text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TextForm {
+    /// Of Prometheus, version 0.0.4: what every tool reads.
+    Prometheus,
+    /// OpenMetrics 1.0.0, for who asks for it.
+    OpenMetrics,
+}
+
+impl TextForm {
+    /// The form that an `Accept` asks for.
+    pub fn of_accept(accept: &str) -> Self {
+        let takes = accept.split(',').any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default();
+            let is_refused =
+                parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32)));
+            kind.eq_ignore_ascii_case("application/openmetrics-text") && !is_refused
+        });
+        if takes { Self::OpenMetrics } else { Self::Prometheus }
+    }
+}
+
 /// A label: name and value, both from closed sets.
 pub type Label = (&'static str, &'static str);
 
@@ -161,9 +184,17 @@ impl Metrics {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }
 
-    /// One scrape, in the OpenMetrics text format.
-    pub fn text(&self) -> String {
-        text::encode(self.samples())
+    /// One scrape as text, and its content type.
+    pub fn text(&self, form: TextForm) -> (&'static str, String) {
+        match form {
+            TextForm::Prometheus => {
+                ("text/plain; version=0.0.4; charset=utf-8", text::prometheus(&self.samples()))
+            }
+            TextForm::OpenMetrics => (
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                text::open_metrics(self.samples()),
+            ),
+        }
     }
 
     /// The numbers of all parts now.
@@ -200,24 +231,59 @@ mod tests {
         let metrics = Metrics::default();
         metrics.register(Arc::new(Worker(2)));
         metrics.register(Arc::new(Worker(40)));
-        let text = metrics.text();
-        for expected in [
-            "# HELP ringpost_test_frames Frames.",
-            "# TYPE ringpost_test_frames counter",
-            "ringpost_test_frames_total{kind=\"ping\"} 42",
-            "ringpost_test_frames_total{kind=\"ack\"} 2",
-            "ringpost_test_open 10",
-            "ringpost_test_wait_seconds_count{stage=\"commit\"} 6",
-            "ringpost_test_wait_seconds_sum{stage=\"commit\"} 0.5",
-            "ringpost_test_wait_seconds_bucket{le=\"0.001\",stage=\"commit\"} 0",
-            "ringpost_test_wait_seconds_bucket{le=\"0.1\",stage=\"commit\"} 2",
-            "ringpost_test_wait_seconds_bucket{le=\"+Inf\",stage=\"commit\"} 6",
-            "# TYPE ringpost_test_batches histogram",
-            "ringpost_test_batches_sum 42.0",
-            "ringpost_test_batches_bucket{le=\"1.0\"} 2",
-            "# EOF",
+        for (form, own) in [
+            (
+                TextForm::Prometheus,
+                [
+                    "# HELP ringpost_test_frames_total Frames.",
+                    "# TYPE ringpost_test_frames_total counter",
+                ]
+                .as_slice(),
+            ),
+            (
+                TextForm::OpenMetrics,
+                &[
+                    "# HELP ringpost_test_frames Frames.",
+                    "# TYPE ringpost_test_frames counter",
+                    "# UNIT ringpost_test_wait_seconds seconds",
+                    "# EOF",
+                ],
+            ),
         ] {
-            assert!(text.contains(expected), "{expected} in\n{text}");
+            let (_, text) = metrics.text(form);
+            for expected in own.iter().chain(&SHARED) {
+                assert!(text.contains(expected), "{expected} in\n{text}");
+            }
+        }
+    }
+
+    const SHARED: [&str; 11] = [
+        "ringpost_test_frames_total{kind=\"ping\"} 42",
+        "ringpost_test_frames_total{kind=\"ack\"} 2",
+        "ringpost_test_open 10",
+        "ringpost_test_wait_seconds_count{stage=\"commit\"} 6",
+        "ringpost_test_wait_seconds_sum{stage=\"commit\"} 0.5",
+        "ringpost_test_wait_seconds_bucket{le=\"0.001\",stage=\"commit\"} 0",
+        "ringpost_test_wait_seconds_bucket{le=\"0.1\",stage=\"commit\"} 2",
+        "ringpost_test_wait_seconds_bucket{le=\"+Inf\",stage=\"commit\"} 6",
+        "# TYPE ringpost_test_batches histogram",
+        "ringpost_test_batches_sum 42.0",
+        "ringpost_test_batches_bucket{le=\"1.0\"} 2",
+    ];
+
+    #[test]
+    fn the_form_is_what_was_asked_for_and_the_older_one_where_nothing_was() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.2";
+        for (accept, expected) in [
+            ("", TextForm::Prometheus),
+            ("*/*", TextForm::Prometheus),
+            ("text/plain", TextForm::Prometheus),
+            ("application/openmetrics-text;q=0, */*", TextForm::Prometheus),
+            ("application/openmetrics-text", TextForm::OpenMetrics),
+            (prometheus, TextForm::OpenMetrics),
+        ] {
+            assert_eq!(TextForm::of_accept(accept), expected, "{accept}");
         }
     }
 

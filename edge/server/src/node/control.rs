@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringpost_conn::Letter;
+use ringpost_conn::letter::Returned;
 use ringpost_conn::question::{Answer, Question, Reply};
 use ringpost_shard::event::WorkerId;
 use ringpost_shard::{Event, Homes};
@@ -11,7 +12,7 @@ use ringpost_wire::{DeviceId, UserId};
 use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
-use crate::control::{Control, Inspect};
+use crate::control::{Control, Doors, Inspect};
 
 /// Registrations and sign-outs that may be under way. REST answers `overloaded` above it.
 const REQUESTS_MAX: usize = 4_096;
@@ -89,6 +90,22 @@ impl Control for Workers {
             self.home(user).post(Letter::Event(Event::CreateUser { user, ticket }));
         }
         receiver
+    }
+}
+
+impl Doors for Workers {
+    fn give_back(&self, to: WorkerId, returned: Returned) -> Result<(), Returned> {
+        let mailbox = &self.mailboxes[usize::from(to.0)];
+        match mailbox.try_post(Letter::Returned(Box::new(returned))) {
+            Ok(sleeps) => {
+                if sleeps {
+                    mailbox.ring();
+                }
+                Ok(())
+            }
+            Err(Letter::Returned(returned)) => Err(*returned),
+            Err(_) => unreachable!("the letter itself comes back"),
+        }
     }
 }
 

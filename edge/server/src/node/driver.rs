@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel;
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
-use ringpost_conn::{Driver, Letter};
+use ringpost_conn::{Caller, Driver, Letter, TrustedProxies};
 use ringpost_journal::{Batch, JournalHandle, Record, Refused};
 use ringpost_ring::{RingSet, Wait};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
@@ -137,9 +137,19 @@ impl Neighbours for Threads {
         self.others.requests.answer(ticket, done);
     }
 
-    fn hand_over(&mut self, fd: OwnedFd, read: Vec<u8>, address: Option<IpAddr>) {
-        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.others.rest.serve_stream(TcpStream::from(fd), read, address);
+    fn foreign_origin(&mut self, origin: Vec<u8>) {
+        self.others.rest.on_foreign_origin(origin);
+    }
+
+    fn hand_over(&mut self, from: WorkerId, fd: OwnedFd, read: Vec<u8>, caller: Option<Caller>) {
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let caller =
+            caller.unwrap_or_else(|| Caller::of_socket(unknown, &TrustedProxies::default()));
+        self.others.rest.serve_stream(from, TcpStream::from(fd), read, caller);
+    }
+
+    fn refuse(&mut self, fd: OwnedFd) {
+        RestService::refuse_stream(&TcpStream::from(fd));
     }
 }
 

@@ -64,6 +64,11 @@ impl Mailbox {
         is_taken
     }
 
+    /// Wakes the owner, which sleeps as [`Mailbox::try_post`] said.
+    pub(super) fn ring(&self) {
+        self.waker.wake();
+    }
+
     /// Wakes the owner if it sleeps.
     pub(super) fn wake(&self) {
         if self.sleep.should_wake() {

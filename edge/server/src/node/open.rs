@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::anyhow;
 use ringpost_conn::http::Origins;
-use ringpost_conn::{ConnectionConfig, Driver, InputRate, Letter, Tables, Worker};
+use ringpost_conn::{ConnectionConfig, Driver, InputRate, Letter, Tables, TrustedProxies, Worker};
 use ringpost_journal::{JournalHandle, JournalThread};
 use ringpost_ring::{EventWaker, OpenError, RingConfig, RingHandle, RingPlan, RingSet, Rings};
 use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
@@ -23,6 +23,7 @@ use super::watch::{self, Pulse, Watch};
 use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
 use crate::admin::{AdminParts, AdminService, AdminToken};
 use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenSigner, TokenVerifier};
+use crate::backup::take::BackupSource;
 use crate::boot::{self, Boot};
 use crate::clock::{self, MachineClock, NodeClock};
 use crate::config::{Auth, CodeSenderKind, Config, Limits, Loaded};
@@ -30,7 +31,10 @@ use crate::data_dir::DataDir;
 use crate::exit::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
-use crate::rest::{CodeSender, LogSender, RestParts, RestService, Revoked, WebhookSender};
+use crate::rest::{
+    CodeSender, LogSender, NoSender, RestParts, RestService, Revoked, WebhookSender,
+};
+use crate::rlimits;
 use crate::serve::Prepared;
 use crate::{missing_rows, refusals};
 
@@ -105,7 +109,7 @@ pub fn start(prepared: Prepared) -> Result<(Node, String), Failure> {
         journal: journal.handle(),
         rest: &rest,
         requests: &requests,
-        ticket_secrets: &keys.ticket_secrets,
+        secrets: (&keys.ticket_secrets, &keys.backup_token),
     };
     let workers = common.run(waiting, &mailboxes, &metrics);
     let parts = common.admin_parts(inspect, settings, &readiness, &metrics)?;
@@ -223,7 +227,7 @@ fn open_rings(number: u16, limits: &Limits) -> Result<Waiting, Failure> {
     let (handle, mailbox, slots) = rings
         .recv()
         .map_err(|_| Failure::new(Kind::Internal, anyhow!("a worker ended at its start")))?
-        .map_err(|error| Failure::new(Kind::Host, error))?;
+        .map_err(|error| Failure::new(Kind::Host, rlimits::explain_memory(error.into(), limits)))?;
     Ok(Waiting { thread, start, commands, handle, mailbox: Arc::new(mailbox), slots })
 }
 
@@ -287,7 +291,8 @@ struct Common<'a> {
     journal: JournalHandle,
     rest: &'a Arc<RestService>,
     requests: &'a Arc<Requests>,
-    ticket_secrets: &'a TicketSecrets,
+    /// Signs tickets; proves who may have a backup.
+    secrets: (&'a TicketSecrets, &'a str),
 }
 
 impl Common<'_> {
@@ -360,7 +365,12 @@ impl Common<'_> {
             clock: Arc::clone(self.clock),
             queue_ttl: self.limits.shard.queue_ttl,
             settings,
+            backup: Some((self.backup(), AdminToken::of(self.secrets.1))),
         })
+    }
+
+    fn backup(&self) -> BackupSource {
+        BackupSource::new(Arc::clone(&self.storage.rows), &self.config.data_dir)
     }
 
     fn worker(&self, id: WorkerId, slots: u32) -> Worker {
@@ -376,7 +386,7 @@ impl Common<'_> {
             limits: self.limits.shard.clone(),
         });
         let homes = Homes::new(self.hash_seed, workers);
-        let tickets = TicketKey::new(self.ticket_secrets, self.config.auth.ticket_ttl);
+        let tickets = TicketKey::new(self.secrets.0, self.config.auth.ticket_ttl);
         let config = connection_config(self.config, self.limits);
         let (domain, tickets) = ((shard, homes), Box::new(tickets));
         let (tables, started_at) = (Arc::clone(&self.tables), self.clock.now().mono);
@@ -386,14 +396,15 @@ impl Common<'_> {
 
 fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
     let keys = &config.limits;
-    let origins = Origins::new(keys.origins.iter().map(String::as_str))
-        .expect("the configuration was checked");
     ConnectionConfig {
         connections_max: limits.connections_per_worker_max,
         unauthenticated_per_address_max: keys.unauthenticated_per_address_max,
+        unnamed_max: keys.unnamed_max,
+        trusted_proxies: trusted_proxies(config),
         handshake_deadline: keys.handshake_deadline,
         sign_in_deadline: keys.auth_deadline,
-        ping_interval: keys.ping_interval,
+        ping_interval_tcp: keys.ping_interval_tcp,
+        ping_interval_websocket: keys.ping_interval_websocket,
         progress_interval: keys.progress_deadline,
         user_input: InputRate {
             bytes_per_second: keys.user_input_bytes_per_second,
@@ -406,10 +417,20 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
         outbox_bytes_max: keys.outbox_bytes_max as usize,
         outboxes_bytes_max: limits.outboxes_per_worker_bytes_max as usize,
         message_bytes_max: keys.message_bytes_max as u32,
-        drain_deadline: limits.drain_deadline / 2,
-        origins,
+        origins: origins(config),
         ..ConnectionConfig::default()
     }
+}
+
+fn trusted_proxies(config: &Config) -> TrustedProxies {
+    let entries = config.trusted_proxies.iter().map(String::as_str);
+    TrustedProxies::new(entries).expect("the configuration was checked")
+}
+
+/// The web pages that may come, over WebSocket and REST alike.
+fn origins(config: &Config) -> Origins {
+    let entries = config.limits.origins.iter().map(String::as_str);
+    Origins::new(entries).expect("the configuration was checked")
 }
 
 fn token_service(
@@ -463,6 +484,7 @@ fn start_rest(
     }
     let code_sender: Arc<dyn CodeSender> = match config.auth.code_sender {
         CodeSenderKind::Log => Arc::new(LogSender),
+        CodeSenderKind::None => Arc::new(NoSender),
         CodeSenderKind::Webhook => Arc::new(
             WebhookSender::new(&config.auth.webhook_url).expect("the configuration was checked"),
         ),
@@ -476,9 +498,12 @@ fn start_rest(
         accounts,
         store: Arc::clone(&storage.store),
         fence: Arc::clone(&storage.progress) as _,
+        doors: Arc::new(control.clone()),
+        origins: origins(config),
         control: Arc::new(control),
         clock: Arc::clone(clock),
         code_sender,
+        trusted_proxies: trusted_proxies(config),
     })
     .map_err(|error| Failure::new(Kind::Host, error))
 }

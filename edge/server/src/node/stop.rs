@@ -74,7 +74,7 @@ impl Node {
         doing.set("workers");
         for worker in &self.workers {
             // A worker that is stuck reads neither; others find the command without the letter.
-            let _ = worker.mailbox.offer(Letter::Drain);
+            let _ = worker.mailbox.offer(Letter::Drain { within: self.config.drain_deadline });
             // A worker that has ended already has nothing to stop.
             let _ = worker.commands.send(Command::StopWhenDrained { deadline });
             worker.mailbox.wake();

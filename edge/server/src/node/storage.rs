@@ -15,6 +15,7 @@ use ringpost_journal::{JournalHandle, JournalThread, Opened};
 use ringpost_shard::Position;
 use ringpost_store::accounts::{AccountKey, AccountTables, Accounts};
 use ringpost_store::engine::FjallEngine;
+use ringpost_store::rows::Rows;
 use ringpost_store::thread::{StopError, StoreThreads};
 use ringpost_store::{Store, StoreError, Tables};
 
@@ -42,6 +43,8 @@ const RECOVERY_STEP: u64 = 16_384;
 /// The storage tier before the workers stand.
 pub(super) struct Storage {
     pub(super) store: Arc<dyn Store>,
+    /// All of its rows, for a backup.
+    pub(super) rows: Arc<dyn Rows>,
     pub(super) accounts: Arc<dyn Accounts>,
     pub(super) threads: StoreThreads,
     pub(super) ending: Arc<Ending>,
@@ -67,7 +70,7 @@ impl Storage {
         readiness: &Arc<Readiness>,
     ) -> Result<Self, Failure> {
         let directory = &config.data_dir;
-        let OpenTables { store, accounts } = open_tables(directory, limits)?;
+        let OpenTables { store, accounts, rows } = open_tables(directory, limits)?;
 
         let mailboxes = Mailboxes::default();
         let journal = Arc::new(OnceLock::new());
@@ -111,6 +114,7 @@ impl Storage {
         let opened = Some((opened, choice));
         Ok(Self {
             store,
+            rows,
             accounts,
             threads,
             ending,
@@ -168,6 +172,7 @@ impl Storage {
 struct OpenTables {
     store: Arc<dyn Store>,
     accounts: Arc<dyn Accounts>,
+    rows: Arc<dyn Rows>,
 }
 
 /// Opens the tables of messages and of accounts, which must be there where a journal is.
@@ -178,8 +183,9 @@ fn open_tables(directory: &Path, limits: &Limits) -> Result<OpenTables, Failure>
     let accounts = AccountTables::open(engine.clone(), key).map_err(|error| {
         failed(anyhow::Error::new(error).context(directory.display().to_string()))
     })?;
+    let rows = Arc::new(engine.clone());
     let store = Tables::open(engine).map_err(failed)?;
-    Ok(OpenTables { store: Arc::new(store), accounts: Arc::new(accounts) })
+    Ok(OpenTables { store: Arc::new(store), accounts: Arc::new(accounts), rows })
 }
 
 /// The store is made before the journal: a data directory with a journal alone has lost it, and a new

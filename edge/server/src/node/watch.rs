@@ -13,7 +13,8 @@
 //!
 //! Owns a thread that looks every [`LOOK_EVERY`]; at rest that is one wake of it and, every second
 //! time, of each worker. Repairs nothing: what is stuck is a bug or a disk, and ends with the
-//! process, which a stop ends in any case (`signals`).
+//! process, which a stop ends in any case (`signals`); a supervisor is told every time that no worker is
+//! stuck, and may end a server that does not say so.
 
 use std::io;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio::runtime::Handle;
 use super::mailbox::Mailbox;
 use crate::metrics::{MetricSource, Samples};
 use crate::readiness::Readiness;
+use crate::supervisor;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -36,6 +38,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Who has not gone on for so long is stuck: three looks. A turn takes milliseconds, a sync of a
 /// slow disk a second.
 const STUCK_AFTER: Duration = Duration::from_secs(6);
+
+/// The names of workers begin so.
+const WORKER: &str = "worker-";
 
 /// The name under which [`Readiness`] keeps who is stuck.
 const REASON: &str = "stuck";
@@ -69,7 +74,7 @@ pub(super) type GoesOn = Box<dyn FnMut() -> bool + Send>;
 
 /// The names of the workers, for labels: they are as many as there are cores, made once.
 pub(super) fn worker_names(count: usize) -> impl Iterator<Item = &'static str> {
-    (0..count).map(|number| &*format!("worker-{number}").leak())
+    (0..count).map(|number| &*format!("{WORKER}{number}").leak())
 }
 
 /// A worker: it ends turns. One that has not may be asleep, and is woken for the next look. One that
@@ -175,7 +180,9 @@ impl Watch {
         let thread = thread::Builder::new().name("watch".to_owned()).spawn(move || {
             // Ends: when the owner lets go. A round is one look.
             while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                look(&mut watched, &readiness, Instant::now());
+                if look(&mut watched, &readiness, Instant::now()) {
+                    supervisor::alive();
+                }
             }
         })?;
         Ok((Self { stop: Some(stop), thread: Some(thread) }, ages))
@@ -192,11 +199,14 @@ impl Drop for Watch {
     }
 }
 
-/// Looks at all once.
-fn look(watched: &mut [Watched], readiness: &Readiness, now: Instant) {
+/// Looks at all once; answers whether every worker goes on. Who waits for a disk is no reason for a
+/// supervisor to start the server again: the disk would be the same.
+fn look(watched: &mut [Watched], readiness: &Readiness, now: Instant) -> bool {
     let mut stuck = Vec::new();
+    let mut workers_go_on = true;
     for it in watched {
         if let Some(age) = it.look(now) {
+            workers_go_on &= !it.name.starts_with(WORKER);
             stuck.push(format!("{} has not gone on for {} s", it.name, age.as_secs()));
         }
     }
@@ -205,6 +215,7 @@ fn look(watched: &mut [Watched], readiness: &Readiness, now: Instant) {
     } else {
         readiness.refuse(REASON, stuck.join("; "));
     }
+    workers_go_on
 }
 
 impl Watched {
@@ -247,14 +258,15 @@ mod tests {
         }];
         let readiness = Readiness::default();
         for (after_s, stuck_s) in [(2, 0), (4, 0), (6, 6), (8, 8)] {
-            look(&mut watched, &readiness, begin + Duration::from_secs(after_s));
+            let alive = look(&mut watched, &readiness, begin + Duration::from_secs(after_s));
+            assert_eq!(alive, stuck_s == 0, "{after_s}");
             assert_eq!(readiness.is_ready(), stuck_s == 0, "{after_s}");
             assert_eq!(ages.0[0].1.load(Relaxed), stuck_s, "{after_s}");
         }
         let why = readiness.json()["reasons"][REASON].to_string();
         assert_eq!(why, r#""worker-1 has not gone on for 8 s""#);
         goes_on.store(true, Relaxed);
-        look(&mut watched, &readiness, begin + Duration::from_secs(10));
+        assert!(look(&mut watched, &readiness, begin + Duration::from_secs(10)));
         assert!(readiness.is_ready());
         assert_eq!(ages.0[0].1.load(Relaxed), 0);
     }

@@ -37,6 +37,9 @@ pub enum DeliveryError {
     /// The receiver cannot be reached, or broke the connection.
     #[error("connection: {0}")]
     Connection(String),
+    /// There is no sender.
+    #[error("auth.code_sender is \"none\"")]
+    Off,
     /// It answered, and not with success.
     #[error("answered with status {0}")]
     Status(u16),
@@ -49,6 +52,15 @@ pub type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), DeliveryError>> +
 pub trait CodeSender: Send + Sync {
     /// Delivers one code.
     fn deliver(&self, code: OneTimeCode) -> Delivery<'_>;
+}
+
+/// Sends nothing: nobody signs in by code here, and nothing leads to it.
+pub struct NoSender;
+
+impl CodeSender for NoSender {
+    fn deliver(&self, _: OneTimeCode) -> Delivery<'_> {
+        Box::pin(std::future::ready(Err(DeliveryError::Off)))
+    }
 }
 
 /// Writes codes into the log: development only.

@@ -1,8 +1,19 @@
-//! One HTTP/1 connection: limits, deadlines, and the end when the service stops.
+//! One HTTP/1 connection: its requests one behind another, limits, deadlines, and the end when the
+//! service stops.
+//!
+//! ```text
+//!            +------------- a refusal that is about the WebSocket alone -------------+
+//!            v                                                                       |
+//!   ------> served by hyper --> all answered, and the next request is not REST's --> answered
+//!                |                                   |                               |
+//!                v                                   v                               v
+//!              closed                     a WebSocket: given back                  closed
+//! ```
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,78 +22,147 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::rt::TokioIo;
+use ringpost_conn::Caller;
+use ringpost_conn::http::{FIELDS_MAX, HEAD_BYTES_MAX, Origins, Rejection, Requests, Stop};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::request::Peer;
-use super::stream::{FLUSH_DEADLINE, Prefixed};
+use super::places::Place;
+use super::stream::{End, RequestStream};
 
-/// Largest head of a request, bytes; beyond it 431.
-const HEAD_BYTES_MAX: usize = 8 << 10;
-/// Most headers of a request; beyond it 431.
-const HEADERS_MAX: usize = 64;
+pub(crate) use super::stream::Deadlines;
+
 /// Read and write buffer of one connection, bytes. An answer that is one block is written from
 /// where it lies, not through this buffer.
 const BUFFER_BYTES_MAX: usize = 16 << 10;
 
+/// What is read and thrown away behind a refusal, and for how long: a close with something unread
+/// may cost the client the answer.
+const LINGER_BYTES_MAX: u64 = 64 << 10;
+const LINGER: Duration = Duration::from_secs(1);
+
 /// How a connection has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Served {
+#[derive(Debug)]
+pub(crate) enum Served<S> {
     /// Either side has closed it.
     Over,
-    /// A header did not arrive in time, or no request came.
+    /// A head did not arrive in time.
     TooSlow,
+    /// No request came in the time of an idle connection.
+    Idle,
+    /// A request asks for a WebSocket; all before it is answered.
+    Upgrade {
+        /// The socket.
+        stream: S,
+        /// The request and what came behind it, as they came.
+        read: Vec<u8>,
+    },
 }
 
-/// Serves requests on `stream` until either side closes, a deadline passes, or `stop` turns true.
-/// `already_read` are bytes that the edge has read from it.
+/// What holds for a connection.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    /// Answers requests.
+    pub(crate) router: Router,
+    /// How long a client is waited for.
+    pub(crate) deadlines: Deadlines,
+    /// The pages that may open a WebSocket; `None` where there is none.
+    pub(crate) origins: Option<Origins>,
+}
+
+/// Serves requests on `stream` until either side closes, a deadline passes, a WebSocket is asked for,
+/// the place is needed by
+/// somebody else, or `stop` turns true. `already_read` are bytes that the edge has read from it.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    already_read: Vec<u8>,
-    peer: IpAddr,
-    router: Router,
-    header_deadline: Duration,
+    mut stream: S,
+    mut already_read: Vec<u8>,
+    caller: Caller,
+    rules: Rules,
+    place: Place,
     mut stop: watch::Receiver<bool>,
-) -> Served {
-    let io = TokioIo::new(Prefixed::new(already_read, stream, FLUSH_DEADLINE));
+) -> Served<S> {
+    let place = Arc::new(place);
+    // Ends: each round answers a request that has come, or is the last.
+    loop {
+        let requests = Requests::new(rules.origins.clone());
+        let served = RequestStream::new(
+            stream,
+            &already_read,
+            requests,
+            rules.deadlines,
+            Arc::clone(&place),
+        );
+        let (back, end) = serve_rest(served, caller, rules.router.clone(), &place, &mut stop).await;
+        stream = back;
+        let (rejection, goes_on) = match end {
+            None | Some(End::Eof) => return Served::Over,
+            Some(End::Idle) => return Served::Idle,
+            Some(End::Stop(Stop::Upgrade { read })) => return Served::Upgrade { stream, read },
+            Some(End::Stop(Stop::Refused { rejection, goes_on })) => (rejection, goes_on),
+        };
+        let goes_on = goes_on.filter(|_| !*stop.borrow());
+        let mut answer = Vec::new();
+        rejection.write_response(goes_on.is_some(), &mut answer);
+        let written = timeout(rules.deadlines.header, stream.write_all(&answer)).await;
+        match goes_on {
+            Some(behind) if matches!(written, Ok(Ok(()))) => already_read = behind,
+            _ => {
+                // The peer may be gone: then there is nobody to wait for.
+                let _ = stream.shutdown().await;
+                let rest = &mut (&mut stream).take(LINGER_BYTES_MAX);
+                let _ = timeout(LINGER, tokio::io::copy(rest, &mut tokio::io::sink())).await;
+                let is_slow = rejection == Rejection::TooSlow;
+                return if is_slow { Served::TooSlow } else { Served::Over };
+            }
+        }
+    }
+}
+
+/// Serves what is REST's. Answers the socket, and why there is no more of that; `None` if serving
+/// ended by itself, and the connection with it.
+async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    served: RequestStream<S>,
+    caller: Caller,
+    router: Router,
+    place: &Place,
+    stop: &mut watch::Receiver<bool>,
+) -> (S, Option<End>) {
     let service =
-        service_fn(move |request: Request<Incoming>| answer(router.clone(), request, peer));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_deadline)
+        service_fn(move |request: Request<Incoming>| answer(router.clone(), request, caller));
+    let mut connection = http1::Builder::new()
         // Who ends its direction behind a request still waits for the answer.
         .half_close(true)
         .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
+        .max_headers(FIELDS_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(TokioIo::new(served), service);
     let stopped = async {
         // A dropped sender is a stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
     };
     // Errors are the peer's: cut off, too late, no HTTP. hyper has answered what can be answered.
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+    let (ended, is_stopped) = tokio::select! {
+        ended = &mut connection => (ended, false),
         () = stopped => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            ((&mut connection).await, true)
         }
+        // HTTP lets a server close between two requests, and in half of one.
+        () = place.let_go() => (Ok(()), true),
     };
-    match ended {
-        Err(error) if error.is_timeout() => Served::TooSlow,
-        Ok(()) | Err(_) => Served::Over,
-    }
+    let parts = connection.into_parts();
+    let (stream, end) = parts.io.into_inner().into_parts();
+    let is_whole = ended.is_ok() && parts.read_buf.is_empty() && !is_stopped;
+    (stream, end.filter(|_| is_whole))
 }
 
-fn answer(
-    router: Router,
-    request: Request<Incoming>,
-    peer: IpAddr,
-) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+fn answer(router: Router, request: Request<Incoming>, caller: Caller) -> Answer {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Peer(peer));
-    router.oneshot(request)
+    request.extensions_mut().insert(caller);
+    Box::pin(router.oneshot(request))
 }

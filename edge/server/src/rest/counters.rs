@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use ringpost_conn::caller::Naming;
+
 use super::problem::Problem;
 use crate::metrics::{Counter, MetricSource, Samples};
 
@@ -10,12 +12,20 @@ use crate::metrics::{Counter, MetricSource, Samples};
 pub(super) enum Hit {
     /// Calls of the sign-in endpoints from one address.
     AddressRate,
-    /// Codes for one phone.
+    /// Texts to one phone.
     PhoneRate,
+    /// Those of them that one address may cause.
+    PhoneAddressRate,
     /// Pages of history for one user.
     UserRate,
-    /// The time of a request's header, or of a silent connection.
+    /// The time of a request's head.
     HeaderDeadline,
+    /// The time of a connection without a request.
+    IdleDeadline,
+    /// Connections of one address, each busy with a request.
+    AddressConnections,
+    /// A connection without a request, whose place somebody else needed.
+    ConnectionLetGo,
     /// The time of a request.
     RequestDeadline,
     /// Deliveries of codes under way.
@@ -32,11 +42,15 @@ pub(super) enum Hit {
 
 impl Hit {
     /// Each with its label, in the order of their numbers.
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 14] = [
         (Self::AddressRate, "address_rate"),
         (Self::PhoneRate, "phone_rate"),
+        (Self::PhoneAddressRate, "phone_address_rate"),
         (Self::UserRate, "user_rate"),
         (Self::HeaderDeadline, "header_deadline"),
+        (Self::IdleDeadline, "idle_deadline"),
+        (Self::AddressConnections, "address_connections"),
+        (Self::ConnectionLetGo, "connection_let_go"),
         (Self::RequestDeadline, "request_deadline"),
         (Self::Deliveries, "deliveries"),
         (Self::Codes, "codes"),
@@ -53,23 +67,37 @@ pub struct RestCounters {
     pub(super) open: AtomicI64,
     /// Connections refused because too many were open.
     pub(super) connections_refused: Counter,
+    /// Connections given back to a worker, because a request asked for a WebSocket.
+    pub(super) given_back: Counter,
     /// Requests answered with success.
     pub(super) succeeded: Counter,
     /// Requests refused, by the problem.
     refused: [Counter; Problem::NAMES.len()],
+    /// What was made of the word of proxies, by [`Naming`].
+    named: [Counter; Naming::ALL.len()],
     /// Limits hit, by [`Hit`].
     hits: [Counter; Hit::ALL.len()],
     /// One-time codes handed to the sender, and how that ended.
     pub(super) codes_delivered: Counter,
     pub(super) codes_failed: Counter,
+    /// Requests for a code that were answered and sent nothing, for the phone had its texts.
+    pub(super) codes_held_back: Counter,
     pub(super) codes_wrong: Counter,
-    /// Refresh tokens that came a second time.
+    /// Refresh tokens that came a second time where that signs the device out.
     pub(super) refresh_reused: Counter,
+    /// Those that came a second time in their grace, and were answered again.
+    pub(super) refresh_repeated: Counter,
+    /// Requests from web pages that are not on the list.
+    pub(super) foreign_origins: Counter,
 }
 
 impl RestCounters {
     pub(super) fn on_hit(&self, hit: Hit) {
         self.hits[hit as usize].increment();
+    }
+
+    pub(super) fn on_naming(&self, naming: Naming) {
+        self.named[naming as usize].increment();
     }
 
     pub(super) fn on_problem(&self, problem: Problem) {
@@ -98,6 +126,9 @@ impl MetricSource for RestCounters {
         let help = "REST connections refused because too many were open.";
         let refused = self.connections_refused.count();
         out.counter("ringpost_rest_connections_refused", help, &[], refused);
+        let help = "REST connections given back to a worker, for a WebSocket.";
+        let given_back = self.given_back.count();
+        out.counter("ringpost_rest_connections_given_back", help, &[], given_back);
         let help = "REST requests by how they ended: ok, or the name of the problem.";
         let name = "ringpost_rest_requests";
         out.counter(name, help, &[("outcome", "ok")], self.succeeded.count());
@@ -109,19 +140,30 @@ impl MetricSource for RestCounters {
             let labels = [("limit", limit)];
             out.counter("ringpost_rest_limits_hit", help, &labels, counter.count());
         }
+        let help = "What was made of the word of proxies about who calls.";
+        for (naming, counter) in Naming::ALL.into_iter().zip(&self.named) {
+            let labels = [("by", naming.label())];
+            out.counter("ringpost_rest_callers_named", help, &labels, counter.count());
+        }
+        let help = "REST requests from web pages whose origin is not in limits.origins.";
+        out.counter("ringpost_rest_foreign_origins", help, &[], self.foreign_origins.count());
         let help = "One-time codes by what became of them.";
         let name = "ringpost_auth_codes";
         out.counter(name, help, &[("outcome", "delivered")], self.codes_delivered.count());
         out.counter(name, help, &[("outcome", "undelivered")], self.codes_failed.count());
+        out.counter(name, help, &[("outcome", "held_back")], self.codes_held_back.count());
         out.counter(name, help, &[("outcome", "wrong")], self.codes_wrong.count());
         let help = "Refresh tokens presented a second time: their device was signed out.";
         out.counter("ringpost_auth_refresh_reused", help, &[], self.refresh_reused.count());
+        let help = "Refresh tokens presented a second time in their grace: answered again.";
+        out.counter("ringpost_auth_refresh_repeated", help, &[], self.refresh_repeated.count());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rest::problem::tests::ALL;
 
     #[test]
     fn every_limit_stands_at_its_number() {
@@ -132,27 +174,10 @@ mod tests {
 
     #[test]
     fn every_problem_has_its_counter() {
-        let all = [
-            Problem::BadRequest(""),
-            Problem::Unauthorized,
-            Problem::BadCode,
-            Problem::BadRefreshToken,
-            Problem::NotFound,
-            Problem::UnknownMessage,
-            Problem::UnknownUser,
-            Problem::MethodNotAllowed,
-            Problem::TooLarge,
-            Problem::NotJson,
-            Problem::RateLimited { retry_after_ms: 1 },
-            Problem::Overloaded,
-            Problem::Behind,
-            Problem::Unavailable,
-        ];
         let counters = RestCounters::default();
-        for problem in all {
+        for problem in ALL {
             counters.on_problem(problem);
             assert_eq!(counters.refused(problem.name()), 1);
         }
-        assert_eq!(all.len(), Problem::NAMES.len());
     }
 }

@@ -1,20 +1,23 @@
 //! `GET /v1/messages`: a conversation backwards (`before`), or all that is new (`after`).
 //!
 //! ```text
-//! ?user_id=PEER[&before=ID][&limit=50]   newest first, the conversation of the bearer and PEER
-//! ?after=CURSOR[&user_id=PEER][&limit=]  oldest first, all (or one) of the bearer's conversations
+//! ?user_id=PEER[&before=ID][&limit=50]        newest first, the conversation of the bearer and PEER
+//! ?after=CURSOR|ID[&user_id=PEER][&limit=50]  oldest first, all (or one) of the bearer's
 //! ```
+//! `next` of a page goes on in the page's own direction, in the parameter that asked for it; a page
+//! backwards has `after` beside it, for what comes later than all of its messages.
+//!
 //! Invariants: the first party of every read is the bearer, never a parameter, so nobody else's
 //! conversation can be named; what was `sent` before the request is in the answer (see `fence`);
 //! a page is read in steps and ends at [`super::PAGE_BYTES_MAX`], so a page of large messages
 //! costs no more memory than a page of small ones. A conversation that does not exist, with a
-//! user that does not exist, is an empty page: nothing tells who exists.
+//! user that does not exist, is an empty page, and the id of another's message is as unknown as an
+//! invented one: nothing tells who or what exists.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -23,12 +26,13 @@ use ringpost_shard::Position;
 use ringpost_shard::image::MessageRow;
 use ringpost_store::{Store, StoreError};
 use ringpost_wire::event::Status;
-use ringpost_wire::{HistoryCursor, ServerId, UserId};
-use serde::{Deserialize, Serialize};
+use ringpost_wire::{HistoryCursor, MessageId, ServerId, UserId};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::counters::Hit;
 use super::fence::FENCE_DEADLINE;
+use super::parameters::Parameters;
 use super::problem::Problem;
 use super::request::Bearer;
 use super::{PAGE_BYTES_MAX, RestState};
@@ -42,29 +46,41 @@ const STEP_ROWS: usize = 16;
 
 const _: () = assert!(STEP_ROWS * ringpost_wire::limits::MESSAGE_BYTES_MAX <= PAGE_BYTES_MAX);
 
-#[derive(Deserialize)]
-pub(super) struct Parameters {
-    user_id: Option<String>,
-    before: Option<String>,
-    after: Option<String>,
-    limit: Option<String>,
-}
+/// Devices of one user that may have named a message alike: all there can be.
+const NAMESAKES_MAX: usize = 128;
 
 /// What is asked, checked.
 enum Asked {
-    Before { peer: UserId, before: Option<ServerId> },
-    After { peer: Option<UserId>, after: Position },
+    Before { peer: UserId, before: Option<Named> },
+    After { peer: Option<UserId>, after: After },
+}
+
+/// The id of a message in a parameter: the server's, or the one that its sender gave it.
+#[derive(Clone, Copy)]
+struct Named {
+    parameter: &'static str,
+    id: Uuid,
+}
+
+/// Where a page of what is new begins.
+enum After {
+    Cursor(Position),
+    Message(Named),
 }
 
 #[derive(Serialize)]
 struct Answer {
     messages: Vec<Message>,
     has_more: bool,
-    /// Where `after` goes on.
-    next: String,
+    /// Where the parameter of the page goes on. A page backwards has none at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    /// Of a page backwards: where `after` goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
 }
 
-/// A message in the seed's shape.
+/// A message, with the fields of `new_message`.
 #[derive(Serialize)]
 struct Message {
     id: Uuid,
@@ -83,24 +99,23 @@ struct Message {
     status: &'static str,
 }
 
-/// Rows of a page and where the next one starts.
+/// Rows of a page and where it goes on.
 struct Rows {
     rows: Vec<MessageRow>,
     has_more: bool,
-    next: Position,
+    next: Option<String>,
+    after: Option<String>,
 }
 
 /// `GET /v1/messages`.
 pub(super) async fn messages(
     State(state): State<Arc<RestState>>,
     Bearer(bearer): Bearer,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let form = "A parameter is repeated or not text.";
-    let Query(parameters) = parameters.map_err(|_| Problem::BadRequest(form))?;
     let taken = state.rates.users.take(bearer.user, state.start.elapsed());
     taken.map_err(|wait| state.limited(Hit::UserRate, wait))?;
-    let (asked, limit) = check(&parameters)?;
+    let (asked, limit) = check(&mut parameters)?;
     let page = state.pages.clone().acquire_owned().await.map_err(|_| Problem::Unavailable)?;
     let seen = state.fence.durable_position();
     let passed = tokio::time::timeout(FENCE_DEADLINE, state.fence.passed(seen)).await;
@@ -112,13 +127,8 @@ pub(super) async fn messages(
         .blocking(move |state| {
             // Held on this thread, also when the client has gone.
             let _page = page;
-            let rows = match asked {
-                Asked::Before { peer, before } => {
-                    read_before(&*state.store, user, peer, before, limit)
-                }
-                Asked::After { peer, after } => read_after(&*state.store, user, after, peer, limit),
-            };
-            let answer = rows.and_then(|rows| answer(&*state.store, rows)).map_err(unavailable)?;
+            let rows = read(&*state.store, user, asked, limit)?;
+            let answer = answer(&*state.store, rows).map_err(unavailable)?;
             Ok(serde_json::to_vec(&answer).expect("an answer is plain JSON"))
         })
         .await?;
@@ -133,45 +143,90 @@ fn unavailable(error: StoreError) -> Problem {
     Problem::Unavailable
 }
 
-fn check(parameters: &Parameters) -> Result<(Asked, usize), Problem> {
-    let id = |text: &String| Uuid::try_parse(text).ok();
-    let limit = match &parameters.limit {
-        None => LIMIT_DEFAULT,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-            .ok_or(Problem::BadRequest("`limit` is a number from 1 to 200."))?,
-    };
-    let peer = match &parameters.user_id {
-        None => None,
-        Some(text) => {
-            let peer = id(text).ok_or(Problem::BadRequest("`user_id` is a UUID."))?;
-            Some(UserId::from(peer))
-        }
-    };
-    let asked = match (&parameters.before, &parameters.after, peer) {
+fn check(parameters: &mut Parameters) -> Result<(Asked, usize), Problem> {
+    let form = "`limit` is a number from 1 to 200.";
+    let limit = parameters.parse("limit", form)?.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Problem::BadParameter { name: "limit", form });
+    }
+    let peer = parameters.parse::<Uuid>("user_id", "`user_id` is a UUID.")?.map(UserId::from);
+    let form = "`before` is the `id` or `message_id` of a message of the conversation.";
+    let before = parameters.parse("before", form)?;
+    let before = before.map(|id| Named { parameter: "before", id });
+    let asked = match (before, parameters.take("after")?, peer) {
         (Some(_), Some(_), _) => {
-            return Err(Problem::BadRequest("`before` and `after` do not go together."));
+            let form = "`after` and `before` do not go together.";
+            return Err(Problem::BadParameter { name: "after", form });
         }
-        (None, Some(text), peer) => {
-            let form = "`after` is a cursor from `next` or `queue_empty`, or empty.";
-            let after = HistoryCursor::from_text(text).ok_or(Problem::BadRequest(form))?;
-            Asked::After { peer, after: Position(after.0) }
-        }
-        (_, None, None) => return Err(Problem::BadRequest("`user_id` or `after` is needed.")),
-        (before, None, Some(peer)) => {
-            let before = match before {
-                None => None,
-                Some(text) => {
-                    let form = "`before` is the `id` of a message.";
-                    Some(ServerId::from(id(text).ok_or(Problem::BadRequest(form))?))
-                }
-            };
-            Asked::Before { peer, before }
-        }
+        (None, Some(text), peer) => Asked::After { peer, after: after(&text)? },
+        (_, None, None) => return Err(Problem::MissingParameter("user_id")),
+        (before, None, Some(peer)) => Asked::Before { peer, before },
     };
     Ok((asked, limit))
+}
+
+fn after(text: &str) -> Result<After, Problem> {
+    if let Some(cursor) = HistoryCursor::from_text(text) {
+        return Ok(After::Cursor(Position(cursor.0)));
+    }
+    let form = "`after` is empty, a cursor of an answer, or the `id` or `message_id` of a message.";
+    let id = text.parse().map_err(|_| Problem::BadParameter { name: "after", form })?;
+    Ok(After::Message(Named { parameter: "after", id }))
+}
+
+fn read(store: &dyn Store, user: UserId, asked: Asked, limit: usize) -> Result<Rows, Problem> {
+    let rows = match asked {
+        Asked::Before { peer, before } => {
+            let find = |named| find(store, user, Some(peer), named);
+            let before = before.map(find).transpose()?.map(|row| row.head.id);
+            read_before(store, user, peer, before, limit)
+        }
+        Asked::After { peer, after } => {
+            let after = match after {
+                After::Cursor(position) => position,
+                After::Message(named) => find(store, user, peer, named)?.position,
+            };
+            read_after(store, user, after, peer, limit)
+        }
+    };
+    rows.map_err(unavailable)
+}
+
+/// The message of this id, of the user's conversation with the peer, or of any where none is named.
+fn find(
+    store: &dyn Store,
+    user: UserId,
+    peer: Option<UserId>,
+    Named { parameter: name, id }: Named,
+) -> Result<MessageRow, Problem> {
+    let is_ones_own = |row: &MessageRow| {
+        let (from, to) = (row.head.from, row.head.to);
+        let other = if from == user { to } else { from };
+        (from == user || to == user) && peer.is_none_or(|peer| peer == other)
+    };
+    let mut ids = vec![ServerId::from(id)];
+    let senders = match peer {
+        Some(peer) if peer == user => vec![Some(user)],
+        Some(peer) => vec![Some(user), Some(peer)],
+        None => vec![None],
+    };
+    for sender in senders {
+        let named = store.named(MessageId::from(id), sender, NAMESAKES_MAX);
+        ids.extend(named.map_err(unavailable)?.ids);
+    }
+    let found = store.messages(&ids).map_err(unavailable)?;
+    let mut found = found.into_iter().flatten().filter(is_ones_own);
+    match (found.next(), found.next()) {
+        (Some(row), None) => Ok(row),
+        (Some(_), Some(_)) => {
+            let form = "Several messages have this `message_id`: name the `id`.";
+            Err(Problem::BadParameter { name, form })
+        }
+        (None, _) => {
+            let form = "No message of this conversation has this `id` or `message_id`.";
+            Err(Problem::BadParameter { name, form })
+        }
+    }
 }
 
 fn read_before(
@@ -182,8 +237,8 @@ fn read_before(
     limit: usize,
 ) -> Result<Rows, StoreError> {
     // Taken first: what comes later is behind the cursor, perhaps twice, never missed.
-    let next = store.applied();
-    let mut page = Rows { rows: Vec::new(), has_more: true, next };
+    let after = Some(cursor(store.applied()));
+    let mut page = Rows { rows: Vec::new(), has_more: true, next: None, after };
     let mut bytes = 0;
     while page.has_more && page.rows.len() < limit {
         let step = store.history(user, peer, before, STEP_ROWS.min(limit - page.rows.len()))?;
@@ -192,12 +247,14 @@ fn read_before(
             bytes += row.body.len();
             if bytes > PAGE_BYTES_MAX && !page.rows.is_empty() {
                 page.has_more = true;
+                page.next = before.map(|id| id.uuid().to_string());
                 return Ok(page);
             }
             before = Some(row.head.id);
             page.rows.push(row);
         }
     }
+    page.next = before.filter(|_| page.has_more).map(|id| id.uuid().to_string());
     Ok(page)
 }
 
@@ -208,11 +265,11 @@ fn read_after(
     peer: Option<UserId>,
     limit: usize,
 ) -> Result<Rows, StoreError> {
-    let mut page = Rows { rows: Vec::new(), has_more: true, next: after };
-    let mut bytes = 0;
-    while page.has_more && page.rows.len() < limit {
+    let mut page = Rows { rows: Vec::new(), has_more: true, next: None, after: None };
+    let (mut next, mut bytes) = (after, 0);
+    'page: while page.has_more && page.rows.len() < limit {
         let wanted = STEP_ROWS.min(limit - page.rows.len());
-        let step = store.timeline(user, page.next, peer, wanted)?;
+        let step = store.timeline(user, next, peer, wanted)?;
         // The store looked at as many rows as one call may and found none: enough for a request,
         // the client goes on from `next`.
         let is_barren = step.rows.is_empty();
@@ -220,28 +277,34 @@ fn read_after(
             bytes += row.body.len();
             if bytes > PAGE_BYTES_MAX && !page.rows.is_empty() {
                 page.has_more = true;
-                return Ok(page);
+                break 'page;
             }
-            page.next = row.position;
+            next = row.position;
             page.rows.push(row);
         }
-        page.next = step.next.max(page.next);
+        next = step.next.max(next);
         page.has_more = step.has_more;
         if is_barren {
             break;
         }
     }
+    page.next = Some(cursor(next));
     Ok(page)
+}
+
+fn cursor(position: Position) -> String {
+    HistoryCursor(position.0).to_text()
 }
 
 fn answer(store: &dyn Store, page: Rows) -> Result<Answer, StoreError> {
     let mut cursors = Cursors { store, known: HashMap::new() };
     let mut messages = Vec::with_capacity(page.rows.len());
-    for row in page.rows {
+    let Rows { rows, has_more, next, after } = page;
+    for row in rows {
         let status = cursors.status(row.head.from, row.head.to, row.head.id)?;
         messages.push(message(row, status));
     }
-    Ok(Answer { messages, has_more: page.has_more, next: HistoryCursor(page.next.0).to_text() })
+    Ok(Answer { messages, has_more, next, after })
 }
 
 fn message(row: MessageRow, status: &'static str) -> Message {

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! worker: sniffs HTTP, installs the descriptor --serve_stream--> runtime "rest"
+//!                                                   requests, one behind another
+//!        <--give_back: one asks for a WebSocket--------'  |
 //!                                                   hyper http1 -> deadline, counters -> router
 //!                                                                     |            |
 //!                                                              sign_in           history
@@ -16,7 +18,11 @@ mod code_sender;
 pub(crate) mod connection;
 mod counters;
 mod fence;
+mod fields;
 mod history;
+mod origins;
+pub(crate) mod parameters;
+pub(crate) mod places;
 mod problem;
 mod rates;
 pub(crate) mod request;
@@ -25,7 +31,7 @@ mod sign_in;
 mod stream;
 
 use std::io::{self, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -35,12 +41,19 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ringpost_conn::addresses;
+use ringpost_conn::http::Origins;
+use ringpost_conn::letter::Returned;
+use ringpost_conn::{Caller, TrustedProxies};
+use ringpost_shard::event::WorkerId;
 use ringpost_store::Store;
 use ringpost_store::accounts::Accounts;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
-pub use code_sender::{CodeSender, Delivery, DeliveryError, LogSender, OneTimeCode, WebhookSender};
+pub use code_sender::{
+    CodeSender, Delivery, DeliveryError, LogSender, NoSender, OneTimeCode, WebhookSender,
+};
 pub use counters::RestCounters;
 pub use fence::{FENCE_DEADLINE, Fence, Progress};
 pub use problem::Problem;
@@ -48,10 +61,12 @@ pub use revoked::Revoked;
 
 use crate::auth::{TokenSigner, TokenVerifier};
 use crate::clock::NodeClock;
-use crate::config::{Auth, Rest};
-use crate::control::Control;
-use connection::Served;
+use crate::config::{Auth, CodeSenderKind, Rest};
+use crate::control::{Control, Doors};
+use connection::{Deadlines, Rules, Served};
 use counters::Hit;
+use origins::{Door, OriginLines};
+use places::{Busy, Full, Places, Taken};
 use rates::{Rate, Rates};
 
 /// Pages of history that may be read and written at one time; the next request waits its turn.
@@ -70,6 +85,10 @@ const DELIVERIES_MAX: usize = 64;
 /// Threads for account and store work, which blocks.
 const BLOCKING_THREADS: usize = 8;
 
+/// The part of a phone's texts that one address may cause: one in so many, rounded up. So a single
+/// stranger cannot use up what the phone's owner needs.
+const TEXTS_OF_ADDRESS: u16 = 2;
+
 /// History requests of one user: enough to page through everything, too few to hurt others.
 const USER_RATE: Rate = Rate { count: 600, period: Duration::from_secs(60) };
 
@@ -79,12 +98,6 @@ const SWEEP_ROWS: usize = 1_000;
 
 /// How long open connections may go on when the service stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-
-/// What a worker writes to a connection that is one too many. Short enough for any socket buffer.
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    Content-Type: application/problem+json\r\nRetry-After: 1\r\nConnection: close\r\n\
-    Content-Length: 99\r\n\r\n\
-    {\"type\":\"urn:ringpost:problem:overloaded\",\"title\":\"Too many connections\",\"status\":503,\"retry\":true}";
 
 /// What the service is built from.
 pub struct RestParts {
@@ -110,6 +123,12 @@ pub struct RestParts {
     pub clock: Arc<NodeClock>,
     /// Delivers one-time codes.
     pub code_sender: Arc<dyn CodeSender>,
+    /// Whose word about who calls is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// Where connections come from, and go back to.
+    pub doors: Arc<dyn Doors>,
+    /// The web pages that may open a WebSocket and read answers.
+    pub origins: Origins,
 }
 
 /// State that the endpoints share.
@@ -127,8 +146,11 @@ pub(crate) struct RestState {
     control: Arc<dyn Control>,
     clock: Arc<NodeClock>,
     code_sender: Arc<dyn CodeSender>,
+    trusted_proxies: TrustedProxies,
     counters: Arc<RestCounters>,
     rates: AllRates,
+    origins: Arc<Origins>,
+    origin_lines: OriginLines,
     pages: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
     /// The latest time of issue in any token of this process.
@@ -139,18 +161,19 @@ pub(crate) struct RestState {
 
 struct AllRates {
     addresses: Rates,
-    codes: Rates,
+    /// Texts to one phone, and those of them that one address may cause.
+    texts: Rates,
+    texts_of_address: Rates,
     users: Rates,
 }
 
 /// The service. Dropping it without [`RestService::stop`] cuts open connections off.
 pub struct RestService {
     runtime: Option<Runtime>,
-    router: Router,
+    rules: Rules,
     state: Arc<RestState>,
-    connections: Arc<Semaphore>,
-    connections_max: u32,
-    header_deadline: Duration,
+    doors: Arc<dyn Doors>,
+    places: Arc<Places>,
     stop: watch::Sender<bool>,
 }
 
@@ -166,18 +189,20 @@ impl RestService {
             .thread_name("rest")
             .enable_all()
             .build()?;
-        let (connections_max, header_deadline) =
-            (parts.rest.connections_max, parts.rest.header_deadline);
+        let (most, most_of_address) =
+            (parts.rest.connections_max, parts.rest.connections_per_address_max);
+        let deadlines =
+            Deadlines { header: parts.rest.header_deadline, idle: parts.rest.idle_deadline };
+        let (doors, origins) = (Arc::clone(&parts.doors), parts.origins.clone());
         let state = Arc::new(RestState::new(parts));
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(sweep(Arc::clone(&state), stopped));
         Ok(Self {
             runtime: Some(runtime),
-            router: router(&state),
+            rules: Rules { router: router(&state), deadlines, origins: Some(origins) },
             state,
-            connections: Arc::new(Semaphore::new(connections_max as usize)),
-            connections_max,
-            header_deadline,
+            doors,
+            places: Places::new(most as usize, most_of_address as usize, Busy::Refuse),
             stop,
         })
     }
@@ -204,29 +229,69 @@ impl RestService {
 
     /// Serves HTTP on a connected socket of which `already_read` was read. The socket must be
     /// O_NONBLOCK. Never blocks: where too many connections are open, the socket gets a 503 and is
-    /// closed.
-    pub fn serve_stream(&self, stream: TcpStream, already_read: Vec<u8>, peer: IpAddr) {
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            self.state.counters.connections_refused.increment();
-            // Best effort, in one call: a socket that does not take it is full or gone.
-            let _ = (&stream).write(TOO_MANY);
-            return;
+    /// closed. Where a request asks for a WebSocket, the connection goes to worker `from`.
+    pub fn serve_stream(
+        &self,
+        from: WorkerId,
+        stream: TcpStream,
+        already_read: Vec<u8>,
+        caller: Caller,
+    ) {
+        // What all clients of a trusted proxy have alike counts for none of them.
+        let address = (!caller.is_proxy()).then(|| addresses::counted(caller.address()));
+        let place = match self.places.take(address) {
+            Ok(Taken { place, displaced }) => {
+                if displaced {
+                    self.state.counters.on_hit(Hit::ConnectionLetGo);
+                }
+                place
+            }
+            Err(full) => {
+                match full {
+                    Full::All => self.state.counters.connections_refused.increment(),
+                    Full::Address => self.state.counters.on_hit(Hit::AddressConnections),
+                }
+                return Self::refuse_stream(&stream);
+            }
         };
-        let state = Arc::clone(&self.state);
-        let (router, stop) = (self.router.clone(), self.stop.subscribe());
-        let header_deadline = self.header_deadline;
+        let (state, doors) = (Arc::clone(&self.state), Arc::clone(&self.doors));
+        let (rules, stop) = (self.rules.clone(), self.stop.subscribe());
         self.runtime().spawn(async move {
-            let _open = permit;
             // Fails only if the descriptor cannot be watched: then there is nobody to tell.
             let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
             state.counters.open.fetch_add(1, Relaxed);
-            let served =
-                connection::serve(stream, already_read, peer, router, header_deadline, stop).await;
-            if served == Served::TooSlow {
-                state.counters.on_hit(Hit::HeaderDeadline);
-            }
+            let served = connection::serve(stream, already_read, caller, rules, place, stop).await;
             state.counters.open.fetch_sub(1, Relaxed);
+            match served {
+                Served::Over => {}
+                Served::TooSlow => state.counters.on_hit(Hit::HeaderDeadline),
+                Served::Idle => state.counters.on_hit(Hit::IdleDeadline),
+                Served::Upgrade { stream, read } => {
+                    state.counters.given_back.increment();
+                    let Ok(stream) = stream.into_std() else { return };
+                    let returned = Returned { fd: stream.into(), read, caller: Some(caller) };
+                    if let Err(returned) = doors.give_back(from, returned) {
+                        state.counters.connections_refused.increment();
+                        Self::refuse_stream(&returned.fd.into());
+                    }
+                }
+            }
         });
+    }
+
+    /// Tells the log of a page that a worker has refused a WebSocket. Never blocks.
+    pub fn on_foreign_origin(&self, origin: Vec<u8>) {
+        if let Some(untold) = self.state.origin_lines.take() {
+            // On another thread: a worker does not wait for whoever reads the log.
+            self.runtime()
+                .spawn(async move { OriginLines::write(Door::WebSocket, &origin, untold) });
+        }
+    }
+
+    /// Answers 503 to a connection for which there is no room; it is its owner's to close.
+    pub fn refuse_stream(mut stream: &TcpStream) {
+        // Best effort, in one call: a socket that does not take it is full or gone.
+        let _ = stream.write(&Problem::Overloaded.last_answer());
     }
 
     /// Lets open requests end (5 s at most), then ends the threads.
@@ -234,7 +299,7 @@ impl RestService {
         // Nobody listens where no connection was ever open.
         let _ = self.stop.send(true);
         if let Some(runtime) = self.runtime.take() {
-            let all = self.connections.acquire_many(self.connections_max);
+            let all = self.places.all_free();
             let _ = runtime.block_on(async { tokio::time::timeout(STOP_DEADLINE, all).await });
             runtime.shutdown_timeout(STOP_DEADLINE);
         }
@@ -255,6 +320,7 @@ impl RestState {
         let hour = Duration::from_secs(3_600);
         let minute = Duration::from_secs(60);
         let rate = |count: u16, period| Rates::new(Rate { count: count.into(), period });
+        let of_address = auth.codes_per_phone_hour.div_ceil(TEXTS_OF_ADDRESS);
         Self {
             body_bytes_max: rest.body_bytes_max.try_into().unwrap_or(usize::MAX),
             request_deadline: rest.request_deadline,
@@ -268,10 +334,14 @@ impl RestState {
             control: parts.control,
             clock: parts.clock,
             code_sender: parts.code_sender,
+            trusted_proxies: parts.trusted_proxies,
             counters: Arc::default(),
+            origins: Arc::new(parts.origins),
+            origin_lines: OriginLines::default(),
             rates: AllRates {
                 addresses: rate(auth.requests_per_address_minute, minute),
-                codes: rate(auth.codes_per_phone_hour, hour),
+                texts: rate(auth.codes_per_phone_hour, hour),
+                texts_of_address: rate(of_address, hour),
                 users: Rates::new(USER_RATE),
             },
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
@@ -283,25 +353,46 @@ impl RestState {
 }
 
 fn router(state: &Arc<RestState>) -> Router {
-    Router::new()
+    let by_code = Router::new()
         .route("/v1/auth/code", post(sign_in::code))
-        .route("/v1/auth/verify", post(sign_in::verify))
+        .route("/v1/auth/verify", post(sign_in::verify));
+    let is_by_code = state.auth.code_sender != CodeSenderKind::None;
+    let paths = Router::new()
+        .merge(if is_by_code { by_code } else { Router::new() })
         .route("/v1/auth/refresh", post(sign_in::refresh))
         .route("/v1/auth/logout", post(sign_in::logout))
         .route("/v1/messages", get(history::messages))
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
-        .layer(middleware::from_fn_with_state(Arc::clone(state), watched))
+        .layer(middleware::from_fn_with_state(Arc::clone(state), in_time));
+    // Outside of the deadline: a page may read that it has passed.
+    let paths = match state.origins.is_empty() {
+        true => paths,
+        false => paths.layer(origins::layer(Arc::clone(&state.origins))),
+    };
+    paths
+        .layer(middleware::from_fn_with_state(Arc::clone(state), origins::noted))
+        .layer(middleware::from_fn_with_state(Arc::clone(state), counted))
         .with_state(Arc::clone(state))
 }
 
-/// Around every request: its deadline, and how it ended.
-async fn watched(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Response {
+/// Around what works for a request: its deadline.
+async fn in_time(State(state): State<Arc<RestState>>, request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(state.request_deadline, next.run(request)).await;
-    let response = answer.unwrap_or_else(|_| {
+    answer.unwrap_or_else(|_| {
         state.counters.on_hit(Hit::RequestDeadline);
         Problem::Overloaded.into_response()
-    });
+    })
+}
+
+/// Around every request: who calls, and how it ended.
+async fn counted(
+    State(state): State<Arc<RestState>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    state.name_caller(&mut request);
+    let response = next.run(request).await;
     match response.extensions().get::<Problem>() {
         Some(problem) => state.counters.on_problem(*problem),
         None => state.counters.succeeded.increment(),
@@ -333,20 +424,5 @@ async fn sweep(state: Arc<RestState>, mut stop: watch::Receiver<bool>) {
             // Logged where it was refused; the next step tries again.
             continue;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_to_one_connection_too_many_is_well_formed() {
-        let text = std::str::from_utf8(TOO_MANY).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let length = format!("Content-Length: {}", body.len());
-        assert!(head.lines().any(|line| line == length), "{length}");
-        let body: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(body["status"], 503);
     }
 }

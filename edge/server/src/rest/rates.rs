@@ -1,4 +1,5 @@
-//! Rates per address, phone or user: one table of fixed size, no entry to forget.
+//! Rates: of one thing, or per address, phone or user in one table of fixed size, with no entry to
+//! forget.
 //!
 //! A generic cell rate algorithm (GCRA) needs one number per key: the time at which its bucket is
 //! empty again. The key chooses a slot by a hash with a random seed; keys that fall on one slot
@@ -21,31 +22,63 @@ pub(crate) struct Rate {
     pub(crate) period: Duration,
 }
 
+/// The rate of one thing.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    empty_at_us: AtomicU64,
+    pace: Pace,
+}
+
 /// A table of rates.
 pub(crate) struct Rates {
     slots: Box<[AtomicU64]>,
     seed: RandomState,
+    pace: Pace,
+}
+
+/// A rate as its arithmetic needs it.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
     step_us: u64,
     period_us: u64,
 }
 
+impl Bucket {
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self { empty_at_us: AtomicU64::new(0), pace: Pace::of(rate) }
+    }
+
+    /// Takes one at `now` (monotonic, any start); if there is none, says for how long.
+    pub(crate) fn take(&self, now: Duration) -> Result<(), Duration> {
+        self.pace.take(&self.empty_at_us, now)
+    }
+}
+
 impl Rates {
     pub(crate) fn new(rate: Rate) -> Self {
-        let period_us = u64::try_from(rate.period.as_micros()).unwrap_or(u64::MAX);
         Self {
             slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             seed: RandomState::new(),
-            step_us: period_us / u64::from(rate.count.max(1)),
-            period_us,
+            pace: Pace::of(rate),
         }
     }
 
     /// Takes one from the key's bucket at `now` (monotonic, any start); if it is empty, says for
     /// how long.
     pub(crate) fn take(&self, key: impl Hash, now: Duration) -> Result<(), Duration> {
+        self.pace.take(&self.slots[self.seed.hash_one(key) as usize % SLOTS], now)
+    }
+}
+
+impl Pace {
+    fn of(rate: Rate) -> Self {
+        let period_us = u64::try_from(rate.period.as_micros()).unwrap_or(u64::MAX);
+        Self { step_us: period_us / u64::from(rate.count.max(1)), period_us }
+    }
+
+    fn take(self, slot: &AtomicU64, now: Duration) -> Result<(), Duration> {
         // The slots start at 0: a clock that starts there too must leave room for one period.
         let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
-        let slot = &self.slots[self.seed.hash_one(key) as usize % SLOTS];
         let taken = slot.fetch_update(Relaxed, Relaxed, |empty_at| {
             let next = empty_at.max(now_us).saturating_add(self.step_us);
             (next - now_us <= self.period_us).then_some(next)

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header, request::Parts};
+use ringpost_conn::Caller;
+use ringpost_conn::forwarded::ForwardedFields;
 use ringpost_store::accounts::AccountError;
-use serde::de::DeserializeOwned;
 
 use super::RestState;
+use super::fields::Fields;
 use super::problem::Problem;
 use crate::auth::Verified;
 
-/// The address of the peer, as the edge knows it. Put into each request of its connection.
+/// Where who calls comes from. A kept connection of a proxy brings requests of many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
@@ -21,14 +23,15 @@ impl FromRequestParts<Arc<RestState>> for Peer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<RestState>) -> Result<Self, Problem> {
-        parts.extensions.get::<Self>().copied().ok_or(Problem::Unavailable)
+        let caller = parts.extensions.get::<Caller>().ok_or(Problem::Unavailable)?;
+        Ok(Self(caller.address()))
     }
 }
 
-/// A JSON body. Unknown fields are ignored, as everywhere on the wire.
-pub(super) struct JsonBody<T>(pub(super) T);
+/// A JSON body.
+pub(super) struct JsonBody(pub(super) Fields);
 
-impl<T: DeserializeOwned> FromRequest<Arc<RestState>> for JsonBody<T> {
+impl FromRequest<Arc<RestState>> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &Arc<RestState>) -> Result<Self, Problem> {
@@ -36,8 +39,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<RestState>> for JsonBody<T> {
             return Err(Problem::NotJson);
         }
         let bytes = read_body(request.into_body(), state.body_bytes_max).await?;
-        let shape = "The body is not the JSON object that this endpoint takes.";
-        serde_json::from_slice(&bytes).map(Self).map_err(|_| Problem::BadRequest(shape))
+        Fields::parse(&bytes).map(Self)
     }
 }
 
@@ -94,6 +96,19 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl RestState {
+    /// Puts the caller of this request in the place of its connection's.
+    pub(super) fn name_caller(&self, request: &mut Request) {
+        let Some(&of_connection) = request.extensions().get::<Caller>() else { return };
+        let headers = request.headers();
+        let lines = |name| headers.get_all(name).iter().map(axum::http::HeaderValue::as_bytes);
+        let fields = ForwardedFields::new(lines("x-forwarded-for"), lines("forwarded"));
+        let (caller, naming) = fields.caller(of_connection, &self.trusted_proxies);
+        if let Some(naming) = naming {
+            self.counters.on_naming(naming);
+        }
+        request.extensions_mut().insert(caller);
+    }
+
     /// Runs account or store work on the blocking threads. The work is not cut short when the
     /// client goes away: a half-done sign-out would be worse.
     pub(super) async fn blocking<T: Send + 'static>(

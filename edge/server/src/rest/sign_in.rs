@@ -3,15 +3,19 @@
 //! ```text
 //! POST /v1/auth/code    {phone}                         202 {request, expires_in}
 //! POST /v1/auth/verify  {request, phone, code, device}  200 {user_id, device, access_token, ...}
-//! POST /v1/auth/refresh {refresh_token}                 200 the same, the old refresh token is used up
+//! POST /v1/auth/refresh {refresh_token}                 200 the same, with the next refresh token
 //! POST /v1/auth/logout  Authorization: Bearer           204
 //! ```
 //! Invariants:
 //! - `code` answers the same for every phone and does no look-up, so it tells nothing about one.
 //! - A code belongs to the *request* that asked for it: whoever asks for codes of another's phone
 //!   can neither replace nor use up the code that its owner waits for.
-//! - Each refresh token is good once. A second time means that two have it: the device's
-//!   credentials are void, its connection is closed, and only a new code helps.
+//! - Texts to one phone are bounded, whoever asks, and one address may cause a part of them. A
+//!   request beyond is answered alike, after the same work: it gets a name without a code, for
+//!   which no guess is right.
+//! - Each refresh token is good once, and once more for a short time if the answer was lost (its
+//!   successor is unused then, and is answered again). Otherwise a second time means that two have
+//!   it: the device's credentials are void, its connection is closed, and only a new code helps.
 //! - A revocation is durable before anybody is told of it, and so is that a device signed out.
 
 use std::sync::atomic::Ordering::SeqCst;
@@ -28,15 +32,16 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ringpost_conn::addresses::counted;
 use ringpost_store::accounts::{
-    AccountError, CodeCheck, FamilyId, Revocation, Rotation, TokenHash,
+    AccountError, CodeCheck, CodeName, FamilyId, Revocation, Rotation, RotationTimes, TokenHash,
 };
 use ringpost_wire::{DeviceId, UserId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::RestState;
 use super::code_sender::OneTimeCode;
 use super::counters::Hit;
+use super::fields::Fields;
 use super::problem::Problem;
 use super::request::{Bearer, JsonBody, Peer};
 use crate::auth::Verified;
@@ -54,30 +59,12 @@ const REQUEST_BYTES: usize = 16;
 /// that is behind.
 const HOME_DEADLINE: Duration = Duration::from_secs(3);
 
-#[derive(Deserialize)]
-pub(super) struct CodeRequest {
-    phone: String,
-}
-
 #[derive(Serialize)]
 struct CodeAnswer {
     /// Sent back with the code.
     request: String,
     /// Seconds that the code lives.
     expires_in: u64,
-}
-
-#[derive(Deserialize)]
-pub(super) struct VerifyRequest {
-    request: String,
-    phone: String,
-    code: String,
-    device: u8,
-}
-
-#[derive(Deserialize)]
-pub(super) struct RefreshRequest {
-    refresh_token: String,
 }
 
 #[derive(Serialize)]
@@ -100,18 +87,17 @@ type UserText = Uuid;
 pub(super) async fn code(
     State(state): State<Arc<RestState>>,
     Peer(address): Peer,
-    JsonBody(asked): JsonBody<CodeRequest>,
+    JsonBody(mut asked): JsonBody,
 ) -> Result<Response, Problem> {
     state.take_address(address)?;
-    let phone = phone(&asked.phone)?;
-    let now = state.start.elapsed();
-    let taken = state.rates.codes.take(&phone, now);
-    taken.map_err(|wait| state.limited(Hit::PhoneRate, wait))?;
-    // Taken before anything is stored: what is stored will be sent.
+    let phone = phone(&mut asked)?;
+    // Taken before anything is stored, so that what is stored is sent; and by who is sent nothing
+    // too, so that nobody can tell the two apart by it.
     let delivery = state.deliveries.clone().try_acquire_owned().map_err(|_| {
         state.counters.on_hit(Hit::Deliveries);
         Problem::Overloaded
     })?;
+    let is_sent = state.take_text(&phone, address);
     let one_time =
         OneTimeCode { phone, code: random_code()?, request: random_text::<REQUEST_BYTES>()? };
     let request = one_time.request.clone();
@@ -119,26 +105,28 @@ pub(super) async fn code(
     state
         .blocking(move |state| {
             let expires_ms = state.clock.now_ms() + millis(state.auth.code_ttl);
-            let key = code_key(&stored.phone, &stored.request);
-            let attempts = state.auth.code_attempts_max;
-            let put = state.accounts.put_code(&key, &stored.code, attempts, expires_ms);
+            let name = CodeName { phone: &stored.phone, request: &stored.request };
+            let code = is_sent.then_some(stored.code.as_str());
+            let put = state.accounts.put_code(name, code, state.auth.code_attempts_max, expires_ms);
             if matches!(put, Err(AccountError::CodesFull)) {
                 state.counters.on_hit(Hit::Codes);
             }
             Ok(put?)
         })
         .await?;
-    let sender = Arc::clone(&state);
-    tokio::spawn(async move {
-        let _under_way = delivery;
-        match sender.code_sender.deliver(one_time).await {
-            Ok(()) => sender.counters.codes_delivered.increment(),
-            Err(error) => {
-                sender.counters.codes_failed.increment();
-                tracing::warn!(%error, "a one-time code was not delivered");
+    if is_sent {
+        let sender = Arc::clone(&state);
+        tokio::spawn(async move {
+            let _under_way = delivery;
+            match sender.code_sender.deliver(one_time).await {
+                Ok(()) => sender.counters.codes_delivered.increment(),
+                Err(error) => {
+                    sender.counters.codes_failed.increment();
+                    tracing::warn!(%error, "a one-time code was not delivered");
+                }
             }
-        }
-    });
+        });
+    }
     let answer = CodeAnswer { request, expires_in: state.auth.code_ttl.as_secs() };
     Ok(private(StatusCode::ACCEPTED, &answer))
 }
@@ -147,20 +135,22 @@ pub(super) async fn code(
 pub(super) async fn verify(
     State(state): State<Arc<RestState>>,
     Peer(address): Peer,
-    JsonBody(asked): JsonBody<VerifyRequest>,
+    JsonBody(mut asked): JsonBody,
 ) -> Result<Response, Problem> {
     state.take_address(address)?;
-    let phone = phone(&asked.phone)?;
-    let device = DeviceId::new(asked.device)
-        .ok_or(Problem::BadRequest("`device` is a number from 1 to 127."))?;
-    let is_code = asked.code.len() == CODE_DIGITS && asked.code.bytes().all(|b| b.is_ascii_digit());
-    if !is_code || asked.request.len() > 2 * REQUEST_BYTES {
+    let request =
+        asked.text("request", "`request` is what the answer to `/v1/auth/code` named.")?;
+    let phone = phone(&mut asked)?;
+    let code = asked.text("code", "`code` is the text of six digits that was sent.")?;
+    let device = device(&mut asked)?;
+    let is_code = code.len() == CODE_DIGITS && code.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_code || request.len() > 2 * REQUEST_BYTES {
         return Err(Problem::BadCode);
     }
     let user = state
         .blocking(move |state| {
-            let key = code_key(&phone, &asked.request);
-            let check = state.accounts.check_code(&key, &asked.code, state.clock.now_ms())?;
+            let name = CodeName { phone: &phone, request: &request };
+            let check = state.accounts.check_code(name, &code, state.clock.now_ms())?;
             if check != CodeCheck::Right {
                 state.count_bad_code(check);
                 return Err(Problem::BadCode);
@@ -178,10 +168,11 @@ pub(super) async fn verify(
             // Whoever holds the phone now holds the device: its earlier credentials end here.
             state.revoke(user, device, 0)?;
             let issued_at_ms = state.stamp_ms().max(state.revoked.before(user, device) + 1);
-            let (refresh_token, hash) = random_refresh_token()?;
-            let family = FamilyId(random::<16>()?);
+            let refresh_token = refresh_token(random()?);
+            let family = FamilyId(random()?);
             let expires_ms = state.clock.now_ms() + millis(state.auth.refresh_ttl);
-            state.accounts.open_family(family, user, device, hash, expires_ms)?;
+            let first = hash(&refresh_token);
+            state.accounts.open_family(family, user, device, first, expires_ms)?;
             Ok(state.session((user, device), issued_at_ms, refresh_token))
         })
         .await?;
@@ -192,18 +183,27 @@ pub(super) async fn verify(
 pub(super) async fn refresh(
     State(state): State<Arc<RestState>>,
     Peer(address): Peer,
-    JsonBody(asked): JsonBody<RefreshRequest>,
+    JsonBody(mut asked): JsonBody,
 ) -> Result<Response, Problem> {
     state.take_address(address)?;
+    let presented =
+        asked.text("refresh_token", "`refresh_token` is the newest that an answer carried.")?;
     let session = state
         .blocking(move |state| {
-            let presented = hash(&asked.refresh_token);
-            let (refresh_token, new) = random_refresh_token()?;
+            let refresh_token = refresh_token(state.accounts.successor(&presented));
             let issued_at_ms = state.stamp_ms();
             let now_ms = state.clock.now_ms();
-            let expires_ms = now_ms + millis(state.auth.refresh_ttl);
-            match state.accounts.rotate(presented, new, now_ms, expires_ms)? {
+            let times = RotationTimes {
+                now_ms,
+                expires_ms: now_ms + millis(state.auth.refresh_ttl),
+                grace_until_ms: now_ms + millis(state.auth.refresh_grace),
+            };
+            match state.accounts.rotate(hash(&presented), hash(&refresh_token), times)? {
                 Rotation::Rotated { user, device } => {
+                    Ok(state.session((user, device), issued_at_ms, refresh_token))
+                }
+                Rotation::Repeated { user, device } => {
+                    state.counters.refresh_repeated.increment();
                     Ok(state.session((user, device), issued_at_ms, refresh_token))
                 }
                 Rotation::Reused { user, device } => {
@@ -252,6 +252,22 @@ impl RestState {
     fn take_address(&self, address: std::net::IpAddr) -> Result<(), Problem> {
         let taken = self.rates.addresses.take(counted(address), self.start.elapsed());
         taken.map_err(|wait| self.limited(Hit::AddressRate, wait))
+    }
+
+    /// Whether a code may be sent to this phone now, at the wish of this address.
+    fn take_text(&self, phone: &str, address: std::net::IpAddr) -> bool {
+        let (rates, now) = (&self.rates, self.start.elapsed());
+        // The address first: what it may not have is not taken from the phone.
+        let over = if rates.texts_of_address.take((phone, counted(address)), now).is_err() {
+            Hit::PhoneAddressRate
+        } else if rates.texts.take(phone, now).is_err() {
+            Hit::PhoneRate
+        } else {
+            return true;
+        };
+        self.counters.on_hit(over);
+        self.counters.codes_held_back.increment();
+        false
     }
 
     /// The refusal of what comes too often.
@@ -338,19 +354,25 @@ fn millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// A phone number in international form (ITU-T E.164): `+`, then 7 to 15 digits.
-fn phone(text: &str) -> Result<String, Problem> {
-    let digits = text.strip_prefix('+').unwrap_or_default();
-    let is_phone = (7..=15).contains(&digits.len())
-        && digits.bytes().all(|byte| byte.is_ascii_digit())
-        && !digits.starts_with('0');
+/// The field `phone`: a number in international form (ITU-T E.164), `+` and 7 to 15 digits.
+fn phone(asked: &mut Fields) -> Result<String, Problem> {
     let form = "`phone` is `+`, country code and number, 7 to 15 digits, such as +491701234567.";
-    if is_phone { Ok(text.to_owned()) } else { Err(Problem::BadRequest(form)) }
+    let text = asked.text("phone", form)?;
+    if is_phone(&text) { Ok(text) } else { Err(Problem::BadField { name: "phone", form }) }
 }
 
-/// The name under which a code is kept: of this phone *and* this request.
-fn code_key(phone: &str, request: &str) -> String {
-    format!("{phone}/{request}")
+fn is_phone(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    (7..=15).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0')
+}
+
+/// The field `device`.
+fn device(asked: &mut Fields) -> Result<DeviceId, Problem> {
+    let form = "`device` is a number from 1 to 127.";
+    let number = u8::try_from(asked.number("device", form)?).ok();
+    number.and_then(DeviceId::new).ok_or(Problem::BadField { name: "device", form })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Problem> {
@@ -374,13 +396,12 @@ fn random_code() -> Result<String, Problem> {
     }
 }
 
-fn random_refresh_token() -> Result<(String, TokenHash), Problem> {
-    let token = format!("{REFRESH_PREFIX}{}", random_text::<SECRET_BYTES>()?);
-    let hash = hash(&token);
-    Ok((token, hash))
+/// A refresh token of this secret.
+fn refresh_token(secret: [u8; SECRET_BYTES]) -> String {
+    format!("{REFRESH_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret))
 }
 
-/// Tokens carry 256 random bits, so that a plain hash hides them and needs no constant-time
+/// Tokens carry 256 bits that nobody can guess, so that a plain hash hides them and needs no constant-time
 /// comparison: nobody can choose what is compared.
 fn hash(token: &str) -> TokenHash {
     let digest = digest(&SHA256, token.as_bytes());
@@ -393,7 +414,7 @@ mod tests {
 
     #[test]
     fn phones_have_one_form() {
-        assert_eq!(phone("+491701234567").as_deref(), Ok("+491701234567"));
+        assert!(is_phone("+491701234567"));
         for text in [
             "",
             "+",
@@ -404,7 +425,7 @@ mod tests {
             "+1234567890123456",
             "+49170123456७",
         ] {
-            assert!(phone(text).is_err(), "{text}");
+            assert!(!is_phone(text), "{text}");
         }
     }
 

@@ -9,12 +9,13 @@ use uuid::Uuid;
 use crate::peer::{
     BINARY, Encoding, Heard, PING, Peer, TEXT, binary_command, frame, message, upgrade,
 };
-use crate::rig::{Node, exchange};
+use crate::rig::{Node, eventually, exchange};
 use crate::siege::Siege;
 
 const PACED: &str = r#"ringpost_edge_limits_hit_total{limit="user_input"}"#;
 const TOO_BIG: &str = r#"ringpost_edge_closed_total{code="too_big"}"#;
 const REFUSED_UPGRADE: &str = r#"ringpost_edge_refused_total{reason="upgrade"}"#;
+const REFUSED_PROXY_HEADER: &str = r#"ringpost_edge_refused_total{reason="proxy_header"}"#;
 const REFUSED_GARBAGE: &str = r#"ringpost_edge_refused_total{reason="garbage"}"#;
 const MALFORMED: &str = r#"ringpost_edge_refused_total{reason="malformed"}"#;
 
@@ -214,7 +215,8 @@ fn abuse_row_17_garbage_and_tls_are_closed_without_an_answer() {
     let mut peer = Peer::sign_in_live(&siege.node, Encoding::Tcp, Uuid::new_v4(), 1);
     peer.write(&[200, 0, 0, 0, 3, 0]);
     drop(peer);
-    siege.end(&[(REFUSED_GARBAGE, starts.len() as u64), (TOO_BIG, 1)]);
+    let garbage = starts.len() as u64 - 1;
+    siege.end(&[(REFUSED_GARBAGE, garbage), (REFUSED_PROXY_HEADER, 1), (TOO_BIG, 1)]);
 }
 
 #[test]
@@ -330,13 +332,27 @@ fn abuse_row_45_foreign_pages_and_smuggled_requests_are_refused() {
         let answer = exchange(siege.node.address, upgrade(fields).as_bytes());
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{fields}: {answer}");
     }
+    // Who runs the server is told of pages that it did not list, a few times a minute.
+    let told = || node_lines(&siege, "not in limits.origins");
+    eventually("the pages", || !told().is_empty());
+    let lines = told();
+    assert!(lines[0].contains("door=\"websocket\" origin=\"https://evil.example\""), "{lines:?}");
+    for _ in 0..20 {
+        exchange(siege.node.address, upgrade("Origin: https://evil.example\r\n").as_bytes());
+    }
+    assert!(told().len() <= 6, "{:?}", told());
     // The listed page may, and a second request behind an upgrade is never a request.
     let mut page = upgrade("Origin: https://chat.example\r\n");
     page.push_str("GET /v1/messages HTTP/1.1\r\nHost: x\r\n\r\n");
     let answer = exchange(siege.node.address, page.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
-    siege.end(&[(REFUSED_UPGRADE, refused.len() as u64)]);
+    siege.end(&[(REFUSED_UPGRADE, refused.len() as u64 + 20)]);
+}
+
+/// The lines of the log that have this text.
+fn node_lines(siege: &Siege, text: &str) -> Vec<String> {
+    siege.node.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
 #[test]

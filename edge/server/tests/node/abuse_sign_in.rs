@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::peer::{Encoding, Heard, Peer, upgrade};
-use crate::rig::{Node, exchange};
+use crate::rig::{Node, eventually, exchange};
 use crate::siege::Siege;
 
 const CREDENTIALS: &str = r#"ringpost_edge_refused_total{reason="credentials"}"#;
@@ -162,14 +162,19 @@ fn abuse_row_39_neither_tokens_nor_content_nor_forged_lines_reach_the_log() {
     peer.frame(0x81, b"{\"type\":\"\x1b[31mforged\\r\\nINFO forged\"}");
     peer.hear_kind("error");
     check_refused(node, "a forged token", &format!("{token}\u{e4}forged"));
-    let fields = "User-Agent: forged\x1b[31m\r\nOrigin: https://forged.example\r\n";
+    let fields = "User-Agent: forged\x1b[31m\r\n";
+    exchange(node.address, upgrade(fields).as_bytes());
+    // A page's origin is told, which helps who forgot to list it, and tells nothing that it is not.
+    let fields = "Origin: https://p\u{e4}ge\u{202e}.example\r\n";
     exchange(node.address, upgrade(fields).as_bytes());
     let path = format!("GET /v1/messages?access_token={token}&forged=%1b%0a HTTP/1.1\r\n");
     exchange(node.address, format!("{path}Host: forged\r\nConnection: close\r\n\r\n").as_bytes());
+    let shown = r#"origin="https://p\\xc3\\xa4ge\\xe2\\x80\\xae.example""#;
+    eventually("the page's line", || node.log().contains(shown));
     let log = node.log();
     let signature = token.rsplit('.').next().unwrap();
     for secret in [token.as_str(), signature, &ticket, "words of the message", "forged", "\u{1b}"] {
         assert!(!log.contains(secret), "{secret:?} in\n{log}");
     }
-    siege.end(&[(r#"ringpost_edge_refused_total{reason="upgrade"}"#, 1)]);
+    siege.end(&[(r#"ringpost_edge_refused_total{reason="upgrade"}"#, 2)]);
 }

@@ -159,9 +159,12 @@ fn read_some(peer: &mut Peer, bytes: usize) -> usize {
     peer.stream.read(&mut [0; 4_096][..bytes]).unwrap_or(0)
 }
 
+/// Who is silent is pinged after a second, however it speaks.
+const PINGED_SOON: [&str; 2] = ["limits.ping_interval_tcp=1s", "limits.ping_interval_websocket=1s"];
+
 #[test]
 fn abuse_row_06_a_client_that_answers_no_ping_is_closed_and_its_messages_stay() {
-    let siege = Siege::begin(&["limits.ping_interval=1s"]);
+    let siege = Siege::begin(&PINGED_SOON);
     for encoding in [Encoding::Tcp, Encoding::Json, Encoding::Bin] {
         let bob = Uuid::new_v4();
         let mut silent = Peer::sign_in_live(&siege.node, encoding, bob, 1);
@@ -185,7 +188,8 @@ fn abuse_row_06_a_client_behind_a_cut_cable_is_closed_and_its_messages_stay() {
     // Everything below runs in a network of its own.
     std::thread::spawn(|| {
         let Some(cable) = Cable::lay() else { return };
-        let node = Node::start_at("0.0.0.0:0", &["limits.ping_interval=1s"]);
+        let settings = [PINGED_SOON[0], "auth.code_sender=none"];
+        let node = Node::start_at("0.0.0.0:0", &settings);
         let siege = Siege::on(node);
         let bob = Uuid::new_v4();
         let token = siege.node.token(bob, 1);

@@ -22,7 +22,7 @@ fn standing(node: &Node) -> String {
 fn trust(node: &Node, headers: &str) -> String {
     let length = "Content-Length: 0\r\nConnection: close";
     let request =
-        format!("POST /admin/clock/trust HTTP/1.1\r\nHost: x\r\n{length}{headers}\r\n\r\n");
+        format!("POST /admin/clock/trust HTTP/1.1\r\nHost: localhost\r\n{length}{headers}\r\n\r\n");
     exchange(node.admin, request.as_bytes())
 }
 

@@ -32,8 +32,9 @@ pub(crate) fn call(at: SocketAddr, method: &str, path: &str, bearer: &str, body:
         let form = "Content-Type: application/json";
         fields.push_str(&format!("{form}\r\nContent-Length: {length}\r\n"));
     }
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n{body}");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n{body}"
+    );
     let answer = exchange(at, request.as_bytes());
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();

@@ -73,12 +73,17 @@ impl Peer {
         setsockopt(&self.stream, sockopt::RcvBuf, &(1 << 20)).unwrap();
     }
 
-    /// The transport's handshake on a connection.
-    pub(crate) fn shake_hands(stream: TcpStream, encoding: Encoding) -> Self {
+    /// A connection whose handshake is over.
+    pub(crate) fn on(stream: TcpStream, encoding: Encoding) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut peer = Self { stream, encoding, buffer: Vec::new(), events: VecDeque::new() };
+        Self { stream, encoding, buffer: Vec::new(), events: VecDeque::new() }
+    }
+
+    /// The transport's handshake on a connection.
+    pub(crate) fn shake_hands(stream: TcpStream, encoding: Encoding) -> Self {
+        let mut peer = Self::on(stream, encoding);
         match encoding {
             Encoding::Tcp => peer.write(b"RPP1"),
             Encoding::Json => peer.upgrade("ringpost.v1.json"),
@@ -102,11 +107,16 @@ impl Peer {
     /// Connects and signs in; what waits in the queue is not read.
     pub(crate) fn sign_in(node: &Node, encoding: Encoding, user: Uuid, device: u8) -> Self {
         let mut peer = Self::connect(node, encoding);
-        let token = node.token(user, device);
-        peer.say(&json!({"type": "hello", "token": token, "device": device}));
-        let welcome = peer.hear();
-        assert_eq!(welcome["type"], "welcome", "{welcome}");
+        peer.say_hello(node, user, device);
         peer
+    }
+
+    /// Signs in on a connection that stands.
+    pub(crate) fn say_hello(&mut self, node: &Node, user: Uuid, device: u8) {
+        let token = node.token(user, device);
+        self.say(&json!({"type": "hello", "token": token, "device": device}));
+        let welcome = self.hear();
+        assert_eq!(welcome["type"], "welcome", "{welcome}");
     }
 
     /// Signs in, and takes what waits as seen.

@@ -57,14 +57,6 @@ impl Node {
         Self::try_spawn(command, log_file(dir.path()).into(), Arc::clone(dir), settings)
     }
 
-    /// The same, for a test that lets writes fail by the limit on the size of files: without the
-    /// signal, which would end the process first.
-    pub(crate) fn start_without_size_signal(settings: &[&str]) -> Self {
-        let mut node = Self::start(settings);
-        node.kill();
-        Self::start_after(r#"trap "" XFSZ"#, Arc::clone(&node.dir), node.settings.clone())
-    }
-
     /// Starts a server on a new directory in a process that may have so many files.
     pub(crate) fn start_with_files(files_max: u32, settings: &[&str]) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
@@ -84,6 +76,12 @@ impl Node {
         let settings = own(settings);
         let command = serve_command(ANY_PORT, &dir.path().join("data"), &settings);
         Self::spawn_with_log(command, log, dir, settings)
+    }
+
+    /// Starts a server on a new directory with a variable of the environment.
+    pub(crate) fn start_with_environment(name: &str, value: &str) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_after(&format!("export {name}='{value}'"), dir, own(&[]))
     }
 
     /// Starts a server by a shell that does this first.
@@ -215,7 +213,8 @@ impl Node {
     }
 
     pub(crate) fn admin_get(&self, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         exchange(self.admin, request.as_bytes())
     }
 

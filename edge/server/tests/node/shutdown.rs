@@ -18,7 +18,7 @@ use crate::rig::{ANY_PORT, Node, eventually, own, serve_command, signals_are_hel
 #[test]
 fn clients_are_told_to_leave_and_nothing_is_lost() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        // Two of the peers stay on purpose: half of it is waited for each.
+        // Two of the peers stay on purpose: three quarters of it are waited for them.
         let mut node = Node::start(&["drain_deadline=2s"]);
         let (alice, bob) = (Uuid::new_v4(), Uuid::new_v4());
         let mut peers = [Encoding::Tcp, Encoding::Json, Encoding::Bin]
@@ -45,7 +45,7 @@ fn clients_are_told_to_leave_and_nothing_is_lost() {
 }
 
 /// Two workers and one client: the worker that has nobody ends at once, the other waits for its client
-/// for half of the deadline, which is longer than it takes to be called stuck.
+/// for three quarters of the deadline, which is longer than it takes to be called stuck.
 #[test]
 fn a_worker_that_is_done_with_a_stop_is_not_stuck() {
     let mut node = Node::start(&["workers=2", "drain_deadline=18s"]);
@@ -55,6 +55,26 @@ fn a_worker_that_is_done_with_a_stop_is_not_stuck() {
     assert_eq!(stays.last_word(), Some(1001));
     assert_eq!(node.wait().code(), Some(0), "{}", node.log());
     assert!(!node.log().contains("a thread is stuck"), "{}", node.log());
+}
+
+#[test]
+fn who_connects_during_a_stop_hears_when_to_come_back() {
+    let mut node = Node::start(&["drain_deadline=4s"]);
+    let mut stays = Peer::sign_in_live(&node, Encoding::Tcp, Uuid::new_v4(), 1);
+    node.signal(Signal::SIGTERM);
+    let slot = stays.hear_kind("goaway")["reconnect_after_ms"].as_u64().unwrap();
+    assert!(slot <= 2_000, "{slot}");
+    for encoding in [Encoding::Tcp, Encoding::Json, Encoding::Bin] {
+        let mut newcomer = Peer::connect(&node, encoding);
+        let goaway = newcomer.hear();
+        assert_eq!((&goaway["type"], &goaway["code"]), (&json!("goaway"), &json!(1001)));
+        assert!(goaway["reconnect_after_ms"].as_u64().unwrap() <= 4_000, "{goaway}");
+        assert_eq!(newcomer.last_word(), Some(1001));
+    }
+    stays.ping();
+    stays.say(&json!({"type": "bye"}));
+    assert_eq!(stays.last_word(), Some(1000));
+    assert_eq!(node.wait().code(), Some(0), "{}", node.log());
 }
 
 #[test]

@@ -66,11 +66,13 @@ fn abuse_row_21_a_device_that_is_signed_out_is_closed_and_history_has_its_messag
         b.hear_kind("queue_empty");
         let mut old = vec![("ticket", ticket), ("token", session["access_token"].clone())];
         if stolen {
-            // Whoever comes second with a refresh token shows that two have it.
+            // Whoever comes with a refresh token behind the newest shows that two have it.
             let refresh = json!({"refresh_token": session["refresh_token"]});
             let (status, renewed) = post(node, "/v1/auth/refresh", "", &refresh);
             assert_eq!(status, 200, "{renewed}");
             old.push(("token", renewed["access_token"].clone()));
+            let newest = json!({"refresh_token": renewed["refresh_token"]});
+            assert_eq!(post(node, "/v1/auth/refresh", "", &newest).0, 200);
             assert_eq!(post(node, "/v1/auth/refresh", "", &refresh).0, 401);
         } else {
             let bearer = session["access_token"].as_str().unwrap();

@@ -18,11 +18,11 @@ use crate::peer::{Encoding, Peer, message};
 use crate::rig::{Node, eventually, exchange};
 
 /// A thread that stands still until this is dropped.
-struct Held(Pid);
+pub(crate) struct Held(Pid);
 
 impl Held {
     /// Stops the thread of this name.
-    fn of(node: &Node, name: &str) -> Self {
+    pub(crate) fn of(node: &Node, name: &str) -> Self {
         let tasks = fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap();
         let thread = tasks.map(|task| task.unwrap().path()).find(|task| {
             fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
@@ -57,7 +57,7 @@ fn is_ready(node: &Node) -> bool {
 }
 
 /// It is named in `/readyz`, alone, and by the metric.
-fn is_named(node: &Node, thread: &str) {
+pub(crate) fn is_named(node: &Node, thread: &str) {
     let expected = format!("\"stuck\":\"{thread} has not gone on for ");
     eventually("the thread is named", || node.admin_get("/readyz").contains(&expected));
     assert!(!is_ready(node));

@@ -98,6 +98,7 @@ fn admin(token: Option<AdminToken>) -> Admin {
         clock: Arc::clone(&rig.clock),
         queue_ttl: Duration::from_secs(3_600),
         settings: Arc::new(config::load(&Sources::default()).unwrap()),
+        backup: None,
     };
     let service = AdminService::start(parts).unwrap();
     let address = service.address();
@@ -107,7 +108,7 @@ fn admin(token: Option<AdminToken>) -> Admin {
 impl Admin {
     fn get(&self, path: &str, headers: &str) -> Answer {
         let mut client = Client::new(TcpStream::connect(self.address).unwrap());
-        client.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
+        client.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
         client.answer()
     }
 }
@@ -138,10 +139,61 @@ fn health_is_the_process_and_readiness_has_reasons() {
 }
 
 #[test]
-fn metrics_are_open_metrics_and_count_requests() {
+fn health_is_answered_whoever_else_holds_connections() {
+    let admin = admin(None);
+    let half = |_| {
+        let mut client = Client::new(TcpStream::connect(admin.address).unwrap());
+        client.send("GET /metrics HTTP/1.1\r\nHo");
+        client
+    };
+    let kept = |_| {
+        let mut client = Client::new(TcpStream::connect(admin.address).unwrap());
+        client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+        client
+    };
+    let halves: Vec<_> = (0..70).map(half).collect();
+    assert_eq!(admin.get("/healthz", "").status, 200);
+    let mut kept: Vec<_> = (0..70).map(kept).collect();
+    assert_eq!(admin.get("/readyz", "").status, 503, "it is starting, and says so");
+    // The oldest was let go, and the newest goes on.
+    assert!(kept[0].is_closed());
+    kept[69].send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(kept[69].answer().status, 200);
+    drop(halves);
+}
+
+#[test]
+fn a_name_that_a_page_could_point_here_is_refused_for_questions_and_words() {
+    let admin = admin(None);
+    let ask = |line: &str, fields: &str| {
+        let mut client = Client::new(TcpStream::connect(admin.address).unwrap());
+        client.send(&format!("{line} HTTP/1.1\r\n{fields}Content-Length: 0\r\n\r\n"));
+        client.answer()
+    };
+    let foreign = "Host: evil.example:7401\r\n";
+    for line in ["GET /healthz", "GET /admin/connections", "POST /admin/clock/trust", "GET /no"] {
+        let answer = ask(line, foreign);
+        assert_eq!((answer.status, answer.problem()), (421, "misdirected"), "{line}");
+    }
+    let absolute = ask("GET http://evil.example/healthz", "Host: localhost\r\n");
+    assert_eq!(absolute.status, 421);
+    assert!(!admin.workers.trust_the_clock.load(SeqCst));
+    for known in ["Host: 127.0.0.1\r\n", "Host: [::1]:1\r\n", "Host: localhost:7\r\n"] {
+        assert_eq!(ask("GET /healthz", known).status, 200, "{known}");
+    }
+    let mut old = Client::new(TcpStream::connect(admin.address).unwrap());
+    old.send("GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(old.answer().status, 200, "who sends no Host is no browser");
+}
+
+#[test]
+fn metrics_come_in_the_form_that_is_asked_for_and_count_requests() {
     let admin = admin(None);
     assert_eq!(admin.rig.send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").status, 404);
     let answer = admin.get("/metrics", "");
+    assert!(answer.head.contains("text/plain; version=0.0.4"), "{}", answer.head);
+    let answer = admin.get("/metrics", "Accept: application/openmetrics-text\r\n");
     assert!(answer.head.contains("application/openmetrics-text"), "{}", answer.head);
     let text = answer.text;
     assert!(text.contains("ringpost_rest_requests_total{outcome=\"not_found\"} 1"), "{text}");
@@ -170,7 +222,8 @@ fn a_question_with_nonsense_in_it_is_refused_and_says_what_belongs_there() {
         for id in ["x", "%00", "%ff", "..%2f..%2fetc", "00000000-0000-4000-8000-00000000000g", "1"]
         {
             let answer = admin.get(&format!("/admin/{path}/{id}"), "");
-            assert_eq!((answer.status, answer.problem()), (400, "bad_request"), "{path} {id}");
+            assert_eq!((answer.status, answer.problem()), (400, "bad_parameter"), "{path} {id}");
+            assert_eq!(answer.body["parameter"], "id", "{path} {id}");
             assert!(answer.head.contains("application/problem+json"), "{}", answer.head);
         }
         assert_eq!(admin.get(&format!("/admin/{path}/"), "").problem(), "not_found");
@@ -197,7 +250,13 @@ fn a_question_with_nonsense_in_it_is_refused_and_says_what_belongs_there() {
         "usr=00000000-0000-4000-8000-000000000000",
     ] {
         let answer = admin.get(&format!("/admin/connections?{query}"), "");
-        assert_eq!(answer.problem(), "bad_request", "{query}");
+        // A parameter that there is is named; one that there is not is told what there is.
+        let name = query.split('=').next().unwrap();
+        let expected = if name == "usr" { "bad_request" } else { "bad_parameter" };
+        assert_eq!(answer.problem(), expected, "{query}");
+        if name != "usr" {
+            assert_eq!(answer.body["parameter"], name, "{query}");
+        }
     }
     let page = admin.get("/admin/connections?limit=1000&after=2.4294967295", "");
     assert_eq!((page.status, page.body), (200, serde_json::json!({"connections": []})));
@@ -253,9 +312,9 @@ fn a_message_of_the_store_is_explained_although_a_home_is_silent_and_without_its
 #[test]
 fn a_token_file_must_be_private_and_long_enough() {
     let (_dir, path) = token_file("0123456789abcdef\n", 0o644);
-    assert!(matches!(AdminToken::read(&path), Err(AdminTokenError::Exposed { .. })));
+    assert!(matches!(AdminToken::read(&path), Err(AdminTokenError::File(_))));
     let (_dir, path) = token_file("short\n0123456789abcdef", 0o600);
     assert!(matches!(AdminToken::read(&path), Err(AdminTokenError::TooShort { .. })));
     let missing = path.with_extension("none");
-    assert!(matches!(AdminToken::read(&missing), Err(AdminTokenError::Read { .. })));
+    assert!(matches!(AdminToken::read(&missing), Err(AdminTokenError::File(_))));
 }

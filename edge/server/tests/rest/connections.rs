@@ -1,12 +1,16 @@
 //! Connections: bytes already read, keep-alive, limits, deadlines, stop; abuse rows 2, 3 and 45
 //! where REST meets them.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ringpost_server::config::{Auth, Rest};
 use serde_json::json;
 
-use crate::rig::{PHONE, post_text, rig, rig_with, user};
+use crate::rig::{ADDRESS, Client, PHONE, Rig, post_text, rig, rig_with, user};
+
+/// Of somebody else.
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
 
 #[test]
 fn a_request_may_be_split_anywhere_between_the_edge_and_the_service() {
@@ -54,38 +58,106 @@ fn who_ends_its_direction_behind_a_request_is_answered() {
     }
 }
 
+const NOWHERE: &str = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+/// A request that is busy until its deadline.
+const BUSY: &str = "POST /v1/auth/code HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                    Content-Length: 100\r\nExpect: 100-continue\r\n\r\n";
+
+/// A connection whose request is being read.
+fn busy(rig: &Rig, of: IpAddr) -> Client {
+    let mut client = rig.connect_from(BUSY.as_bytes(), of);
+    assert_eq!(client.answer().status, 100);
+    client
+}
+
 #[test]
-fn one_connection_too_many_gets_503_and_the_others_go_on() {
+fn where_all_are_busy_one_connection_too_many_gets_503_and_the_others_go_on() {
     let rig = rig_with(Auth::default(), Rest { connections_max: 2, ..Rest::default() });
-    let nowhere = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut first = rig.connect(b"");
-    let second = rig.connect(b"");
-    let mut third = rig.connect(nowhere.as_bytes());
+    let first = busy(&rig, ADDRESS);
+    let _second = busy(&rig, ADDRESS);
+    let mut third = rig.connect(NOWHERE.as_bytes());
     let answer = third.answer();
     assert_eq!((answer.status, answer.problem()), (503, "overloaded"));
     assert!(third.is_closed());
-    first.send(nowhere);
-    assert_eq!(first.answer().status, 404);
-    drop(second);
+    drop(first);
     // The place comes free when the service has seen the end.
     let freed = (0..1_000).any(|_| {
         std::thread::sleep(Duration::from_millis(5));
-        let mut client = rig.connect(nowhere.as_bytes());
+        let mut client = rig.connect(NOWHERE.as_bytes());
         client.answer().status == 404
     });
     assert!(freed);
 }
 
 #[test]
-fn a_slow_head_and_an_idle_connection_are_closed() {
-    let rest = Rest { header_deadline: Duration::from_millis(200), ..Rest::default() };
+fn who_keeps_connections_or_sends_half_a_request_keeps_nobody_out() {
+    let rig = rig_with(Auth::default(), Rest { connections_max: 4, ..Rest::default() });
+    for held in [NOWHERE, "GET /nowhere HT"] {
+        let mut holders: Vec<_> = (0..4).map(|_| rig.connect(held.as_bytes())).collect();
+        if held == NOWHERE {
+            holders.iter_mut().for_each(|it| assert_eq!(it.answer().status, 404));
+        }
+        for _ in 0..8 {
+            let mut other = rig.connect_from(NOWHERE.as_bytes(), OTHER);
+            assert_eq!(other.answer().status, 404);
+        }
+    }
+}
+
+#[test]
+fn an_address_holds_no_more_connections_than_its_own() {
+    let rest = Rest { connections_per_address_max: 2, ..Rest::default() };
     let rig = rig_with(Auth::default(), rest);
+    let mut kept = rig.connect(NOWHERE.as_bytes());
+    assert_eq!(kept.answer().status, 404);
+    let _first = busy(&rig, ADDRESS);
+    // The one that is kept gives way to another of its own.
+    let _second = busy(&rig, ADDRESS);
+    assert!(kept.is_closed());
+    let mut refused = rig.connect(NOWHERE.as_bytes());
+    assert_eq!((refused.answer().status, refused.is_closed()), (503, true));
+    let mut neighbour = rig.connect_from(NOWHERE.as_bytes(), OTHER);
+    assert_eq!(neighbour.answer().status, 404);
+}
+
+#[test]
+fn a_slow_head_and_an_idle_connection_are_closed() {
+    let soon = Duration::from_millis(200);
+    let nowhere = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    let rig = rig_with(Auth::default(), Rest { header_deadline: soon, ..Rest::default() });
     let mut slow = rig.connect(b"GET / HT");
-    assert!(slow.is_closed() || slow.try_answer().is_none_or(|answer| answer.status == 408));
-    let mut idle = rig.connect(b"");
-    idle.send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(slow.answer().status, 408);
+    assert!(slow.is_closed());
+    // It is the deadline of the whole head, however it trickles, and of no connection without one.
+    let mut kept = rig.connect(nowhere.as_bytes());
+    assert_eq!(kept.answer().status, 404);
+    std::thread::sleep(soon * 2);
+    for byte in nowhere[..20].chars() {
+        if kept.try_send(&byte.to_string()).is_err() {
+            break;
+        }
+        std::thread::sleep(soon / 10);
+    }
+    assert!(kept.try_answer().is_none_or(|answer| answer.status == 408));
+
+    let rig = rig_with(Auth::default(), Rest { idle_deadline: soon, ..Rest::default() });
+    let mut idle = rig.connect(nowhere.as_bytes());
     assert_eq!(idle.answer().status, 404);
     assert!(idle.is_closed());
+}
+
+#[test]
+fn a_websocket_that_no_worker_takes_back_is_refused() {
+    let rig = rig();
+    let mut client = rig.connect(b"");
+    client.send(
+        "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/ws HTTP/1.1\r\nHost: x\r\n\
+         Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    assert_eq!(client.answer().status, 404);
+    assert_eq!(client.answer().problem(), "overloaded");
+    assert!(client.is_closed());
 }
 
 #[test]

@@ -75,12 +75,12 @@ fn paging_backwards_meets_every_message_once() {
             let answer = rig.get(&path, &token);
             let ids = answer.ids();
             assert!(ids.len() <= limit);
-            let Some(last) = ids.last() else { break };
-            path = format!("/v1/messages?user_id={}&limit={limit}&before={last}", user(2));
             seen.extend(ids);
-            if answer.body["has_more"] == false {
-                break;
-            }
+            // What the page names is where the same parameter goes on.
+            let next = answer.body["next"].as_str();
+            assert_eq!(answer.body["has_more"], next.is_some(), "{answer:?}");
+            let Some(next) = next else { break };
+            path = format!("/v1/messages?user_id={}&limit={limit}&before={next}", user(2));
         }
         let expected: Vec<_> = (1..=10).rev().map(server_id).collect();
         assert_eq!(seen, expected, "limit {limit}");
@@ -111,14 +111,63 @@ fn after_follows_all_of_ones_conversations_without_loss() {
     rig.message(13, user(1), user(2), b"later");
     let news = rig.get(&format!("/v1/messages?after={end}"), &token);
     assert_eq!(news.ids(), [server_id(13)]);
-    // A page backwards tells where to go on as well.
+    // A page backwards tells where what comes later goes on as well.
     let path = format!("/v1/messages?user_id={}", user(1));
-    let next = rig.get(&path, &token).body["next"].as_str().unwrap().to_owned();
+    let after = rig.get(&path, &token).body["after"].as_str().unwrap().to_owned();
     rig.message(14, user(2), user(1), b"latest");
-    assert_eq!(rig.get(&format!("/v1/messages?after={next}"), &token).ids(), [server_id(14)]);
+    assert_eq!(rig.get(&format!("/v1/messages?after={after}"), &token).ids(), [server_id(14)]);
     // With a peer, only that conversation.
     let path = format!("/v1/messages?after=&user_id={}", user(3));
     assert_eq!(rig.get(&path, &token).ids(), [server_id(11), server_id(12)]);
+}
+
+#[test]
+fn a_message_is_named_by_either_id_in_both_directions() {
+    let rig = talk();
+    let token = rig.token(user(1));
+    let get = |query: &str| rig.get(&format!("/v1/messages?{query}"), &token);
+    let (alice, bob) = (user(1), user(2));
+    for id in [server_id(4), server_id(1_000_004)] {
+        let older = get(&format!("user_id={bob}&before={id}"));
+        assert_eq!(older.ids(), [3, 2, 1].map(server_id), "{older:?}");
+        let newer = (5..=10).map(server_id).collect::<Vec<_>>();
+        assert_eq!(get(&format!("user_id={bob}&after={id}")).ids(), newer);
+        assert_eq!(get(&format!("after={id}")).ids(), newer);
+    }
+    // What is neither, and what is another's, is refused alike, and the parameter is named.
+    let unknown = get(&format!("user_id={bob}&before={}", server_id(77))).text;
+    for id in [server_id(11), server_id(1_000_011), server_id(12)] {
+        for (name, query) in [("before", format!("user_id={bob}&")), ("after", String::new())] {
+            let refused = get(&format!("{query}{name}={id}"));
+            assert_eq!((refused.status, refused.problem()), (400, "bad_parameter"));
+            assert_eq!(refused.body["parameter"], name, "{refused:?}");
+            assert_eq!(refused.text.replace("after", "before"), unknown, "{refused:?}");
+        }
+    }
+    // Of another conversation of one's own: not of this one.
+    let bobs = rig.token(bob);
+    let path = format!("/v1/messages?user_id={alice}&before={}", server_id(11));
+    assert_eq!(rig.get(&path, &bobs).problem(), "bad_parameter");
+    assert_eq!(
+        rig.get(&format!("/v1/messages?after={}", server_id(11)), &bobs).ids(),
+        [server_id(12)]
+    );
+}
+
+#[test]
+fn a_message_id_that_both_sides_used_names_none() {
+    let rig = rig();
+    let (alice, bob) = (user(1), user(2));
+    rig.message_named(1, 500, alice, bob);
+    rig.message_named(2, 500, bob, alice);
+    rig.message_named(3, 500, user(3), bob);
+    let path = format!("/v1/messages?user_id={bob}&before={}", server_id(500));
+    let refused = rig.get(&path, &rig.token(alice));
+    assert_eq!(refused.problem(), "bad_parameter");
+    assert!(refused.body["detail"].as_str().unwrap().contains("name the `id`"), "{refused:?}");
+    // Those of other conversations do not count.
+    let path = format!("/v1/messages?user_id={bob}&before={}", server_id(500));
+    assert_eq!(rig.get(&path, &rig.token(user(3))).ids(), []);
 }
 
 #[test]
@@ -133,8 +182,8 @@ fn a_page_of_large_messages_is_cut_by_bytes_and_goes_on() {
     let first = rig.get(&path, &token);
     assert_eq!(first.ids().len(), 16, "one mebibyte");
     assert_eq!(first.body["has_more"], true);
-    let last = *first.ids().last().unwrap();
-    let second = rig.get(&format!("{path}&before={last}"), &token);
+    let next = first.body["next"].as_str().unwrap();
+    let second = rig.get(&format!("{path}&before={next}"), &token);
     assert_eq!(second.ids()[0], server_id(24));
     let after = rig.get("/v1/messages?after=&limit=200", &token);
     assert_eq!((after.ids().len(), after.body["has_more"].clone()), (16, json!(true)));
@@ -199,7 +248,7 @@ fn abuse_row_27_nobody_reads_a_conversation_that_is_not_ones_own() {
     }
     // Two parameters of one name: refused, neither is chosen.
     let path = format!("/v1/messages?user_id={}&user_id={}", user(2), user(3));
-    assert_eq!(rig.get(&path, &alice).problem(), "bad_request");
+    assert_eq!(rig.get(&path, &alice).problem(), "bad_parameter");
 }
 
 #[test]
@@ -229,23 +278,25 @@ fn without_a_good_token_there_is_nothing() {
 }
 
 #[test]
-fn bad_parameters_are_answered_with_what_is_allowed() {
+fn bad_parameters_are_named_and_answered_with_what_is_allowed() {
     let rig = talk();
     let token = rig.token(user(1));
     let peer = user(2);
-    for query in [
-        String::new(),
-        "user_id=bob".to_owned(),
-        format!("user_id={peer}&limit=0"),
-        format!("user_id={peer}&limit=201"),
-        format!("user_id={peer}&limit=many"),
-        format!("user_id={peer}&before=1"),
-        format!("user_id={peer}&before={}&after=", server_id(1)),
-        format!("user_id={peer}&after=garbage"),
-        format!("before={}", server_id(1)),
+    for (query, problem, parameter) in [
+        (String::new(), "missing_parameter", "user_id"),
+        ("user_id=bob".to_owned(), "bad_parameter", "user_id"),
+        (format!("user_id={peer}&limit=0"), "bad_parameter", "limit"),
+        (format!("user_id={peer}&limit=201"), "bad_parameter", "limit"),
+        (format!("user_id={peer}&limit=many"), "bad_parameter", "limit"),
+        (format!("user_id={peer}&before=1"), "bad_parameter", "before"),
+        (format!("user_id={peer}&before="), "bad_parameter", "before"),
+        (format!("user_id={peer}&before={}&after=", server_id(1)), "bad_parameter", "after"),
+        (format!("user_id={peer}&after=garbage"), "bad_parameter", "after"),
+        (format!("before={}", server_id(1)), "missing_parameter", "user_id"),
     ] {
         let answer = rig.get(&format!("/v1/messages?{query}"), &token);
-        assert_eq!(answer.problem(), "bad_request", "{query}");
+        assert_eq!(answer.problem(), problem, "{query}");
+        assert_eq!(answer.body["parameter"], parameter, "{query}");
         assert!(answer.body["detail"].as_str().unwrap().contains('`'), "{answer:?}");
     }
 }

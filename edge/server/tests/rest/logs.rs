@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use ringpost_server::rest::{CodeSender, LogSender, OneTimeCode};
+use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::rig::{PHONE, rig, user};
@@ -48,6 +49,7 @@ fn abuse_row_39_secrets_and_peers_never_write_into_the_log() {
     let old = session["refresh_token"].as_str().unwrap().to_owned();
     let access = session["access_token"].as_str().unwrap().to_owned();
     let new = rig.refresh(&session).body["refresh_token"].as_str().unwrap().to_owned();
+    let newest = rig.refresh(&json!({"refresh_token": new})).body["refresh_token"].clone();
     // The one event of all this that must be told.
     rig.refresh(&session);
     rig.get(&format!("/v1/messages?user_id={}", user(2)), &rig.token(user(1)));
@@ -61,7 +63,8 @@ fn abuse_row_39_secrets_and_peers_never_write_into_the_log() {
 
     let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("a refresh token came twice"), "{log}");
-    for secret in [PHONE, &PHONE[1..], &old, &new, &access, "plain words"] {
+    for secret in [PHONE, &PHONE[1..], &old, &new, newest.as_str().unwrap(), &access, "plain words"]
+    {
         assert!(!log.contains(secret), "{secret} in\n{log}");
     }
     assert!(!log.contains("forged"), "{log}");

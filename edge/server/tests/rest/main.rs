@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod admin;
+mod callers;
 mod connections;
 mod history;
 mod logs;
+mod pages;
 mod rig;
 mod sign_in;

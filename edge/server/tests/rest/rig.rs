@@ -7,14 +7,18 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringpost_conn::http::Origins;
+use ringpost_conn::letter::Returned;
+use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_server::auth::{TokenRules, TokenSigner, TokenVerifier, Verified};
 use ringpost_server::clock::{MachineClock, NodeClock, wall_ms};
 use ringpost_server::config::{Auth, Rest};
-use ringpost_server::control::Control;
+use ringpost_server::control::{Control, Doors};
 use ringpost_server::rest::{
     CodeSender, Delivery, OneTimeCode, Progress, RestParts, RestService, Revoked,
 };
 use ringpost_shard::Position;
+use ringpost_shard::event::WorkerId;
 use ringpost_shard::record::{Advance, Head, MessageHead, ReadHead, Record};
 use ringpost_store::accounts::{AccountKey, AccountTables};
 use ringpost_store::engine::MemoryEngine;
@@ -65,6 +69,15 @@ impl Control for Homes {
     }
 }
 
+/// Workers that take nothing back.
+struct NoDoors;
+
+impl Doors for NoDoors {
+    fn give_back(&self, _: WorkerId, returned: Returned) -> Result<(), Returned> {
+        Err(returned)
+    }
+}
+
 /// Phones of all people.
 struct Phones(mpsc::Sender<OneTimeCode>);
 
@@ -93,6 +106,16 @@ pub(crate) fn rig() -> Rig {
 }
 
 pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
+    rig_of(auth, rest, Origins::default())
+}
+
+/// A rig that lets these pages read.
+pub(crate) fn rig_for_pages(origins: &[&str]) -> Rig {
+    let auth = Auth { requests_per_address_minute: 4, ..Auth::default() };
+    rig_of(auth, Rest::default(), Origins::new(origins.iter().copied()).unwrap())
+}
+
+fn rig_of(auth: Auth, rest: Rest, origins: Origins) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let signer = ringpost_server::auth::Keys::open(dir.path(), 0).unwrap().signer;
     let rules = TokenRules { audience: auth.audience.clone(), clock_skew: auth.clock_skew };
@@ -115,6 +138,9 @@ pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
         control: Arc::clone(&homes) as _,
         clock: Arc::clone(&clock),
         code_sender: Arc::new(Phones(phones)),
+        trusted_proxies: trusted_proxies(),
+        doors: Arc::new(NoDoors),
+        origins,
     })
     .unwrap();
     let position = Mutex::new(0);
@@ -129,6 +155,11 @@ pub(crate) fn rig_with(auth: Auth, rest: Rest) -> Rig {
         codes: Mutex::new(codes),
         position,
     }
+}
+
+/// Whose word about who calls the service takes.
+fn trusted_proxies() -> TrustedProxies {
+    TrustedProxies::new(["10.7.0.0/16"]).unwrap()
 }
 
 pub(crate) fn user(number: u8) -> UserId {
@@ -169,7 +200,8 @@ impl Rig {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (served, _) = listener.accept().unwrap();
         served.set_nonblocking(true).unwrap();
-        self.service.serve_stream(served, already_read.to_vec(), peer);
+        let caller = Caller::of_socket(peer, &trusted_proxies());
+        self.service.serve_stream(WorkerId(0), served, already_read.to_vec(), caller);
         Client::new(stream)
     }
 
@@ -214,6 +246,15 @@ impl Rig {
         (request, code.code)
     }
 
+    /// The codes that were sent and that nobody has looked at yet.
+    pub(crate) fn codes_sent(&self) -> Vec<OneTimeCode> {
+        // What was answered is sent by a task behind the answer: a code that does not come within
+        // this time was not sent.
+        let patience = Duration::from_millis(200);
+        let codes = self.codes.lock().unwrap();
+        std::iter::from_fn(|| codes.recv_timeout(patience).ok()).collect()
+    }
+
     /// Signs a device of the phone's owner in.
     pub(crate) fn sign_in(&self, phone: &str, device: u8) -> Value {
         let (request, code) = self.ask_code(phone);
@@ -241,10 +282,19 @@ impl Rig {
 
     /// Puts message `number` into the store.
     pub(crate) fn message(&self, number: u64, from: UserId, to: UserId, body: &[u8]) {
+        self.message_of(number, number + 1_000_000, (from, to), body);
+    }
+
+    /// The same under a `message_id` of its own choice.
+    pub(crate) fn message_named(&self, number: u64, name: u64, from: UserId, to: UserId) {
+        self.message_of(number, name, (from, to), b"named");
+    }
+
+    fn message_of(&self, number: u64, name: u64, (from, to): (UserId, UserId), body: &[u8]) {
         let head = MessageHead {
             id: server_id(number),
             accepted_ms: number,
-            message_id: MessageId(server_id(number + 1_000_000).0),
+            message_id: MessageId(server_id(name).0),
             from,
             from_device: device(1),
             to,
@@ -298,6 +348,7 @@ impl Answer {
         let name = self.body["type"].as_str().unwrap_or_default();
         assert!(self.head.contains("application/problem+json"), "{self:?}");
         assert_eq!(self.body["status"], self.status, "{self:?}");
+        assert_eq!(self.body["retry"], [429, 503].contains(&self.status), "{self:?}");
         name.strip_prefix("urn:ringpost:problem:").unwrap()
     }
 
@@ -323,6 +374,11 @@ impl Client {
 
     pub(crate) fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Sends, unless the server has closed the connection.
+    pub(crate) fn try_send(&mut self, text: &str) -> std::io::Result<()> {
+        self.stream.write_all(text.as_bytes())
     }
 
     /// Ends its direction.

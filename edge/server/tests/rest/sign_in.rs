@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringpost_server::config::{Auth, Rest};
 use serde_json::{Value, json};
 
-use crate::rig::{PHONE, post_text, rig, rig_with};
+use crate::rig::{Answer, PHONE, Rig, post_text, rig, rig_with};
 
 /// A life that a test can wait for.
 const SHORT: Duration = Duration::from_millis(100);
@@ -103,25 +103,23 @@ fn abuse_row_35_every_phone_gets_the_same_answer_known_or_not() {
     assert_eq!(shape(PHONE), shape("+15550000000"));
 }
 
-#[test]
-fn abuse_row_35_calls_are_limited_per_address_and_codes_per_phone() {
-    let auth = Auth { requests_per_address_minute: 8, codes_per_phone_hour: 2, ..Auth::default() };
-    let rig = rig_with(auth, Rest::default());
-    let ask = |address: &str, phone: &str| {
-        let peer: IpAddr = address.parse().unwrap();
-        rig.post_from(peer, "/v1/auth/code", &json!({"phone": phone}))
-    };
-    assert_eq!(ask("198.51.100.1", PHONE).status, 202);
-    assert_eq!(ask("198.51.100.2", PHONE).status, 202);
-    let limited = ask("198.51.100.3", PHONE);
-    assert_eq!(limited.problem(), "rate_limited");
-    assert_eq!(limited.status, 429);
-    assert!(limited.body["retry_after_ms"].as_u64().unwrap() > 60_000, "{limited:?}");
-    assert!(limited.head.to_lowercase().contains("retry-after: "), "{limited:?}");
+fn ask_from(rig: &Rig, address: &str, phone: &str) -> Answer {
+    let peer: IpAddr = address.parse().unwrap();
+    rig.post_from(peer, "/v1/auth/code", &json!({"phone": phone}))
+}
 
-    let statuses: Vec<u16> =
-        (0..10).map(|n| ask("198.51.100.9", &format!("+1555000000{n}")).status).collect();
-    assert_eq!(statuses.iter().filter(|status| **status == 202).count(), 8, "{statuses:?}");
+#[test]
+fn abuse_row_35_calls_are_limited_per_address() {
+    let auth = Auth { requests_per_address_minute: 8, ..Auth::default() };
+    let rig = rig_with(auth, Rest::default());
+    let answers: Vec<Answer> =
+        (0..10).map(|n| ask_from(&rig, "198.51.100.9", &format!("+1555000000{n}"))).collect();
+    let taken = answers.iter().filter(|answer| answer.status == 202).count();
+    assert_eq!(taken, 8, "{answers:?}");
+    let limited = &answers[9];
+    assert_eq!((limited.status, limited.problem()), (429, "rate_limited"));
+    assert!(limited.body["retry_after_ms"].as_u64().unwrap() > 1_000, "{limited:?}");
+    assert!(limited.head.to_lowercase().contains("retry-after: "), "{limited:?}");
     // The same for every endpoint that takes guesses.
     let peer: IpAddr = "198.51.100.9".parse().unwrap();
     let guess = rig.post_from(peer, "/v1/auth/refresh", &json!({"refresh_token": "x"}));
@@ -131,6 +129,49 @@ fn abuse_row_35_calls_are_limited_per_address_and_codes_per_phone() {
     // Others are not concerned.
     let other = rig.post_from("198.51.100.10".parse().unwrap(), "/v1/auth/verify", &body);
     assert_eq!(other.problem(), "bad_code");
+}
+
+#[test]
+fn abuse_row_35_one_stranger_keeps_nobody_from_a_code() {
+    let rig = rig();
+    for _ in 0..20 {
+        assert_eq!(ask_from(&rig, "198.51.100.7", PHONE).status, 202);
+    }
+    // Three texts at the stranger's wish, and the phone's owner gets one of those that are left.
+    assert_eq!(rig.codes_sent().len(), 3);
+    rig.sign_in(PHONE, 1);
+}
+
+#[test]
+fn abuse_row_35_texts_to_a_phone_are_bounded_whoever_asks_and_the_owners_code_stays_good() {
+    let rig = rig();
+    let (request, code) = rig.ask_code(PHONE);
+    let answers: Vec<Answer> =
+        (0..40).map(|n| ask_from(&rig, &format!("198.51.100.{n}"), PHONE)).collect();
+    assert_eq!(rig.codes_sent().len(), 4, "and the owner's: five in an hour");
+    // Whoever got no text is not told: answers differ in the name alone.
+    let shape = |answer: &Answer| {
+        let name = answer.body["request"].as_str().unwrap();
+        let text = answer.text.replace(name, "");
+        let lines = answer.head.lines().filter(|line| !line.starts_with("date:"));
+        (answer.status, lines.collect::<Vec<_>>().join("\n"), name.len(), text)
+    };
+    for answer in &answers {
+        assert_eq!(shape(answer), shape(&answers[0]));
+    }
+    let names: std::collections::HashSet<&str> =
+        answers.iter().map(|answer| answer.body["request"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), answers.len());
+    // A name without a code is guessed in vain, as often as one with a code, and touches no other.
+    let verify = |request: &str, code: &str| {
+        let body = json!({"request": request, "phone": PHONE, "code": code, "device": 1});
+        rig.post("/v1/auth/verify", &body)
+    };
+    let last = answers.last().unwrap().body["request"].as_str().unwrap();
+    for _ in 0..Auth::default().code_attempts_max + 1 {
+        assert_eq!(verify(last, &code).problem(), "bad_code");
+    }
+    assert_eq!(verify(&request, &code).status, 200);
 }
 
 #[test]
@@ -149,10 +190,29 @@ fn refresh_tokens_rotate() {
 }
 
 #[test]
-fn a_refresh_token_used_twice_signs_the_device_out_everywhere() {
+fn a_refresh_whose_answer_was_lost_is_repeated() {
     let rig = rig();
     let first = rig.sign_in(PHONE, 1);
-    let second = rig.refresh(&first).body;
+    let lost = rig.refresh(&first).body;
+    let again = rig.refresh(&first);
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_eq!(again.body["refresh_token"], lost["refresh_token"], "the same next token");
+    rig.verified(&again.body);
+    // Two at the same time get the same.
+    let next = |_| rig.refresh(&again.body).body["refresh_token"].clone();
+    let both = std::thread::scope(|scope| {
+        [0, 1].map(|n| scope.spawn(move || next(n))).map(|thread| thread.join().unwrap())
+    });
+    assert!(both[0].is_string() && both[0] == both[1], "{both:?}");
+    assert_eq!(rig.homes.revoked.lock().unwrap().len(), 1, "only the sign-in revoked");
+}
+
+#[test]
+fn a_refresh_token_behind_a_newer_one_in_use_signs_the_device_out_everywhere() {
+    let rig = rig();
+    let first = rig.sign_in(PHONE, 1);
+    let used = rig.refresh(&first).body;
+    let second = rig.refresh(&used).body;
     let before = rig.verified(&second);
     let reused = rig.refresh(&first);
     assert_eq!(reused.problem(), "bad_refresh_token");
@@ -171,10 +231,20 @@ fn a_refresh_token_used_twice_signs_the_device_out_everywhere() {
 }
 
 #[test]
+fn without_a_grace_a_refresh_token_is_good_once() {
+    let rig = rig_with(Auth { refresh_grace: Duration::ZERO, ..Auth::default() }, Rest::default());
+    let session = rig.sign_in(PHONE, 1);
+    let next = rig.refresh(&session).body;
+    assert_eq!(rig.refresh(&session).problem(), "bad_refresh_token");
+    assert_eq!(rig.refresh(&next).problem(), "bad_refresh_token");
+}
+
+#[test]
 fn an_unknown_refresh_token_reads_like_a_used_one() {
     let rig = rig();
     let session = rig.sign_in(PHONE, 1);
-    rig.refresh(&session);
+    let next = rig.refresh(&session).body;
+    rig.refresh(&next);
     let used = rig.refresh(&session);
     let unknown = rig.refresh(&json!({"refresh_token": "rpr1_AAAAAAAAAAAAAAAAAAAAAAAA"}));
     assert_eq!(used.text, unknown.text);
@@ -226,26 +296,44 @@ fn a_user_who_could_not_be_created_gets_no_session() {
 }
 
 #[test]
-fn bad_bodies_are_problems() {
+fn bad_bodies_are_problems_that_name_the_field() {
     let rig = rig();
-    let refused = |body: &str, expected: &str| {
-        let answer = rig.send(&post_text("/v1/auth/code", body));
-        assert_eq!(answer.problem(), expected, "{body}");
+    let refused = |path: &str, body: &str, expected: &str| {
+        let answer = rig.send(&post_text(path, body));
+        let (problem, field) = expected.split_once(' ').unwrap_or((expected, ""));
+        assert_eq!(answer.problem(), problem, "{body}");
+        assert_eq!(answer.body["field"].as_str().unwrap_or_default(), field, "{body}");
     };
-    refused("", "bad_request");
-    refused("[]", "bad_request");
-    refused("{\"phone\":5}", "bad_request");
-    refused("{\"phone\":\"0170\"}", "bad_request");
-    refused("{\"phone\":\"+491701234567\",\"phone\":\"+491701234568\"}", "bad_request");
-    refused(&"[".repeat(10_000), "bad_request");
-    refused(&format!("{{\"phone\":\"{}\"}}", "1".repeat(20_000)), "too_large");
-    for device in ["0", "128", "-1", "\"1\"", "null"] {
-        let body = format!(
-            "{{\"request\":\"r\",\"phone\":\"{PHONE}\",\"code\":\"123456\",\"device\":{device}}}"
-        );
-        let answer = rig.send(&post_text("/v1/auth/verify", &body));
-        assert_eq!(answer.problem(), "bad_request", "{device}");
+    for (body, expected) in [
+        ("", "bad_request"),
+        ("[]", "bad_request"),
+        ("{}", "missing_field phone"),
+        ("{\"Phone\":\"+491701234567\"}", "missing_field phone"),
+        ("{\"phone\":5}", "bad_field phone"),
+        ("{\"phone\":null}", "bad_field phone"),
+        ("{\"phone\":\"0170\"}", "bad_field phone"),
+        ("{\"phone\":\"+491701234567\",\"phone\":\"+491701234568\"}", "bad_request"),
+        (&"[".repeat(10_000), "bad_request"),
+        (&format!("{{\"phone\":\"{}\"}}", "1".repeat(20_000)), "too_large"),
+    ] {
+        refused("/v1/auth/code", body, expected);
     }
+    let whole = json!({"request": "r", "phone": PHONE, "code": "123456", "device": 1});
+    for field in ["request", "phone", "code", "device"] {
+        let mut body = whole.clone();
+        body.as_object_mut().unwrap().remove(field);
+        refused("/v1/auth/verify", &body.to_string(), &format!("missing_field {field}"));
+        for value in [json!([1]), json!({"a": 1}), json!(true), json!(-1), json!(1.5)] {
+            body[field] = value;
+            refused("/v1/auth/verify", &body.to_string(), &format!("bad_field {field}"));
+        }
+    }
+    for device in [json!(0), json!(128), json!(256 + 1), json!("1"), Value::Null] {
+        let mut body = whole.clone();
+        body["device"] = device;
+        refused("/v1/auth/verify", &body.to_string(), "bad_field device");
+    }
+    refused("/v1/auth/refresh", "{}", "missing_field refresh_token");
     let form = "POST /v1/auth/code HTTP/1.1\r\nHost: x\r\n\
                 Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 5\r\n\r\na=b&c";
     assert_eq!(rig.send(form).problem(), "not_json");

@@ -2,10 +2,7 @@
 //!
 //! Works on every file system. Its futures are ready at once.
 
-use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::FileExt,
-};
+use std::{fs::File, os::unix::fs::FileExt};
 
 use crate::{
     device::LogDevice,
@@ -33,10 +30,8 @@ impl FileDevice {
         if self.open.as_ref().is_none_or(|&(open, _)| open != slot) {
             let path = self.directory.segment_path(slot);
             // Never with `create`: a segment that is gone must not come back half empty.
-            let file = OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .map_err(|error| DeviceError::new(Operation::Open, path, error))?;
+            let file = ringpost_files::open_to_write(&path)
+                .map_err(|error| DeviceError::new(Operation::Open, path, error.into()))?;
             self.open = Some((slot, file));
         }
         Ok(&self.open.as_ref().expect("opened above").1)

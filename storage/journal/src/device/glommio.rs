@@ -7,6 +7,8 @@
 //! - It reads `/sys/dev/block/MAJOR:0/queue` and panics where that does not exist. Hence the trial
 //!   in a child process before it is chosen (`device::probe`).
 //! - Its buffers belong to the executor's thread: records are copied into one there.
+//! - It opens files by itself: what [`Directory::open`] has looked at is opened without following a
+//!   link.
 //! - Locked memory is asked for at start: 1 MiB fits under common limits.
 
 use std::io;
@@ -15,6 +17,7 @@ use glommio::{
     GlommioError, LocalExecutor, LocalExecutorBuilder, Placement,
     io::{DmaBuffer, DmaFile, OpenOptions},
 };
+use nix::fcntl::OFlag;
 
 use crate::{
     device::LogDevice,
@@ -57,7 +60,10 @@ impl GlommioDevice {
     /// The file system refuses direct I/O.
     pub async fn open(directory: Directory) -> Result<Self, DeviceError> {
         let path = directory.probe_path();
-        let probe = DmaFile::open(&path)
+        let probe = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .dma_open(&path)
             .await
             .map_err(|error| DeviceError::new(Operation::Open, path, io_error(error)))?;
         Ok(Self { directory, probe: Some(probe), open: None })
@@ -70,6 +76,7 @@ impl GlommioDevice {
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
+                .custom_flags(OFlag::O_NOFOLLOW.bits())
                 .dma_open(&path)
                 .await
                 .map_err(|error| DeviceError::new(Operation::Open, path, io_error(error)))?;

@@ -5,7 +5,6 @@
 //! it and reads it back. The server offers [`probe_child`] as a hidden subcommand of itself.
 
 use std::{
-    fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
     path::Path,
@@ -13,6 +12,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use ringpost_files::Rule;
 
 use crate::{
     device::{DeviceKind, LogDevice, glommio},
@@ -101,7 +102,8 @@ fn trial(directory: &Directory) -> Result<(), DeviceError> {
         Ok(())
     })?;
     let mut found = vec![0; BLOCK_BYTES];
-    File::open(directory.segment_path(TRIAL_SLOT))
+    ringpost_files::open_to_read(&directory.segment_path(TRIAL_SLOT), Rule::Ours)
+        .map_err(io::Error::from)
         .and_then(|file| file.read_exact_at(&mut found, 0))
         .map_err(|error| failed(Operation::Read, error))?;
     if found == pattern {

@@ -4,13 +4,24 @@
 //! synced before it is answered: sign-ins are rare beside messages. Callers are REST's blocking
 //! threads.
 //!
-//! - A phone is stored as a keyed hash, and a code as a keyed hash over phone and code, so that
-//!   the files alone give away neither; the key is a file of its own ([`AccountKey`]).
-//! - A refresh token is a row per generation of its *family* (one sign-in of one device). Only the
-//!   newest generation is good; an older one that comes again was stolen, or its thief was
-//!   first: the family ends, and the caller is told whose it was.
+//! - A phone is stored as a keyed hash, and a code as a keyed hash over its name and itself, so
+//!   that the files alone give away neither; the key is a file of its own ([`AccountKey`]).
+//! - A code belongs to the *request* that asked for it ([`CodeName`]): what another request of the
+//!   same phone does neither ends it nor costs it an attempt.
+//! - A refresh token is a row per generation of its *family* (one sign-in of one device). The
+//!   newest generation is good. The one before it is good for a time of grace, as long as the
+//!   newest was not presented: then the answer with the newest was lost, and it gets the same
+//!   answer again. Any other that comes again was stolen, or its thief was first: the family ends,
+//!   and the caller is told whose it was.
 //!
-//! Bounds: one code per phone and [`CODES_MAX`] in all; one family per device,
+//! ```text
+//!           newest: Rotated                newest: Rotated
+//!  g newest ───────────────> g+1 newest ───────────────────> g+2 newest, g+1 in its grace
+//!                            g in its grace: Repeated, g+1 again
+//!                            g later, or g-1: Reused, the family ends
+//! ```
+//!
+//! Bounds: one code per request and [`CODES_MAX`] in all; one family per device,
 //! [`GENERATIONS_KEPT`] generations of each; one revocation per device, until it is pruned.
 
 mod key;
@@ -37,6 +48,15 @@ pub struct TokenHash(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FamilyId(pub [u8; 16]);
 
+/// What a one-time code is known by. It is good under its own name alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CodeName<'a> {
+    /// The phone that it was sent to.
+    pub phone: &'a str,
+    /// The request that asked for it: random and long, known to whoever asked.
+    pub request: &'a str,
+}
+
 /// A one-time code is checked against this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CodeCheck {
@@ -51,8 +71,19 @@ pub enum CodeCheck {
     Exhausted,
     /// It has expired.
     Expired,
-    /// There is none for this phone.
+    /// There is none of this name.
     Unknown,
+}
+
+/// What becomes of a refresh token that is exchanged now; milliseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RotationTimes {
+    /// The date.
+    pub now_ms: u64,
+    /// When the new token expires if it is not used.
+    pub expires_ms: u64,
+    /// Until when the presented one is good once more, as long as the new one is not used.
+    pub grace_until_ms: u64,
 }
 
 /// What became of a refresh token that was presented.
@@ -65,7 +96,15 @@ pub enum Rotation {
         /// Which device's.
         device: DeviceId,
     },
-    /// It had been rotated before: the family has ended. Revoke the device.
+    /// It was the one before the newest, in its grace, and the newest is unused: the answer that
+    /// carried the newest was lost. Nothing was changed; the same answer is due again.
+    Repeated {
+        /// Whose.
+        user: UserId,
+        /// Which device's.
+        device: DeviceId,
+    },
+    /// It had been rotated before, and has no grace: the family has ended. Revoke the device.
     Reused {
         /// Whose.
         user: UserId,
@@ -134,25 +173,31 @@ pub trait Accounts: Send + Sync {
     /// If the store fails.
     fn bind_phone(&self, phone: &str, user: UserId) -> Result<UserId, AccountError>;
 
-    /// Remembers a code that was sent to a phone, in place of any earlier one. `attempts` is at
-    /// least 1.
+    /// Remembers a code of this name, in place of any earlier one of the same name. Without a code
+    /// it is a name that no guess is right for, and that behaves like any other otherwise.
+    /// `attempts` is at least 1.
     ///
     /// # Errors
     /// If too many codes are outstanding, or the store fails.
     fn put_code(
         &self,
-        phone: &str,
-        code: &str,
+        name: CodeName<'_>,
+        code: Option<&str>,
         attempts: u8,
         expires_ms: u64,
     ) -> Result<(), AccountError>;
 
-    /// Checks a code. A right one is used up, a wrong one costs an attempt; both are durable
-    /// before the answer, so that no crash gives an attempt back.
+    /// Checks a code. A right one is used up, a wrong one costs an attempt of this name and of no
+    /// other; both are durable before the answer, so that no crash gives an attempt back.
     ///
     /// # Errors
     /// If the store fails.
-    fn check_code(&self, phone: &str, code: &str, now_ms: u64) -> Result<CodeCheck, AccountError>;
+    fn check_code(
+        &self,
+        name: CodeName<'_>,
+        code: &str,
+        now_ms: u64,
+    ) -> Result<CodeCheck, AccountError>;
 
     /// Starts a family for a device with its first token; ends the device's earlier family.
     ///
@@ -167,17 +212,21 @@ pub trait Accounts: Send + Sync {
         expires_ms: u64,
     ) -> Result<(), AccountError>;
 
-    /// Puts `new` in the place of the token that was presented, by one atomic write. The family
-    /// then lives until `expires_ms`.
+    /// The secret of the token that follows this one: the same each time, and beyond guessing
+    /// without the key. So an answer that was lost can be given again, and is kept nowhere.
+    fn successor(&self, token: &str) -> [u8; 32];
+
+    /// Puts `new` in the place of the token that was presented, by one atomic write. `new` is made
+    /// of the presented token's [`Accounts::successor`]: where that is the newest already, its
+    /// answer is due again ([`Rotation::Repeated`]).
     ///
     /// # Errors
-    /// If `new` is not new, or the store fails; then `presented` is still good.
+    /// If `new` is another token already, or the store fails; then `presented` is still good.
     fn rotate(
         &self,
         presented: TokenHash,
         new: TokenHash,
-        now_ms: u64,
-        expires_ms: u64,
+        times: RotationTimes,
     ) -> Result<Rotation, AccountError>;
 
     /// Ends a device's family: its refresh token is unknown from now on.

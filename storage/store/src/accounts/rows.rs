@@ -4,8 +4,9 @@
 //! ```text
 //! table       key                            value after the version
 //! PHONE       01 phone_hash:32               user:16
-//! CODE        02 phone_hash:32               code_hash:32 attempts_left:1 expires_ms:8
+//! CODE        02 name_hash:32                code_hash:32 attempts_left:1 expires_ms:8
 //! FAMILY      03 family:16                   user:16 device:1 generation:8 expires_ms:8
+//!                                            grace_until_ms:8
 //! TOKEN       04 token_hash:32               family:16 generation:8
 //! ISSUED      05 family:16 generation:8      token_hash:32
 //! DEVICE      06 user:16 device:1            family:16
@@ -44,14 +45,16 @@ pub(super) struct Family {
     pub(super) device: DeviceId,
     pub(super) generation: u64,
     pub(super) expires_ms: u64,
+    /// Until when the generation before is good once more.
+    pub(super) grace_until_ms: u64,
 }
 
 pub(super) fn phone_key(phone_hash: &[u8; 32]) -> Key {
     key(&[&[PHONE], phone_hash])
 }
 
-pub(super) fn code_key(phone_hash: &[u8; 32]) -> Key {
-    key(&[&[CODE], phone_hash])
+pub(super) fn code_key(name_hash: &[u8; 32]) -> Key {
+    key(&[&[CODE], name_hash])
 }
 
 pub(super) fn family_key(family: FamilyId) -> Key {
@@ -108,6 +111,7 @@ pub(super) fn family_value(family: &Family) -> Bytes {
         &[family.device.number()],
         &family.generation.to_be_bytes(),
         &family.expires_ms.to_be_bytes(),
+        &family.grace_until_ms.to_be_bytes(),
     ])
 }
 
@@ -118,6 +122,7 @@ pub(super) fn read_family(value: &[u8]) -> Result<Family, StoreError> {
         device: reader.device()?,
         generation: reader.u64()?,
         expires_ms: reader.u64()?,
+        grace_until_ms: reader.u64()?,
     })
 }
 

@@ -8,8 +8,8 @@ use ringpost_wire::{DeviceId, UserId};
 
 use super::rows::{self, Code, Family};
 use super::{
-    AccountError, AccountKey, Accounts, CODES_MAX, CodeCheck, FamilyId, GENERATIONS_KEPT, Pruned,
-    Revocation, Rotation, TokenHash,
+    AccountError, AccountKey, Accounts, CODES_MAX, CodeCheck, CodeName, FamilyId, GENERATIONS_KEPT,
+    Pruned, Revocation, Rotation, RotationTimes, TokenHash,
 };
 use crate::engine::{Engine, Order, Space, View, Visit, Write};
 use crate::layout::{self, Key};
@@ -190,16 +190,16 @@ impl<E: Engine> Accounts for AccountTables<E> {
 
     fn put_code(
         &self,
-        phone: &str,
-        code: &str,
+        name: CodeName<'_>,
+        code: Option<&str>,
         attempts: u8,
         expires_ms: u64,
     ) -> Result<(), AccountError> {
         let opening = self.engine.openings();
         assert!(attempts > 0, "a code may be tried at least once");
-        let phone_hash = self.key.phone(phone);
-        let key = rows::code_key(&phone_hash);
-        let hash = self.key.code(&phone_hash, code);
+        let name = self.key.code_name(name);
+        let key = rows::code_key(&name);
+        let hash = code.map_or_else(|| self.key.no_code(&name), |code| self.key.code(&name, code));
         let value = rows::code_value(&Code { hash, attempts_left: attempts, expires_ms });
         {
             let mut writer = self.counting_writer()?;
@@ -213,11 +213,16 @@ impl<E: Engine> Accounts for AccountTables<E> {
         Ok(self.persist(opening)?)
     }
 
-    fn check_code(&self, phone: &str, code: &str, now_ms: u64) -> Result<CodeCheck, AccountError> {
+    fn check_code(
+        &self,
+        name: CodeName<'_>,
+        code: &str,
+        now_ms: u64,
+    ) -> Result<CodeCheck, AccountError> {
         let opening = self.engine.openings();
-        let phone_hash = self.key.phone(phone);
-        let key = rows::code_key(&phone_hash);
-        let presented = self.key.code(&phone_hash, code);
+        let name = self.key.code_name(name);
+        let key = rows::code_key(&name);
+        let presented = self.key.code(&name, code);
         let outcome = {
             let mut writer = self.counting_writer()?;
             let row = self.row(&self.engine.view(), &key, rows::read_code)?;
@@ -266,7 +271,7 @@ impl<E: Engine> Accounts for AccountTables<E> {
             let key = rows::device_key(user, device);
             writes.retain(|write| write.place() != (SPACE, &key));
             writes.push(Write::Put(SPACE, key, rows::bytes_value(&family.0)));
-            let row = Family { user, device, generation: 0, expires_ms };
+            let row = Family { user, device, generation: 0, expires_ms, grace_until_ms: 0 };
             writes.extend(self.advance(&view, family, row, token)?);
             drop(view);
             self.commit(writes)?;
@@ -274,12 +279,15 @@ impl<E: Engine> Accounts for AccountTables<E> {
         Ok(self.persist(opening)?)
     }
 
+    fn successor(&self, token: &str) -> [u8; 32] {
+        self.key.successor(token)
+    }
+
     fn rotate(
         &self,
         presented: TokenHash,
         new: TokenHash,
-        now_ms: u64,
-        expires_ms: u64,
+        times: RotationTimes,
     ) -> Result<Rotation, AccountError> {
         let opening = self.engine.openings();
         let rotation = {
@@ -290,20 +298,30 @@ impl<E: Engine> Accounts for AccountTables<E> {
             let family = self.row(&view, &rows::family_key(id), rows::read_family)?;
             let Some(family) = family else { return Ok(Rotation::Unknown) };
             let (user, device) = (family.user, family.device);
-            let (rotation, writes) = if family.generation != generation {
+            let is_newest = family.generation == generation;
+            let has_grace =
+                family.generation == generation + 1 && times.now_ms < family.grace_until_ms;
+            let follower = self.row(&view, &rows::token_key(new), rows::read_token)?;
+            let is_repeat = has_grace && follower == Some((id, family.generation));
+            let (rotation, writes) = if !is_newest && !is_repeat {
                 (Rotation::Reused { user, device }, self.ending(&view, id, &family)?)
-            } else if family.expires_ms <= now_ms {
+            } else if family.expires_ms <= times.now_ms {
                 (Rotation::Expired, self.ending(&view, id, &family)?)
-            } else if view.read(SPACE, &rows::token_key(new))?.is_some() {
+            } else if is_repeat {
+                (Rotation::Repeated { user, device }, Vec::new())
+            } else if follower.is_some() {
                 return Err(AccountError::TokenNotNew);
             } else {
-                let family = Family { generation: generation + 1, expires_ms, ..family };
+                let RotationTimes { expires_ms, grace_until_ms, .. } = times;
+                let generation = generation + 1;
+                let family = Family { generation, expires_ms, grace_until_ms, ..family };
                 (Rotation::Rotated { user, device }, self.advance(&view, id, family, new)?)
             };
             drop(view);
             self.commit(writes)?;
             rotation
         };
+        // Also where nothing was written: what is repeated may have been written a moment ago.
         self.persist(opening)?;
         Ok(rotation)
     }

@@ -4,7 +4,8 @@
 use ringpost_wire::{DeviceId, UserId};
 
 use crate::accounts::{
-    AccountError, Accounts, CodeCheck, FamilyId, GENERATIONS_KEPT, Revocation, Rotation, TokenHash,
+    AccountError, Accounts, CodeCheck, CodeName, FamilyId, GENERATIONS_KEPT, Revocation, Rotation,
+    RotationTimes, TokenHash,
 };
 
 /// Account data under test, with the power to end it.
@@ -25,8 +26,14 @@ pub fn check_accounts(fresh: &mut dyn FnMut() -> Box<dyn AccountSubject>) {
     code_is_right_once(&mut *fresh());
     code_has_so_many_attempts(&mut *fresh());
     code_expires_and_is_replaced(&mut *fresh());
+    code_is_of_its_request(&mut *fresh());
+    name_without_a_code_is_right_for_nothing(&mut *fresh());
     token_rotates(&mut *fresh());
     reused_token_ends_its_family(&mut *fresh());
+    lost_answer_is_given_again(&mut *fresh());
+    grace_ends_with_its_time_and_with_the_newest(&mut *fresh());
+    tokens_in_every_order_are_judged_alike(fresh);
+    successor_is_the_same_each_time_and_of_one_token(&mut *fresh());
     device_has_one_family(&mut *fresh());
     only_so_many_generations_are_kept(&mut *fresh());
     revocation_never_goes_back(&mut *fresh());
@@ -35,6 +42,16 @@ pub fn check_accounts(fresh: &mut dyn FnMut() -> Box<dyn AccountSubject>) {
 
 const PHONE: &str = "+4915112345678";
 const USER: UserId = UserId([1; 16]);
+
+/// The grace of each rotation here.
+const GRACE_MS: u64 = 100;
+
+fn named<'a>(phone: &'a str, request: &'a str) -> CodeName<'a> {
+    CodeName { phone, request }
+}
+
+/// The one request of a check that needs no second.
+const NAME: CodeName<'static> = CodeName { phone: PHONE, request: "r" };
 
 fn device(number: u8) -> DeviceId {
     DeviceId::new(number).expect("a check's device numbers are small")
@@ -60,20 +77,20 @@ fn phone_belongs_to_whom_it_was_given_first(subject: &mut dyn AccountSubject) {
 }
 
 fn code_is_right_once(subject: &mut dyn AccountSubject) {
-    done(subject.accounts().put_code(PHONE, "123456", 3, 1_000));
+    done(subject.accounts().put_code(NAME, Some("123456"), 3, 1_000));
     subject.crash();
-    let check = |code, phone| done(subject.accounts().check_code(phone, code, 10));
-    assert_eq!(check("123456", "+1"), CodeCheck::Unknown, "a code is of one phone");
-    assert_eq!(check("123456", PHONE), CodeCheck::Right);
-    assert_eq!(check("123456", PHONE), CodeCheck::Unknown);
+    let check = |code, name| done(subject.accounts().check_code(name, code, 10));
+    assert_eq!(check("123456", named("+1", "r")), CodeCheck::Unknown, "a code is of one phone");
+    assert_eq!(check("123456", NAME), CodeCheck::Right);
+    assert_eq!(check("123456", NAME), CodeCheck::Unknown);
     subject.crash();
-    assert_eq!(done(subject.accounts().check_code(PHONE, "123456", 10)), CodeCheck::Unknown);
+    assert_eq!(done(subject.accounts().check_code(NAME, "123456", 10)), CodeCheck::Unknown);
 }
 
 fn code_has_so_many_attempts(subject: &mut dyn AccountSubject) {
-    done(subject.accounts().put_code(PHONE, "123456", 3, 1_000));
+    done(subject.accounts().put_code(NAME, Some("123456"), 3, 1_000));
     let mut check = |code| {
-        let outcome = done(subject.accounts().check_code(PHONE, code, 10));
+        let outcome = done(subject.accounts().check_code(NAME, code, 10));
         // A crash between attempts gives none back.
         subject.crash();
         outcome
@@ -86,13 +103,40 @@ fn code_has_so_many_attempts(subject: &mut dyn AccountSubject) {
 
 fn code_expires_and_is_replaced(subject: &mut dyn AccountSubject) {
     let accounts = subject.accounts();
-    done(accounts.put_code(PHONE, "123456", 3, 1_000));
-    assert_eq!(done(accounts.check_code(PHONE, "123456", 1_000)), CodeCheck::Expired);
-    done(accounts.put_code(PHONE, "123456", 3, 1_000));
-    done(accounts.put_code(PHONE, "654321", 3, 1_000));
-    let first = done(accounts.check_code(PHONE, "123456", 10));
+    done(accounts.put_code(NAME, Some("123456"), 3, 1_000));
+    assert_eq!(done(accounts.check_code(NAME, "123456", 1_000)), CodeCheck::Expired);
+    done(accounts.put_code(NAME, Some("123456"), 3, 1_000));
+    done(accounts.put_code(NAME, Some("654321"), 3, 1_000));
+    let first = done(accounts.check_code(NAME, "123456", 10));
     assert_eq!(first, CodeCheck::Wrong { attempts_left: 2 });
-    assert_eq!(done(accounts.check_code(PHONE, "654321", 10)), CodeCheck::Right);
+    assert_eq!(done(accounts.check_code(NAME, "654321", 10)), CodeCheck::Right);
+}
+
+fn code_is_of_its_request(subject: &mut dyn AccountSubject) {
+    done(subject.accounts().put_code(NAME, Some("123456"), 2, 1_000));
+    // Somebody else asks for the same phone, guesses until it is void, and guesses without a name.
+    let other = named(PHONE, "other");
+    done(subject.accounts().put_code(other, Some("111111"), 2, 1_000));
+    subject.crash();
+    let check = |name, code| done(subject.accounts().check_code(name, code, 10));
+    assert_eq!(check(other, "123456"), CodeCheck::Wrong { attempts_left: 1 });
+    assert_eq!(check(other, "123456"), CodeCheck::Exhausted);
+    for request in ["", "guessed", "r/", "rr"] {
+        assert_eq!(check(named(PHONE, request), "123456"), CodeCheck::Unknown, "{request}");
+    }
+    assert_eq!(check(NAME, "000000"), CodeCheck::Wrong { attempts_left: 1 }, "none was taken");
+    assert_eq!(check(NAME, "123456"), CodeCheck::Right);
+}
+
+fn name_without_a_code_is_right_for_nothing(subject: &mut dyn AccountSubject) {
+    done(subject.accounts().put_code(NAME, None, 3, 1_000));
+    let check =
+        |subject: &dyn AccountSubject, code| done(subject.accounts().check_code(NAME, code, 10));
+    assert_eq!(check(subject, ""), CodeCheck::Wrong { attempts_left: 2 });
+    subject.crash();
+    assert_eq!(check(subject, "000000"), CodeCheck::Wrong { attempts_left: 1 });
+    assert_eq!(check(subject, "123456"), CodeCheck::Exhausted);
+    assert_eq!(check(subject, "123456"), CodeCheck::Unknown);
 }
 
 fn open(subject: &dyn AccountSubject, family: u8, number: u8, first: u64) {
@@ -100,19 +144,34 @@ fn open(subject: &dyn AccountSubject, family: u8, number: u8, first: u64) {
     done(accounts.open_family(family, USER, device(number), token(first), 1_000));
 }
 
+fn times(now_ms: u64) -> RotationTimes {
+    RotationTimes { now_ms, expires_ms: now_ms + 1_000, grace_until_ms: now_ms + GRACE_MS }
+}
+
 fn rotate(subject: &dyn AccountSubject, presented: u64, new: u64, now_ms: u64) -> Rotation {
-    done(subject.accounts().rotate(token(presented), token(new), now_ms, now_ms + 1_000))
+    done(subject.accounts().rotate(token(presented), token(new), times(now_ms)))
+}
+
+fn rotated(number: u8) -> Rotation {
+    Rotation::Rotated { user: USER, device: device(number) }
+}
+
+fn repeated(number: u8) -> Rotation {
+    Rotation::Repeated { user: USER, device: device(number) }
+}
+
+fn reused(number: u8) -> Rotation {
+    Rotation::Reused { user: USER, device: device(number) }
 }
 
 fn token_rotates(subject: &mut dyn AccountSubject) {
-    let rotated = Rotation::Rotated { user: USER, device: device(1) };
     open(subject, 1, 1, 0);
     assert_eq!(rotate(subject, 7, 8, 10), Rotation::Unknown);
-    assert_eq!(rotate(subject, 0, 1, 10), rotated);
+    assert_eq!(rotate(subject, 0, 1, 10), rotated(1));
     subject.crash();
-    let refused = subject.accounts().rotate(token(1), token(1), 11, 2_000);
+    let refused = subject.accounts().rotate(token(1), token(1), times(11));
     assert_eq!(refused, Err(AccountError::TokenNotNew));
-    assert_eq!(rotate(subject, 1, 2, 1_009), rotated, "a rotation prolongs the family");
+    assert_eq!(rotate(subject, 1, 2, 1_009), rotated(1), "a rotation prolongs the family");
     assert_eq!(rotate(subject, 2, 3, 2_009), Rotation::Expired);
     assert_eq!(rotate(subject, 2, 3, 2_009), Rotation::Unknown);
 }
@@ -122,14 +181,98 @@ fn reused_token_ends_its_family(subject: &mut dyn AccountSubject) {
     open(subject, 2, 2, 100);
     rotate(subject, 0, 1, 10);
     rotate(subject, 1, 2, 10);
-    let reused = Rotation::Reused { user: USER, device: device(1) };
-    assert_eq!(rotate(subject, 0, 3, 10), reused);
+    assert_eq!(rotate(subject, 0, 1, 10), reused(1), "two behind has no grace");
     subject.crash();
     for number in 0..4 {
         assert_eq!(rotate(subject, number, 9, 10), Rotation::Unknown, "token {number}");
     }
-    let other = Rotation::Rotated { user: USER, device: device(2) };
-    assert_eq!(rotate(subject, 100, 101, 10), other, "the other device goes on");
+    assert_eq!(rotate(subject, 100, 101, 10), rotated(2), "the other device goes on");
+}
+
+fn lost_answer_is_given_again(subject: &mut dyn AccountSubject) {
+    open(subject, 1, 1, 0);
+    assert_eq!(rotate(subject, 0, 1, 10), rotated(1));
+    // However often it is lost, and whatever dies in between.
+    for now_ms in [10, 50, 10 + GRACE_MS - 1] {
+        subject.crash();
+        assert_eq!(rotate(subject, 0, 1, now_ms), repeated(1), "at {now_ms}");
+    }
+    // What was answered again is the newest, once.
+    assert_eq!(rotate(subject, 1, 2, 200), rotated(1));
+    assert_eq!(rotate(subject, 1, 2, 200), repeated(1), "each rotation has a grace of its own");
+}
+
+fn grace_ends_with_its_time_and_with_the_newest(subject: &mut dyn AccountSubject) {
+    open(subject, 1, 1, 0);
+    rotate(subject, 0, 1, 10);
+    assert_eq!(rotate(subject, 0, 1, 10 + GRACE_MS), reused(1), "its time is over");
+    subject.crash();
+    assert_eq!(rotate(subject, 1, 2, 10 + GRACE_MS), Rotation::Unknown, "the family has ended");
+
+    open(subject, 2, 2, 100);
+    rotate(subject, 100, 101, 10);
+    assert_eq!(rotate(subject, 101, 102, 11), rotated(2));
+    subject.crash();
+    assert_eq!(rotate(subject, 100, 101, 12), reused(2), "the newest was used");
+
+    // A token that its grace names with another follower than its own is no lost answer.
+    open(subject, 3, 3, 200);
+    rotate(subject, 200, 201, 10);
+    assert_eq!(rotate(subject, 200, 300, 11), reused(3));
+
+    // A grace is no longer than the family's life.
+    open(subject, 4, 4, 400);
+    let short = RotationTimes { now_ms: 10, expires_ms: 20, grace_until_ms: 110 };
+    done(subject.accounts().rotate(token(400), token(401), short));
+    assert_eq!(rotate(subject, 400, 401, 20), Rotation::Expired);
+}
+
+/// Every order in which the tokens of one family can be presented within the grace, five at a time,
+/// against the rule in a few words: the newest rotates; the one before it is answered again; any
+/// other ends the family, behind which all are unknown.
+fn tokens_in_every_order_are_judged_alike(fresh: &mut dyn FnMut() -> Box<dyn AccountSubject>) {
+    const TOKENS: usize = 3;
+    const LENGTH: u32 = 5;
+    let mut subject = fresh();
+    for order in 0..TOKENS.pow(LENGTH) {
+        let base = order as u64 * 100;
+        let family = u128::from(base).to_be_bytes();
+        let opened = subject.accounts().open_family(
+            FamilyId(family),
+            USER,
+            device(1),
+            token(base),
+            1_000_000,
+        );
+        done(opened);
+        let mut newest = Some(0);
+        let mut left = order;
+        for _ in 0..LENGTH {
+            let presented = (left % TOKENS) as u64;
+            left /= TOKENS;
+            let outcome = rotate(&*subject, base + presented, base + presented + 1, 10);
+            let expected = match newest {
+                Some(at) if presented == at => rotated(1),
+                Some(at) if presented + 1 == at => repeated(1),
+                Some(at) if presented < at => reused(1),
+                _ => Rotation::Unknown,
+            };
+            assert_eq!(outcome, expected, "order {order}, token {presented}");
+            newest = match expected {
+                Rotation::Rotated { .. } => newest.map(|at| at + 1),
+                Rotation::Reused { .. } => None,
+                _ => newest,
+            };
+        }
+    }
+    subject.crash();
+}
+
+fn successor_is_the_same_each_time_and_of_one_token(subject: &mut dyn AccountSubject) {
+    let first = subject.accounts().successor("one");
+    subject.crash();
+    assert_eq!(subject.accounts().successor("one"), first);
+    assert_ne!(subject.accounts().successor("two"), first);
 }
 
 fn device_has_one_family(subject: &mut dyn AccountSubject) {
@@ -154,8 +297,8 @@ fn only_so_many_generations_are_kept(subject: &mut dyn AccountSubject) {
         assert!(matches!(rotation, Rotation::Rotated { .. }), "generation {generation}");
     }
     // The first is forgotten: unknown, which is refused as well. The second is noticed.
-    assert_eq!(rotate(subject, 0, 1_000, 10), Rotation::Unknown);
-    assert!(matches!(rotate(subject, 1, 1_000, 10), Rotation::Reused { .. }));
+    assert_eq!(rotate(subject, 0, 1, 10), Rotation::Unknown);
+    assert_eq!(rotate(subject, 1, 2, 10), reused(1));
 }
 
 fn revocations(subject: &dyn AccountSubject, after_ms: u64) -> Vec<(u8, u64)> {
@@ -184,8 +327,8 @@ fn revocation_never_goes_back(subject: &mut dyn AccountSubject) {
 
 fn prune_removes_what_has_no_use(subject: &dyn AccountSubject) {
     let accounts = subject.accounts();
-    done(accounts.put_code("+1", "111111", 3, 100));
-    done(accounts.put_code("+2", "222222", 3, 900));
+    done(accounts.put_code(named("+1", "r"), Some("111111"), 3, 100));
+    done(accounts.put_code(named("+2", "r"), Some("222222"), 3, 900));
     open(subject, 1, 1, 0);
     open(subject, 2, 2, 10);
     rotate(subject, 10, 11, 500);
@@ -205,7 +348,8 @@ fn prune_removes_what_has_no_use(subject: &dyn AccountSubject) {
     assert_eq!(removed, 4, "two codes, a family, a revocation");
     assert_eq!(done(accounts.prune(1_000, 50, 100)).removed, 0);
     assert_eq!(revocations(subject, 0), [(4, 60)]);
-    assert_eq!(done(subject.accounts().check_code("+2", "222222", 10)), CodeCheck::Unknown);
+    let gone = done(accounts.check_code(named("+2", "r"), "222222", 10));
+    assert_eq!(gone, CodeCheck::Unknown);
     assert_eq!(rotate(subject, 0, 1, 10), Rotation::Unknown);
     assert!(matches!(rotate(subject, 11, 12, 600), Rotation::Rotated { .. }));
 }

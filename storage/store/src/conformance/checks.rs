@@ -59,9 +59,11 @@ pub fn assert_equal(store: &dyn Store, model: &Model, seed: u64) {
     for (&(user, device, message_id), accepted) in model.accepted() {
         let found = answer(store.accepted(user, device, message_id));
         assert_eq!(found.as_ref(), Some(accepted), "accepted {message_id}, seed {seed}");
-        let named = answer(store.named(message_id, PAGE_ROWS_MAX));
-        let expected = Named { ids: model.named(message_id), has_more: false };
-        assert_eq!(named, expected, "named {message_id}, seed {seed}");
+        for sender in [None, Some(user)] {
+            let named = answer(store.named(message_id, sender, PAGE_ROWS_MAX));
+            let expected = Named { ids: model.named(message_id, sender), has_more: false };
+            assert_eq!(named, expected, "named {message_id}, seed {seed}");
+        }
     }
     for row in model.messages() {
         let id = row.head.id;
@@ -211,12 +213,16 @@ fn one_client_id_of_several_devices_names_all_their_messages(subject: &dyn Subje
     }
     let mut model = Model::new();
     apply(store, &mut model, &records);
-    assert_eq!(answer(store.named(message_id, 3)).ids.len(), 3);
-    assert!(!answer(store.named(message_id, 3)).has_more);
-    let two = answer(store.named(message_id, 2));
-    assert_eq!((two.ids, two.has_more), (model.named(message_id)[..2].to_vec(), true));
-    assert_eq!(answer(store.named(message_id, 0)).ids.len(), 1, "a limit of nothing is one");
-    assert_eq!(answer(store.named(MessageId([0xfe; 16]), 3)), Named::default());
+    assert_eq!(answer(store.named(message_id, None, 3)).ids.len(), 3);
+    assert!(!answer(store.named(message_id, None, 3)).has_more);
+    let two = answer(store.named(message_id, None, 2));
+    assert_eq!((two.ids, two.has_more), (model.named(message_id, None)[..2].to_vec(), true));
+    for user in &users[..4] {
+        let theirs = answer(store.named(message_id, Some(*user), 3));
+        assert_eq!(theirs.ids, model.named(message_id, Some(*user)), "of one sender");
+    }
+    assert_eq!(answer(store.named(message_id, None, 0)).ids.len(), 1, "a limit of nothing is one");
+    assert_eq!(answer(store.named(MessageId([0xfe; 16]), None, 3)), Named::default());
     assert_eq!(answer(store.trace(ServerId([0xff; 16]))), None);
 }
 

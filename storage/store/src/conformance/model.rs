@@ -171,8 +171,10 @@ impl Model {
     }
 
     /// What `Store::named` answers without a limit.
-    pub fn named(&self, message_id: MessageId) -> Vec<ServerId> {
-        let under = self.accepted.iter().filter(|((_, _, named), _)| *named == message_id);
+    pub fn named(&self, message_id: MessageId, sender: Option<UserId>) -> Vec<ServerId> {
+        let under = self.accepted.iter().filter(|((user, _, named), _)| {
+            *named == message_id && sender.is_none_or(|sender| sender == *user)
+        });
         under.map(|(_, accepted)| accepted.id).collect()
     }
 

@@ -4,16 +4,15 @@
 //! read first when it is opened, before the engine looks at a single file: so a newer format
 //! is refused unharmed, and a directory that lost its engine's files is not taken for a new one,
 //! which would silently forget what the journal no longer has.
-#![allow(clippy::disallowed_methods, reason = "the format is a file")]
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use ringpost_files::Rule;
 
 use crate::layout::FORMAT_VERSION;
 
 const FILE: &str = "FORMAT";
-const NEW_FILE: &str = "FORMAT.new";
 const LINE: &str = "ringpost store ";
 
 /// Longest format file that is read, bytes: far more than a version needs.
@@ -81,28 +80,28 @@ pub enum OpenError {
         seconds: u64,
     },
     /// Anything else that the operating system says.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     Io {
         /// The directory.
         path: PathBuf,
         /// The error.
-        source: std::io::Error,
+        error: std::io::Error,
     },
 }
 
 impl OpenError {
     /// The variant that stands for an error of the operating system.
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+    pub(crate) fn io(path: &Path, error: std::io::Error) -> Self {
         let path = path.to_path_buf();
-        match source.kind() {
+        match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace { path },
             ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
-                Self::ReadOnly { path, detail: source.to_string() }
+                Self::ReadOnly { path, detail: error.to_string() }
             }
             ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::NotFound => {
-                Self::Damaged { path, detail: source.to_string() }
+                Self::Damaged { path, detail: error.to_string() }
             }
-            _ => Self::Io { path, source },
+            _ => Self::Io { path, error },
         }
     }
 
@@ -127,15 +126,11 @@ impl OpenError {
 /// The format of the store in `directory`, `None` if there is none yet.
 pub(crate) fn read(directory: &Path) -> Result<Option<u32>, OpenError> {
     let path = directory.join(FILE);
-    let length = match fs::metadata(&path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(OpenError::io(directory, error)),
+    let text = match ringpost_files::read_text(&path, FILE_BYTES_MAX, Rule::Ours) {
+        Ok(text) => text,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(OpenError::io(&path, error.into())),
     };
-    if length > FILE_BYTES_MAX {
-        return Err(OpenError::damaged(directory, "FORMAT is too long"));
-    }
-    let text = fs::read_to_string(&path).map_err(|error| OpenError::io(directory, error))?;
     text.trim_end()
         .strip_prefix(LINE)
         .and_then(|version| version.parse().ok())
@@ -155,13 +150,7 @@ pub(crate) fn check(directory: &Path, found: u32) -> Result<(), OpenError> {
 
 /// Says that `directory` is complete and of this build's format. Durable when it returns.
 pub(crate) fn write(directory: &Path) -> Result<(), OpenError> {
-    let new = directory.join(NEW_FILE);
-    let written = (|| {
-        let mut file = File::create(&new)?;
-        writeln!(file, "{LINE}{FORMAT_VERSION}")?;
-        file.sync_all()?;
-        fs::rename(&new, directory.join(FILE))?;
-        File::open(directory)?.sync_all()
-    })();
-    written.map_err(|error| OpenError::io(directory, error))
+    let line = format!("{LINE}{FORMAT_VERSION}\n");
+    ringpost_files::replace(&directory.join(FILE), line.as_bytes())
+        .map_err(|error| OpenError::io(directory, error.into()))
 }

@@ -42,6 +42,13 @@ const THREAD_BYTES: u64 = 16 << 20;
 /// The rows of the largest commit, as counted.
 const COMMIT_BYTES: u64 = 8 << 20;
 
+/// Fewest files that the engine is let keep open.
+pub const FILES_MIN: usize = 64;
+
+/// Largest file of the engine, bytes: a log or a table ends at 64 MiB, and what is written last may
+/// be a commit more. With as much again to spare.
+pub const FILE_BYTES_MAX: u64 = 128 << 20;
+
 /// Limits of a [`super::FjallEngine`]; all bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FjallLimits {
@@ -57,6 +64,9 @@ pub struct FjallLimits {
     pub separate_bytes_min: u32,
     /// Threads that flush and compact. Default 2.
     pub threads: usize,
+    /// Files that may be kept open beside those that are written, at least [`FILES_MIN`]. More are
+    /// opened anew for each read. Default 900.
+    pub files_max: usize,
 }
 
 impl Default for FjallLimits {
@@ -67,6 +77,7 @@ impl Default for FjallLimits {
             log_bytes_max: 256 << 20,
             separate_bytes_min: 256,
             threads: 2,
+            files_max: 900,
         }
     }
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 pub use self::fjall::FjallEngine;
 pub use format::OpenError;
-pub use limits::FjallLimits;
+pub use limits::{FILE_BYTES_MAX, FILES_MIN, FjallLimits};
 pub use memory::MemoryEngine;
 
 use crate::layout::Key;

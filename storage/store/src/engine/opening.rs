@@ -5,8 +5,8 @@
     reason = "a database is files, and its threads are waited for when it is opened"
 )]
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ use fjall::{
     OwnedWriteBatch, PersistMode,
 };
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use ringpost_files::Rule;
 
 use super::witness::{Identity, Witness};
 use super::{FjallLimits, OpenError, Space, format, whole};
@@ -93,7 +94,9 @@ pub(super) fn open(directory: &Path, limits: &FjallLimits) -> Result<Opened, Ope
         format::check(directory, version)?;
         whole::check_files(directory, &folder)?;
     }
-    let prepared = fs::create_dir_all(directory).and_then(|()| distrust_cache(&folder));
+    let prepared = ringpost_files::make_dir(directory)
+        .map_err(io::Error::from)
+        .and_then(|()| distrust_cache(&folder));
     prepared.map_err(|error| OpenError::io(directory, error))?;
     let (database, spaces) =
         open_database(&folder, limits).map_err(|error| open_error(directory, error))?;
@@ -131,7 +134,7 @@ fn distrust_cache(folder: &Path) -> io::Result<()> {
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == LOG_EXTENSION) {
-            let file = File::open(&path)?;
+            let file = ringpost_files::open_to_read(&path, Rule::Ours)?;
             file.sync_data()?;
             posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         }
@@ -148,6 +151,7 @@ fn open_database(folder: &Path, limits: &FjallLimits) -> fjall::Result<(Database
         .journal_compression(CompressionType::None)
         .max_journaling_size(limits.log_bytes_max)
         .worker_threads(limits.threads)
+        .max_cached_files(Some(limits.files_max))
         .open()?;
     let open = |space: Space| {
         database.keyspace(space.name(), || {
@@ -253,7 +257,10 @@ pub(super) fn prod_flushes(opened: &Opened) -> fjall::Result<()> {
 pub(super) fn probe(directory: &Path) -> io::Result<()> {
     let path = directory.join(PROBE);
     let written =
-        fs::write(&path, vec![0; PROBE_BYTES]).and_then(|()| File::open(&path)?.sync_all());
+        ringpost_files::create_afresh(&path).map_err(io::Error::from).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_all()
+        });
     // Nothing more can be done about a probe that stays; the next one replaces it.
     let _ = fs::remove_file(&path);
     written

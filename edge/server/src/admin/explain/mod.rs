@@ -111,7 +111,7 @@ pub(in crate::admin) async fn explain(
 /// The messages with this id, as a server's or as a client's.
 fn traces(store: &dyn Store, id: Uuid) -> Result<(Vec<Trace>, bool), StoreError> {
     let mut traces: Vec<Trace> = store.trace(ServerId::from(id))?.into_iter().collect();
-    let named = store.named(MessageId::from(id), MATCHES_MAX)?;
+    let named = store.named(MessageId::from(id), None, MATCHES_MAX)?;
     for id in named.ids {
         if traces.iter().all(|known| known.head.id != id) {
             traces.extend(store.trace(id)?);

@@ -15,6 +15,7 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
         ("moved_home", counters.moved_in),
         ("moved_away", counters.moved_out),
         ("handed_to_rest", counters.handed_over),
+        ("back_from_rest", counters.returned),
         ("lost", counters.lost),
     ] {
         let help = "Connections by what became of them.";
@@ -23,7 +24,9 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
     for (reason, count) in [
         ("full", counters.refused_full),
         ("address", counters.refused_address),
+        ("unnamed", counters.refused_unnamed),
         ("garbage", counters.refused_garbage),
+        ("proxy_header", counters.refused_proxy_header),
         ("upgrade", counters.refused_upgrade),
         ("credentials", counters.refused_credentials),
         ("move", counters.moves_failed),
@@ -40,8 +43,12 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
         out.counter("ringpost_edge_commands_refused", help, &labels, count);
     }
     for (reason, count) in counters.rejections.counts() {
-        let help = "First requests that were refused, by what was wrong with them.";
+        let help = "Requests refused at the door, by what was wrong with them.";
         out.counter("ringpost_edge_upgrades_refused", help, &[("reason", reason)], count);
+    }
+    for (by, count) in counters.named.counts() {
+        let help = "What was made of the word of proxies about who calls.";
+        out.counter("ringpost_edge_callers_named", help, &[("by", by)], count);
     }
     for (limit, count) in [
         ("handshake", counters.handshakes_late),
@@ -98,8 +105,9 @@ shows! {
         demoted => "ringpost_edge_demoted", "Hot connections that fell silent.";
     }
     elsewhere {
-        accepted, moved_in, moved_out, handed_over, lost, refused_full, refused_address,
-        refused_garbage, refused_upgrade, refused_credentials, moves_failed, moves_expired,
+        accepted, moved_in, moved_out, handed_over, returned, lost, refused_full, refused_address,
+        refused_unnamed, refused_garbage,
+        refused_proxy_header, named, refused_upgrade, refused_credentials, moves_failed, moves_expired,
         malformed, rejections, tickets_expired, refused, handshakes_late, sign_ins_late,
         credentials_ended, assemblies_late, closings_late, leavings_late, paced_users,
         paced_addresses, discards_over, drains_late, closed, receive, decode, commit, send,
@@ -115,6 +123,8 @@ shows! {
         moving => "ringpost_edge_moving", "Connections on their way to another worker.";
         arriving => "ringpost_edge_arriving",
             "Halves of moved connections whose other half has not come.";
+        returning => "ringpost_edge_returning",
+            "Connections that REST gave back and that have no slot yet.";
         outboxes_bytes => "ringpost_edge_outboxes_bytes",
             "Bytes of answers that wait to be written.";
         input_bytes => "ringpost_edge_input_bytes", "Bytes of input that is not complete.";

@@ -52,6 +52,8 @@ shows! {
         completion_queue_overflows => "ringpost_ring_overflows",
             "Times that the completion queue was full.";
         accepts_refused => "ringpost_ring_accepts_refused", "Connections without a slot.";
+        admits_failed => "ringpost_ring_admits_failed",
+            "Connections of the process that got no slot.";
         accept_re_arms => "ringpost_ring_accept_re_arms", "Accepts armed again.";
         buffer_starvations => "ringpost_ring_buffer_starvations",
             "Receives that ended for want of a buffer.";
@@ -69,7 +71,7 @@ shows! {
             "Addresses read from an installed descriptor.";
     }
     elsewhere {
-        submissions, completions_per_wait, accepted, received_bytes, sent_bytes, short_sends, moved_in, moved_out, moves_failed,
+        submissions, completions_per_wait, accepted, admitted, received_bytes, sent_bytes, short_sends, moved_in, moved_out, moves_failed,
         connected, connects_failed, wakes_sent, wakes_failed, wakes_received, event_wakes, in_flight,
         parking_wakes, rings, parked
     }

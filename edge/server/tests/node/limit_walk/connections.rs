@@ -50,8 +50,23 @@ pub(super) fn no_hello(node: &Node) -> Answer {
     Close(Peer::connect(node, Encoding::Json).last_word().unwrap())
 }
 
-pub(super) fn silent(node: &Node) -> Answer {
-    let mut silent = Peer::sign_in_live(node, Encoding::Bin, Uuid::new_v4(), 1);
+/// A trusted proxy has named nobody yet on any of these; each of the two workers has its part.
+pub(super) fn one_unnamed_too_many(node: &Node) -> Answer {
+    let streams: Vec<_> = (0..16).map(|_| TcpStream::connect(node.address).unwrap()).collect();
+    eventually("one is cut", || streams.iter().any(is_cut));
+    Cut
+}
+
+pub(super) fn silent_over_tcp(node: &Node) -> Answer {
+    silent(node, Encoding::Tcp)
+}
+
+pub(super) fn silent_over_websocket(node: &Node) -> Answer {
+    silent(node, Encoding::Bin)
+}
+
+fn silent(node: &Node, encoding: Encoding) -> Answer {
+    let mut silent = Peer::sign_in_live(node, encoding, Uuid::new_v4(), 1);
     let Heard::Event(ping) = silent.listen() else { panic!("asked first") };
     assert_eq!(ping["type"], "ping");
     Close(silent.last_word().unwrap())

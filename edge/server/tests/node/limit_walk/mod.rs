@@ -51,7 +51,7 @@ use Driven::{By, Here};
 const REST_TESTS: &str = "edge/server/tests/rest/sign_in.rs";
 
 /// Each key, in the order in which it is shown.
-const KEYS: [(&str, Driven); 39] = [
+const KEYS: [(&str, Driven); 43] = [
     ("drain_deadline", Here(&["drain_deadline=6s"], Close(1001), connections::stays)),
     (
         "journal.disk_budget_bytes",
@@ -105,7 +105,7 @@ const KEYS: [(&str, Driven); 39] = [
     ),
     (
         "auth.codes_per_phone_hour",
-        Here(&["auth.codes_per_phone_hour=2"], Status(429), rest::too_many_codes),
+        Here(&["auth.codes_per_phone_hour=2"], Later, rest::too_many_codes),
     ),
     (
         "auth.requests_per_address_minute",
@@ -123,7 +123,12 @@ const KEYS: [(&str, Driven); 39] = [
         "rest.connections_max",
         Here(&["rest.connections_max=1"], Status(503), rest::one_connection_too_many),
     ),
-    ("rest.header_deadline", Here(&["rest.header_deadline=300ms"], Cut, rest::a_slow_head)),
+    (
+        "rest.connections_per_address_max",
+        Here(&["rest.connections_per_address_max=1"], Status(503), rest::one_connection_too_many),
+    ),
+    ("rest.header_deadline", Here(&["rest.header_deadline=300ms"], Status(408), rest::a_slow_head)),
+    ("rest.idle_deadline", Here(&["rest.idle_deadline=1s"], Cut, rest::a_kept_connection)),
     (
         "rest.request_deadline",
         Here(&["rest.request_deadline=300ms"], Status(503), rest::a_slow_body),
@@ -147,6 +152,14 @@ const KEYS: [(&str, Driven); 39] = [
             &["limits.unauthenticated_per_address_max=1"],
             Cut,
             connections::one_stranger_too_many,
+        ),
+    ),
+    (
+        "limits.unnamed_max",
+        Here(
+            &["trusted_proxies=127.0.0.1", "limits.unnamed_max=2"],
+            Cut,
+            connections::one_unnamed_too_many,
         ),
     ),
     (
@@ -199,7 +212,18 @@ const KEYS: [(&str, Driven); 39] = [
             connections::no_hello,
         ),
     ),
-    ("limits.ping_interval", Here(&["limits.ping_interval=1s"], Close(4410), connections::silent)),
+    (
+        "limits.ping_interval_tcp",
+        Here(&["limits.ping_interval_tcp=1s"], Close(4410), connections::silent_over_tcp),
+    ),
+    (
+        "limits.ping_interval_websocket",
+        Here(
+            &["limits.ping_interval_websocket=1s"],
+            Close(4410),
+            connections::silent_over_websocket,
+        ),
+    ),
     (
         "limits.progress_deadline",
         Here(&["limits.progress_deadline=1s"], Cut, connections::never_reads),

@@ -1,0 +1,101 @@
+//! What the checks need beside the server: programs of Debian, and libraries of PyPI and npm.
+//!
+//! The libraries have pinned versions (`requirements.txt`, `package-lock.json`) and live below
+//! `target`. What is there already is left alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use super::Program;
+use super::scene::SCRIPTS;
+use crate::tools::{self, Sign, Wanted};
+
+/// Programs of Debian.
+pub(crate) const PROGRAMS: &[Wanted] = &[
+    Wanted { sign: Sign::Answers("nginx", &["-v"]), package: "nginx-light" },
+    Wanted { sign: Sign::File(super::proxy::NGINX_STREAM), package: "libnginx-mod-stream" },
+    Wanted { sign: Sign::Answers("haproxy", &["-v"]), package: "haproxy" },
+    Wanted { sign: Sign::Answers("openssl", &["version"]), package: "openssl" },
+    Wanted { sign: Sign::Answers("curl", &["--version"]), package: "curl" },
+    Wanted { sign: Sign::Answers("python3", &["-c", "import ensurepip"]), package: "python3-venv" },
+    Wanted { sign: Sign::Answers("node", &["--version"]), package: "nodejs" },
+    Wanted { sign: Sign::Answers("npm", &["--version"]), package: "npm" },
+];
+
+/// Below the repository.
+const FOLDER: &str = "target/doors-clients";
+
+/// What scripts are run with.
+pub(crate) struct Clients {
+    folder: PathBuf,
+}
+
+impl Clients {
+    /// A command that runs `script` of the repository.
+    pub(super) fn command(&self, program: Program, script: &Path) -> Command {
+        match program {
+            Program::Python => {
+                let mut command = Command::new(self.folder.join("venv/bin/python"));
+                // No `__pycache__` beside the sources.
+                command.arg("-B").arg(script);
+                command
+            }
+            Program::Node => {
+                let mut command = Command::new("node");
+                // A module is looked for beside the script that asks; `createRequire` of this does.
+                command.arg(script).env("DOOR_MODULES", self.folder.join("node/"));
+                command
+            }
+        }
+    }
+}
+
+/// Installs what is missing.
+///
+/// # Errors
+/// When something cannot be had; the text says what and by which command.
+pub(crate) fn clients(repository: &Path) -> anyhow::Result<Clients> {
+    tools::install_missing(repository, PROGRAMS)?;
+    let folder = repository.join(FOLDER);
+    let scripts = repository.join(SCRIPTS);
+    once(&folder.join("venv"), &scripts.join("requirements.txt"), |venv, list| {
+        call(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
+        let mut pip = Command::new(venv.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        // Wheels only: nothing is compiled here.
+        call(pip.args(["--only-binary", ":all:", "--no-deps", "--requirement"]).arg(list))
+    })?;
+    once(&folder.join("node"), &scripts.join("package-lock.json"), |node, lock| {
+        fs::create_dir_all(node)?;
+        fs::copy(lock, node.join("package-lock.json"))?;
+        fs::copy(scripts.join("package.json"), node.join("package.json"))?;
+        let words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+        call(Command::new("npm").args(words).current_dir(node))
+    })?;
+    Ok(Clients { folder })
+}
+
+/// Makes `folder` by `make`, unless it was made from the same list before.
+fn once(
+    folder: &Path,
+    list: &Path,
+    make: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mark = folder.join("made-from");
+    let wanted = fs::read(list).with_context(|| format!("cannot read {}", list.display()))?;
+    if fs::read(&mark).is_ok_and(|made| made == wanted) {
+        return Ok(());
+    }
+    println!("installing what {} names", list.display());
+    make(folder, list)?;
+    Ok(fs::write(mark, wanted)?)
+}
+
+fn call(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}

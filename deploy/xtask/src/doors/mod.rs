@@ -1,0 +1,169 @@
+//! `cargo xtask doors`: the programs that others wrote, in front of the server and as its clients.
+//!
+//! The server's own tests speak through the server's own idea of HTTP and of WebSocket. Here the
+//! shipped examples for nginx and HAProxy stand in front, and aiohttp, Node and curl speak.
+//! This file owns the table of checks and their course; [`scene`] the processes that a check needs,
+//! [`proxy`] the proxies, [`install`] what must be installed. What a check does is a script in
+//! `deploy/xtask/doors`, whose head says what it shows; it fails by its exit code, and says why.
+//!
+//! Nothing is skipped: where a program cannot be installed or started, the task fails.
+
+mod install;
+mod proxy;
+mod scene;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use scene::Scene;
+
+use crate::server;
+
+pub(crate) use install::PROGRAMS;
+
+/// Settings of the server: small segments, for a quick start.
+const SETTINGS: &[&str] = &["journal.segment_bytes=4MiB"];
+
+/// What one check runs.
+struct Check {
+    name: &'static str,
+    shows: &'static str,
+    /// The program, then its script in `deploy/xtask/doors`.
+    program: Program,
+    script: &'static str,
+    settings: &'static [&'static str],
+}
+
+/// What a script is written for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Python,
+    Node,
+}
+
+const CHECKS: &[Check] = &[
+    Check {
+        name: "pools",
+        shows: "REST and upgrades share the kept connections of nginx and HAProxy",
+        program: Program::Python,
+        script: "pools.py",
+        settings: SETTINGS,
+    },
+    Check {
+        name: "people",
+        shows: "behind proxies each person has limits of their own, over each transport",
+        program: Program::Python,
+        script: "people.py",
+        settings: SETTINGS,
+    },
+    Check {
+        name: "aiohttp",
+        shows: "a pooled session of aiohttp signs in, chats and reads history",
+        program: Program::Python,
+        script: "aiohttp_client.py",
+        settings: SETTINGS,
+    },
+    Check {
+        name: "node",
+        shows: "the same of Node with a keep-alive agent and ws",
+        program: Program::Node,
+        script: "node_client.mjs",
+        settings: SETTINGS,
+    },
+    Check {
+        name: "curl",
+        shows: "the REST side of it by curl, with kept connections and without",
+        program: Program::Python,
+        script: "curl_client.py",
+        settings: SETTINGS,
+    },
+];
+
+/// The command line.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run this check alone
+    #[arg(long, value_name = "CHECK", value_parser = names())]
+    only: Option<String>,
+}
+
+fn names() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(CHECKS.iter().map(|check| check.name))
+}
+
+/// Installs what is missing, then runs the checks.
+///
+/// # Errors
+/// When something cannot be installed or started, or a check fails; the text names it, and where the
+/// logs are.
+pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
+    server::build(repository)?;
+    let begun = Instant::now();
+    let clients = install::clients(repository)?;
+    let mut taken = vec![("install", begun.elapsed())];
+    let chosen = |check: &&Check| args.only.as_ref().is_none_or(|name| name == check.name);
+    let mut scene: Option<(&[&str], Scene)> = None;
+    for check in CHECKS.iter().filter(chosen) {
+        println!("--> {}: {}", check.name, check.shows);
+        let begun = Instant::now();
+        let stands = match scene.take() {
+            Some((settings, scene)) if settings == check.settings => scene,
+            other => {
+                other.map(|(_, scene)| scene.end()).transpose()?;
+                Scene::open(repository, check.settings)?
+            }
+        };
+        stands.run(check.program, &clients, check.script).with_context(|| {
+            let logs = stands.logs().display();
+            format!("check `{}`; logs: {logs}; again: {}", check.name, again(check))
+        })?;
+        scene = Some((check.settings, stands));
+        taken.push((check.name, begun.elapsed()));
+    }
+    scene.map(|(_, scene)| scene.end()).transpose()?;
+    if taken.len() == 1 {
+        bail!("no check was run");
+    }
+    println!("{}", table(&taken));
+    Ok(())
+}
+
+/// The gate's step: all checks.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn gate(repository: &Path) -> anyhow::Result<()> {
+    run(&Args { only: None }, repository)
+}
+
+fn again(check: &Check) -> String {
+    format!("cargo xtask doors --only {}", check.name)
+}
+
+/// How long each took.
+fn table(taken: &[(&str, Duration)]) -> String {
+    let line =
+        |(name, took): &(&str, Duration)| format!("{name:<12} {:>6.1}s\n", took.as_secs_f64());
+    taken.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+
+    use super::{CHECKS, scene};
+
+    #[test]
+    fn each_check_has_a_name_of_its_own_and_a_script() {
+        let names = CHECKS.iter().map(|check| check.name).collect::<HashSet<_>>();
+        assert_eq!(names.len(), CHECKS.len());
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for check in CHECKS {
+            let script = repository.join(scene::SCRIPTS).join(check.script);
+            assert!(script.is_file(), "{}: {}", check.name, script.display());
+        }
+    }
+}
