@@ -129,9 +129,9 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "doors",
-        defends: "what others wrote meets the server as its texts say: proxies and clients",
+        defends: "what others wrote meets the server as its texts say: proxies, clients, a browser",
         action: Action::Task {
-            words: "put nginx and HAProxy in front; aiohttp, Node and curl speak",
+            words: "put nginx and HAProxy in front; aiohttp, Node, curl and Chromium speak",
             run: doors::gate,
         },
         budget_s: 90,

@@ -1,7 +1,8 @@
 //! `cargo xtask doors`: the programs that others wrote, in front of the server and as its clients.
 //!
 //! The server's own tests speak through the server's own idea of HTTP and of WebSocket. Here the
-//! shipped examples for nginx and HAProxy stand in front, and aiohttp, Node and curl speak.
+//! shipped examples for nginx and HAProxy stand in front, and aiohttp, Node, curl and a browser
+//! speak.
 //! This file owns the table of checks and their course; [`scene`] the processes that a check needs,
 //! [`proxy`] the proxies, [`install`] what must be installed. What a check does is a script in
 //! `deploy/xtask/doors`, whose head says what it shows; it fails by its exit code, and says why.
@@ -23,8 +24,9 @@ use crate::server;
 
 pub(crate) use install::PROGRAMS;
 
-/// Settings of the server: small segments, for a quick start.
-const SETTINGS: &[&str] = &["journal.segment_bytes=4MiB"];
+/// Settings of the server: small segments for a quick start, and a small queue, so that a gap is soon
+/// there.
+const SETTINGS: &[&str] = &["journal.segment_bytes=4MiB", "limits.queue_entries_max=30"];
 
 /// What one check runs.
 struct Check {
@@ -77,6 +79,13 @@ const CHECKS: &[Check] = &[
         shows: "the REST side of it by curl, with kept connections and without",
         program: Program::Python,
         script: "curl_client.py",
+        settings: SETTINGS,
+    },
+    Check {
+        name: "browser",
+        shows: "a listed page in Chromium signs in, chats, reads history, closes a gap; no other does",
+        program: Program::Node,
+        script: "browser.mjs",
         settings: SETTINGS,
     },
 ];
