@@ -129,10 +129,7 @@ fn unknown_keys_are_refused_with_what_was_meant() {
     let file = file("wrokers = 2\n[limits]\nmesage_bytes_max = 5\n[nothing]\nx = 1\n[empty]\n");
     let sources = Sources {
         file: Some(file.path().into()),
-        environment: pairs(&[
-            ("RINGPOST_LIMIT__ORIGINS", "x"),
-            ("RINGPOST_LIMITS_PING_INTERVAL", "x"),
-        ]),
+        environment: pairs(&[("RINGPOST_LIMIT__ORIGINS", "x"), ("RINGPOST_LIMITS_QUEUE_TTL", "x")]),
         flags: pairs(&[("auth.password", "hunter2")]),
     };
     let found = problems(&sources);
@@ -142,9 +139,9 @@ fn unknown_keys_are_refused_with_what_was_meant() {
     assert!(by_key("nothing.x").contains("--keys"));
     assert!(by_key("limit.origins").contains("`RINGPOST_LIMITS__ORIGINS`"));
     assert_eq!(
-        by_key("limits_ping_interval"),
-        "limits_ping_interval (environment RINGPOST_LIMITS_PING_INTERVAL): no such key; did you \
-         mean `RINGPOST_LIMITS__PING_INTERVAL`?"
+        by_key("limits_queue_ttl"),
+        "limits_queue_ttl (environment RINGPOST_LIMITS_QUEUE_TTL): no such key; did you \
+         mean `RINGPOST_LIMITS__QUEUE_TTL`?"
     );
     assert!(by_key("auth.password").contains("auth.access_ttl"));
     for problem in &found {

@@ -15,8 +15,9 @@ use crate::layout::FORMAT_VERSION;
 const FILE: &str = "FORMAT";
 const LINE: &str = "ringpost store ";
 
-/// Longest format file that is read, bytes: far more than a version needs.
-const FILE_BYTES_MAX: u64 = 64;
+/// Longest format file that is read, bytes: far more than a version needs, so that what stands there
+/// instead is told as damage.
+const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// Why a store directory cannot be opened; each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -126,14 +127,14 @@ impl OpenError {
 /// The format of the store in `directory`, `None` if there is none yet.
 pub(crate) fn read(directory: &Path) -> Result<Option<u32>, OpenError> {
     let path = directory.join(FILE);
-    let text = match ringpost_files::read_text(&path, FILE_BYTES_MAX, Rule::Ours) {
-        Ok(text) => text,
+    let bytes = match ringpost_files::read(&path, FILE_BYTES_MAX, Rule::Ours) {
+        Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(OpenError::io(&path, error.into())),
     };
-    text.trim_end()
-        .strip_prefix(LINE)
-        .and_then(|version| version.parse().ok())
+    str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| text.trim_end().strip_prefix(LINE)?.parse().ok())
         .map(Some)
         .ok_or_else(|| OpenError::damaged(directory, "FORMAT names no version"))
 }

@@ -10,17 +10,17 @@
 //! Integers are big-endian.
 #![allow(clippy::disallowed_methods, reason = "the witness is a file")]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use aws_lc_rs::{digest, rand};
+use ringpost_files::FileError;
 
 use super::OpenError;
 
 const FILE: &str = "WITNESS";
-const NEW_FILE: &str = "WITNESS.new";
 
 /// Where the slots stand, bytes: in blocks of their own, so that no write touches both.
 const SLOTS_AT: [u64; 2] = [0, 4_096];
@@ -57,10 +57,10 @@ impl Witness {
     /// # Errors
     /// If it cannot be read, or no slot of it can be believed.
     pub(super) fn open(directory: &Path) -> Result<Option<Self>, OpenError> {
-        let file = match File::options().read(true).write(true).open(directory.join(FILE)) {
+        let file = match ringpost_files::open_to_write(&directory.join(FILE)) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(OpenError::io(directory, error)),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(OpenError::io(directory, error.into())),
         };
         let mut best: Option<(usize, Identity, u64)> = None;
         for (slot, at) in SLOTS_AT.into_iter().enumerate() {
@@ -87,19 +87,15 @@ impl Witness {
         identity: Identity,
         commits: u64,
     ) -> Result<Self, OpenError> {
-        let new = directory.join(NEW_FILE);
-        let made = (|| {
-            let mut options = File::options();
-            let file = options.read(true).write(true).create(true).truncate(true).open(&new)?;
-            for at in SLOTS_AT {
-                file.write_all_at(&encode(identity, commits), at)?;
-            }
-            file.sync_all()?;
-            fs::rename(&new, directory.join(FILE))?;
-            File::open(directory)?.sync_all()?;
-            Ok(file)
-        })();
-        let file = made.map_err(|error| OpenError::io(directory, error))?;
+        let failed = |error: FileError| OpenError::io(directory, error.into());
+        let path = directory.join(FILE);
+        let slot = encode(identity, commits);
+        let mut content = vec![0; SLOTS_AT[1] as usize + SLOT_BYTES];
+        for at in SLOTS_AT {
+            content[at as usize..][..SLOT_BYTES].copy_from_slice(&slot);
+        }
+        ringpost_files::replace(&path, &content).map_err(failed)?;
+        let file = ringpost_files::open_to_write(&path).map_err(failed)?;
         Ok(Self { file, identity, commits, next_slot: 0 })
     }
 
