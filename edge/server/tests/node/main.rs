@@ -34,6 +34,7 @@ mod log_markers;
 mod metrics_text;
 mod pairings;
 mod peer;
+mod protocol_sentences;
 mod proxies;
 mod reload;
 mod rig;
