@@ -1,14 +1,15 @@
 //! The texts of `ringpost.v1.json`: commands to the server, events to the client.
 
+use std::fmt;
+
 use bytes::BytesMut;
 use ringpost_wire::binary;
 use ringpost_wire::decoder::frames;
-use ringpost_wire::json::{
-    decode_command, decode_event, encode_command, encode_event, tag_and_message_id_of,
-};
+use ringpost_wire::json::{decode_command, decode_event, encode_command, encode_event};
 use ringpost_wire::limits::PAYLOAD_BYTES_MAX;
-use ringpost_wire::{Command, Event};
-use serde::de::IgnoredAny;
+use ringpost_wire::{Command, Consequence, Event, Refused};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 /// Any text.
 ///
@@ -16,18 +17,72 @@ use serde::de::IgnoredAny;
 /// Where a promise is broken.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let (tag, message_id) = tag_and_message_id_of(text);
-    if let Ok((command, own_tag)) = decode_command(text) {
-        is_json(text);
-        assert_eq!(tag, own_tag, "a refusal echoes the tag");
-        if let Command::SendMessage(message) = &command {
-            assert_eq!(message_id, message.message_id, "a refusal names what was sent");
+    match decode_command(text) {
+        Ok((command, tag)) => {
+            is_json(text);
+            command_comes_back(&command, tag);
         }
-        command_comes_back(&command, tag);
+        Err(refused) => names_the_command(text, &refused),
     }
     if let Ok((event, tag)) = decode_event(text) {
         is_json(text);
         event_comes_back(&event, tag);
+    }
+}
+
+/// A refusal carries the names of the command wherever they stand, by another reader's measure.
+fn names_the_command(text: &str, refused: &Refused) {
+    let goes_on = matches!(refused.error.consequence(), Consequence::Refuse(_));
+    let Ok(Names { tag, message_id }) = serde_json::from_str(text) else { return };
+    if goes_on {
+        let tag = tag.and_then(|tag| tag.as_u64()).and_then(|tag| u16::try_from(tag).ok());
+        assert_eq!(refused.tag, tag.unwrap_or(0), "{text}");
+        let message_id = message_id.as_ref().and_then(Value::as_str).filter(|id| is_uuid(id));
+        let message_id = message_id.unwrap_or("00000000-0000-0000-0000-000000000000");
+        assert_eq!(refused.message_id.to_string(), message_id.to_ascii_lowercase(), "{text}");
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let is_right = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(is_right)
+}
+
+/// What names a command; none that comes twice.
+struct Names {
+    tag: Option<Value>,
+    message_id: Option<Value>,
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let (mut tags, mut message_ids) = (Vec::new(), Vec::new());
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "tag" => tags.push(map.next_value()?),
+                        "message_id" => message_ids.push(map.next_value()?),
+                        _ => _ = map.next_value::<IgnoredAny>()?,
+                    }
+                }
+                let only = |mut all: Vec<Value>| if all.len() == 1 { all.pop() } else { None };
+                Ok(Names { tag: only(tags), message_id: only(message_ids) })
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
     }
 }
 

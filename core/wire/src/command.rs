@@ -66,6 +66,18 @@ pub enum Command<'a> {
     Bye,
 }
 
+impl Command<'_> {
+    /// The client's id of the message that it is about, nil if it names none: a refusal names what
+    /// it refuses.
+    pub fn message_id(&self) -> MessageId {
+        match self {
+            Self::SendMessage(message) => message.message_id,
+            Self::Receipt(Receipt { message: Named::MessageId(id), .. }) => *id,
+            _ => MessageId::default(),
+        }
+    }
+}
+
 /// Sign-in of a device.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Hello<'a> {

@@ -53,19 +53,22 @@ pub enum DecodeError {
         /// The number.
         kind: u8,
     },
-    /// `fixed_bytes` is 1 or reaches beyond the payload.
-    #[error("fixed_bytes is {fixed_bytes} in a payload of {payload_bytes} bytes")]
+    /// `fixed_bytes` is 0 or 1, reaches beyond the payload, or is more than
+    /// [`FIXED_BYTES_MAX`](crate::limits::FIXED_BYTES_MAX).
+    #[error(
+        "fixed_bytes is {fixed_bytes} in a payload of {payload_bytes} bytes, at most 256 are taken"
+    )]
     FixedLength {
         /// What the payload says.
         fixed_bytes: u16,
         /// Length of the payload.
         payload_bytes: usize,
     },
-    /// A section's length reaches beyond the payload.
-    #[error("section `{field}` reaches beyond the payload")]
+    /// A section's length reaches beyond the payload, or is cut off.
+    #[error("section {number} reaches beyond the payload")]
     SectionTruncated {
-        /// Which.
-        field: &'static str,
+        /// Which, from 1.
+        number: u32,
     },
     /// A list of ids whose length is not a multiple of 16.
     #[error("section `{field}` is not a list of 16-byte ids")]
@@ -183,6 +186,32 @@ pub enum DecodeError {
         /// The other.
         other: &'static str,
     },
+}
+
+/// A command that is refused for a violation, and what names it in the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Refused {
+    /// What was wrong.
+    pub error: DecodeError,
+    /// The tag that the command carried, 0 if none could be read.
+    pub tag: u16,
+    /// The client's id of the message that it is about, nil if none could be read.
+    pub message_id: MessageId,
+}
+
+impl From<DecodeError> for Refused {
+    /// Nothing could be read that names the command.
+    fn from(error: DecodeError) -> Self {
+        Self { error, tag: 0, message_id: MessageId::default() }
+    }
+}
+
+impl Refused {
+    /// The answer to the client: an error that says what was wrong, or the close.
+    pub fn answer(&self) -> Event {
+        self.error.answer(self.message_id)
+    }
 }
 
 /// What follows from a violation.

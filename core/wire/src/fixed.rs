@@ -5,7 +5,7 @@
 //! first field, `fixed_bytes`, is the length of the fixed part as its writer knew it. Fields are
 //! only ever appended:
 //! - a short record (an older writer) is read as if zeros followed,
-//! - a long one (a newer writer) is read as far as this reader knows it,
+//! - a long one (a newer writer, at most 256 bytes) is read as far as this reader knows it,
 //! - an empty payload is a record of zeros.
 //!
 //! So 0 and the nil id must always mean "not given". No field is a bool, an enum or anything else
@@ -228,43 +228,55 @@ pub const fn event_fields(kind: EventKind) -> &'static [Field] {
 
 /// The record at the head of `payload` and the sections behind it.
 ///
-/// The record is validated in place and copied out (at most 99 bytes); a short one is first
-/// copied onto zeros.
-///
 /// # Errors
-/// If `fixed_bytes` is 1 or reaches beyond the payload.
+/// If `fixed_bytes` is not a length that a record can have here, or a section is not whole.
 pub(crate) fn read<T>(payload: &[u8]) -> Result<(T::Archived, Sections<'_>), DecodeError>
 where
     T: FixedPart,
     T::Archived: for<'a> CheckBytes<LowValidator<'a, Failure>>,
 {
     let (fixed, sections) = split(payload)?;
-    let known = if let Some(known) = fixed.get(..T::BYTES) {
-        access::<T>(known)
-    } else {
-        let mut filled = [0; FIXED_BYTES_MAX];
-        filled[..fixed.len()].copy_from_slice(fixed);
-        access::<T>(&filled[..T::BYTES])
-    };
-    Ok((known, Sections(sections)))
+    Ok((record::<T>(fixed), Sections::of(sections)?))
+}
+
+/// The record at the head of `payload`, whatever is behind it.
+///
+/// # Errors
+/// If `fixed_bytes` is not a length that a record can have here.
+pub(crate) fn read_alone<T>(payload: &[u8]) -> Result<T::Archived, DecodeError>
+where
+    T: FixedPart,
+    T::Archived: for<'a> CheckBytes<LowValidator<'a, Failure>>,
+{
+    split(payload).map(|(fixed, _)| record::<T>(fixed))
+}
+
+/// The record is validated in place and copied out (at most 99 bytes); a short one is first copied
+/// onto zeros.
+fn record<T>(fixed: &[u8]) -> T::Archived
+where
+    T: FixedPart,
+    T::Archived: for<'a> CheckBytes<LowValidator<'a, Failure>>,
+{
+    if let Some(known) = fixed.get(..T::BYTES) {
+        return access::<T>(known);
+    }
+    let mut filled = [0; FIXED_BYTES_MAX];
+    filled[..fixed.len()].copy_from_slice(fixed);
+    access::<T>(&filled[..T::BYTES])
 }
 
 /// Where the fixed part ends and the sections begin.
 fn split(payload: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
-    let Some(stated) = payload.first_chunk() else {
-        // Nothing at all is a record of zeros; one byte cannot be a length.
-        return if payload.is_empty() {
-            Ok((&[], &[]))
-        } else {
-            Err(DecodeError::FixedLength { fixed_bytes: 0, payload_bytes: payload.len() })
-        };
-    };
-    let fixed_bytes = u16::from_le_bytes(*stated);
-    if fixed_bytes < 2 {
-        return Err(DecodeError::FixedLength { fixed_bytes, payload_bytes: payload.len() });
+    if payload.is_empty() {
+        // A record of zeros.
+        return Ok((&[], &[]));
     }
-    payload
-        .split_at_checked(fixed_bytes.into())
+    // One byte cannot be a length.
+    let fixed_bytes = payload.first_chunk().map_or(0, |stated| u16::from_le_bytes(*stated));
+    Some(usize::from(fixed_bytes))
+        .filter(|stated| (2..=FIXED_BYTES_MAX).contains(stated))
+        .and_then(|stated| payload.split_at_checked(stated))
         .ok_or(DecodeError::FixedLength { fixed_bytes, payload_bytes: payload.len() })
 }
 

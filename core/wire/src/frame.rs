@@ -161,25 +161,38 @@ pub struct Frame<'a> {
 }
 
 /// The sections behind a fixed part, in the order that the kind fixes. Missing trailing sections
-/// read as empty, and sections that are never asked for are ignored.
-pub(crate) struct Sections<'a>(pub(crate) &'a [u8]);
+/// read as empty, and sections that are never asked for are ignored. Invariant: all are whole.
+pub(crate) struct Sections<'a>(&'a [u8]);
 
 impl<'a> Sections<'a> {
-    /// The next section.
+    /// The sections that `bytes` are.
     ///
     /// # Errors
-    /// If its length is cut off or reaches beyond the payload.
-    pub(crate) fn next(&mut self, field: &'static str) -> Result<&'a [u8], DecodeError> {
-        if self.0.is_empty() {
-            return Ok(&[]);
+    /// If the length of one is cut off or reaches beyond the payload, also of one that this reader
+    /// does not know: a payload means the same to all, or nothing.
+    pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut rest = bytes;
+        let mut number = 1;
+        // Ends: each round takes the length of a section out of the bytes.
+        while !rest.is_empty() {
+            (_, rest) = first_section(rest).ok_or(DecodeError::SectionTruncated { number })?;
+            number += 1;
         }
-        let truncated = DecodeError::SectionTruncated { field };
-        let (length, rest) = self.0.split_first_chunk().ok_or(truncated)?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (section, rest) = rest.split_at_checked(length).ok_or(truncated)?;
-        self.0 = rest;
-        Ok(section)
+        Ok(Self(bytes))
     }
+
+    /// The next section; empty if there is none.
+    pub(crate) fn next(&mut self) -> &'a [u8] {
+        let Some((section, rest)) = first_section(self.0) else { return &[] };
+        self.0 = rest;
+        section
+    }
+}
+
+/// A section and what is behind it; `None` if it is not whole.
+fn first_section(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// A frame being written at the end of a buffer; the header's length is filled in by `finish`.

@@ -21,6 +21,6 @@ pub mod limits;
 pub use code::{CloseCode, ErrorCode};
 pub use command::Command;
 pub use cursor::HistoryCursor;
-pub use error::{Consequence, DecodeError};
+pub use error::{Consequence, DecodeError, Refused};
 pub use event::Event;
 pub use id::{DeviceId, DeviceSet, GroupId, MessageId, ServerId, UserId};

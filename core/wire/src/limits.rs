@@ -54,8 +54,8 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Longest resume ticket, bytes. Ours have about 64.
 pub const TICKET_BYTES_MAX: usize = 512;
 
-/// Largest frame (and JSON text) of a connection that has no session yet, bytes: a `hello` with
-/// the longest token. Nobody unknown makes the server hold more.
+/// Largest payload of a frame, and largest JSON text, of a connection that has no session yet, bytes:
+/// a `hello` with the longest token. Nobody unknown makes the server hold more.
 pub const HELLO_BYTES_MAX: usize = TOKEN_BYTES_MAX + FRAME_OVERHEAD_BYTES_MAX;
 
 /// Most users in one `presence_subscribe` or `presence_unsubscribe`: what a screen shows, with

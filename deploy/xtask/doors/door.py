@@ -70,6 +70,22 @@ class Door:
         finally:
             connection.close()
 
+    def raw(self, data, source, linger=PATIENCE_S):
+        """What comes back on a connection of its own, and whether it has ended: until its end, or until
+        nothing has come for `linger` seconds behind the first bytes."""
+        with self.connect(source) as sock:
+            found = b""
+            try:
+                sock.sendall(data)
+                while piece := sock.recv(65536):
+                    found += piece
+                    sock.settimeout(linger)
+            except TimeoutError:
+                return found, False
+            except (ConnectionError, ssl.SSLError):
+                pass  # an end as well: what was sent was not read to its end
+            return found, True
+
     def url(self, path, scheme="http"):
         return f"{scheme}{'s' if self.tls else ''}://{HOST}:{self.port}{path}"
 

@@ -10,12 +10,13 @@ list shows the person's address.
 
 from door import (
     ADMIN, ALWAYS, ALWAYS_BYTES, HAPROXY, HAPROXY_BYTES, JSON_PROTOCOL, NGINX, NGINX_BYTES, SERVER,
-    Person, Tally,
+    Person, Tally, metric,
 )
 
 PEOPLE = 50
 ONE_ADDRESS_MAX = 30  # auth.requests_per_address_minute
 ASKED_MAX = 300  # in so many the limit comes also on a slow machine, where a minute passes meanwhile
+DISAGREED = 'ringpost_rest_callers_named_total{by="disagreed"'
 NOBODY = {"refresh_token": "rpr1_none"}
 
 
@@ -43,6 +44,8 @@ def limits(tally, door):
         tally.shows(name, (set(found[:-1]), found[-1]), ({401}, 429))
         tally.shows(f"{name}, and not before its limit", len(found) > ONE_ADDRESS_MAX)
     tally.shows(f"{door.name}: the next person is not", Person().sign_in(door))
+    # A claim that the proxy passed on would be held against the proxy, which all others share.
+    tally.shows(f"{door.name}: no claim reaches the server", metric(DISAGREED), 0)
 
 
 def forgery(tally):

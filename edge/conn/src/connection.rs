@@ -214,7 +214,12 @@ pub struct Connection {
     pub renewing: Option<u16>,
     /// The client has said its last, and is answered what it asked before.
     pub leaving: bool,
+    /// The client has sent a Close frame of WebSocket, which is answered by its like.
+    pub closed_by: Option<ClientClose>,
 }
+
+/// The code of a Close frame, `None` of one without a body.
+pub type ClientClose = Option<u16>;
 
 /// How a blocked writer gets on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -261,6 +266,7 @@ impl Connection {
             pong_due: false,
             renewing: None,
             leaving: false,
+            closed_by: None,
         }
     }
 

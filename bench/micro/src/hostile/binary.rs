@@ -58,6 +58,7 @@ pub(super) fn cases() -> Vec<Case> {
         floods("unknown kinds", &frame(0xff, &[])),
         floods("users", &frame(0x07, &users)),
         floods("empty sections", &frame(0x03, &sections)),
+        floods("empty sections of an ack", &frame(0x04, &sections)),
         floods("short fixed parts", &frame(0x05, &fixed_only(2))),
         Case::of_streams(PARSER, "byte by byte", bytewise, decode),
     ]

@@ -41,6 +41,9 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let mut ends_badly = array(&object(&|at| format!("{at:02}")));
     ends_badly.truncate(ends_badly.len() - 1);
+    let over: Vec<_> = (0..64).map(|at| format!(r#""{at:02}":0"#)).collect();
+    let over = format!(r#"{{"type":"ping",{},"#, over.join(","));
+    let keys_over = |part: &str| filled(&over, part, ",", "}", JSON_TEXT_BYTES_MAX);
     vec![
         Case::of_frames(PARSER, "corpus", texts, decode),
         case("keys", array(&object(&|at| format!("{at:02}")))),
@@ -48,6 +51,17 @@ pub(super) fn cases() -> Vec<Case> {
         case("keys that begin alike", array(&object(&|at| format!("abcdefgh{at:02}")))),
         case("keys of escapes", array(&object(&|at| format!("\\u00{:02x}", at + 0x30)))),
         case("keys, then an error", ends_badly),
+        case("keys over the limit", keys_over(r#""":0"#)),
+        case("tags over the limit", keys_over(r#""tag":0"#)),
+        case("message ids over the limit", keys_over(r#""message_id":0"#)),
+        case("keys that come twice", array(r#"{"":0,"":0}"#)),
+        case("too deep", array(&format!("{}{}", "[".repeat(40), "]".repeat(40)))),
+        case(
+            "empty strings too deep",
+            array(&format!("{}{}", "[".repeat(40), r#""","#.repeat(9000))),
+        ),
+        case("NULs", array(r#""\u0000""#)),
+        case("huge numbers", array("1e400")),
         case("objects of one key", array(r#"{"":0}"#)),
         case("empty objects", array("{}")),
         case("nesting", array(&format!("{}{}", "[".repeat(30), "]".repeat(30)))),

@@ -63,10 +63,10 @@ pub fn decode_command(kind: u8, flags: u8, payload: &[u8]) -> Result<Command<'_>
 pub fn message_id_of(kind: u8, payload: &[u8]) -> MessageId {
     let id = match CommandKind::from_number(kind) {
         Some(CommandKind::SendMessage) => {
-            fixed::read::<SendMessagePart>(payload).map(|(part, _)| part.message_id)
+            fixed::read_alone::<SendMessagePart>(payload).map(|part| part.message_id)
         }
         Some(CommandKind::Receipt) => {
-            fixed::read::<ClientReceiptPart>(payload).map(|(part, _)| part.message_id)
+            fixed::read_alone::<ClientReceiptPart>(payload).map(|part| part.message_id)
         }
         _ => Ok([0; 16]),
     };
@@ -94,7 +94,7 @@ fn send_message(flags: u8, payload: &[u8]) -> Result<SendMessage<'_>, DecodeErro
     let message_id = message_id(part.message_id)?;
     let to = user("to", part.to)?;
     let client_timestamp_ms = timestamp_ms(part.timestamp_ms.to_native())?;
-    let content = sections.next("content")?;
+    let content = sections.next();
     if content.is_empty() {
         return Err(DecodeError::Missing { field: "content" });
     }
@@ -141,7 +141,7 @@ fn nonce(payload: &[u8]) -> Result<u64, DecodeError> {
 
 fn users(payload: &[u8]) -> Result<Vec<UserId>, DecodeError> {
     let (_, mut sections) = fixed::read::<EmptyPart>(payload)?;
-    let (ids, rest) = sections.next("users")?.as_chunks::<16>();
+    let (ids, rest) = sections.next().as_chunks::<16>();
     if !rest.is_empty() {
         return Err(DecodeError::ListLength { field: "users" });
     }
@@ -162,7 +162,7 @@ fn bounded<'a>(
     sections: &mut Sections<'a>,
     max: usize,
 ) -> Result<&'a [u8], DecodeError> {
-    let section = sections.next(field)?;
+    let section = sections.next();
     if section.is_empty() {
         return Err(DecodeError::Missing { field });
     }

@@ -202,7 +202,7 @@ pub fn decode_event(kind: u8, flags: u8, payload: &[u8]) -> Result<Event, Decode
         EventKind::DeviceChange => Event::DeviceChange(device_change(payload)?),
         EventKind::QueueEmpty => {
             let (part, mut sections) = fixed::read::<QueueEmptyPart>(payload)?;
-            let after = text("after", sections.next("after")?)?;
+            let after = text("after", sections.next())?;
             Event::QueueEmpty { gap: Gap::told(part.gap.to_native(), after) }
         }
         EventKind::Error => error(payload)?,
@@ -228,7 +228,7 @@ fn welcome(payload: &[u8]) -> Result<Welcome, DecodeError> {
     Ok(Welcome {
         user: UserId(part.user_id),
         device: device("device", part.device)?,
-        ticket: Bytes::copy_from_slice(sections.next("ticket")?),
+        ticket: Bytes::copy_from_slice(sections.next()),
         ticket_ttl_ms: part.ticket_ttl_ms.to_native(),
         server_time_ms: part.server_time_ms.to_native(),
         window_pushes: part.window_pushes.to_native(),
@@ -253,7 +253,7 @@ fn receipt(payload: &[u8]) -> Result<Receipt, DecodeError> {
 
 fn new_message(flags: u8, payload: &[u8]) -> Result<NewMessage, DecodeError> {
     let (part, mut sections) = fixed::read::<NewMessagePart>(payload)?;
-    let body = sections.next("content")?;
+    let body = sections.next();
     let plain = flags & flag::PLAIN != 0;
     if plain {
         text("content", body)?;
@@ -285,7 +285,7 @@ fn group_event(payload: &[u8]) -> Result<GroupEvent, DecodeError> {
         subject: UserId(part.subject),
         epoch: part.epoch.to_native(),
         timestamp_ms: part.timestamp_ms.to_native(),
-        name: text("name", sections.next("name")?)?.to_owned(),
+        name: text("name", sections.next())?.to_owned(),
     })
 }
 
@@ -314,6 +314,6 @@ fn error(payload: &[u8]) -> Result<Event, DecodeError> {
         retry_after_ms,
         message_id: MessageId(part.message_id),
         id: ServerId(part.id),
-        detail: Cow::Owned(text("detail", sections.next("detail")?)?.to_owned()),
+        detail: Cow::Owned(text("detail", sections.next())?.to_owned()),
     }))
 }

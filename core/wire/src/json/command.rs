@@ -9,7 +9,7 @@ use super::writer::ObjectWriter;
 use crate::command::{
     ClientStatus, Command, Content, Credential, Hello, Named, Receipt, SendMessage, intent,
 };
-use crate::error::DecodeError;
+use crate::error::{DecodeError, Refused};
 use crate::frame::CommandKind;
 use crate::id::{MessageId, ServerId, UserId};
 use crate::limits::{MESSAGE_BYTES_MAX, SUBSCRIBE_USERS_MAX, TICKET_BYTES_MAX, TOKEN_BYTES_MAX};
@@ -21,40 +21,48 @@ const INTENTS: [(&str, u32); 2] = [("typing", intent::TYPING), ("presence", inte
 /// base64 is decoded into a buffer of its own.
 ///
 /// # Errors
-/// The first violation found: in the text, then field by field.
-pub fn decode_command(text: &str) -> Result<(Command<'_>, u16), DecodeError> {
-    let mut fields = Fields::read(text)?;
-    let tag = fields.tag()?;
+/// The first violation found: in the text, then field by field; with the tag and the message id of
+/// the command, wherever they stand in the text.
+pub fn decode_command(text: &str) -> Result<(Command<'_>, u16), Refused> {
+    let (mut fields, read) = Fields::read_what_can_be(text);
+    let tag = fields.tag();
+    let message_id = fields.id_or_nil("message_id");
+    let decoded = read.and(tag).and_then(|tag| Ok((command(&mut fields, message_id)?, tag)));
+    decoded.map_err(|error| Refused {
+        error,
+        tag: tag.unwrap_or(0),
+        message_id: MessageId(message_id.unwrap_or_default()),
+    })
+}
+
+/// An id that was looked for already, and what was wrong with it.
+type MaybeId = Result<[u8; 16], DecodeError>;
+
+fn command<'a>(fields: &mut Fields<'a>, message_id: MaybeId) -> Result<Command<'a>, DecodeError> {
     let name = fields.string("type")?.ok_or(DecodeError::Missing { field: "type" })?;
     let kind = CommandKind::from_name(&name).ok_or(DecodeError::UnknownType)?;
-    let command = match kind {
-        CommandKind::Hello => Command::Hello(hello(&mut fields)?),
-        CommandKind::Auth => Command::Auth { token: required_token(&mut fields)? },
-        CommandKind::SendMessage => Command::SendMessage(send_message(&mut fields)?),
+    Ok(match kind {
+        CommandKind::Hello => Command::Hello(hello(fields)?),
+        CommandKind::Auth => Command::Auth { token: required_token(fields)? },
+        CommandKind::SendMessage => Command::SendMessage(send_message(fields, message_id)?),
         CommandKind::Ack => Command::Ack { push: fields.count("push")? },
-        CommandKind::Receipt => Command::Receipt(receipt(&mut fields)?),
+        CommandKind::Receipt => Command::Receipt(receipt(fields, message_id)?),
         CommandKind::Typing => {
             Command::Typing { to: UserId(fields.id("to")?), active: fields.flag("active")? }
         }
-        CommandKind::PresenceSubscribe => Command::PresenceSubscribe { users: users(&mut fields)? },
-        CommandKind::PresenceUnsubscribe => {
-            Command::PresenceUnsubscribe { users: users(&mut fields)? }
-        }
+        CommandKind::PresenceSubscribe => Command::PresenceSubscribe { users: users(fields)? },
+        CommandKind::PresenceUnsubscribe => Command::PresenceUnsubscribe { users: users(fields)? },
         CommandKind::ClientState => Command::ClientState { active: fields.flag("active")? },
         CommandKind::Bye => Command::Bye,
         CommandKind::GapClosed => Command::GapClosed { gap: fields.count("gap")? },
         CommandKind::Ping => Command::Ping { nonce: fields.count("nonce")? },
         CommandKind::Pong => Command::Pong { nonce: fields.count("nonce")? },
-    };
-    Ok((command, tag))
+    })
 }
 
-/// Tag and client's message id of a text that [`decode_command`] refused, as far as they can be
-/// read, else 0 and nil: a refusal names what it refuses.
-pub fn tag_and_message_id_of(text: &str) -> (u16, MessageId) {
-    let mut fields = Fields::read_leniently(text);
-    let tag = fields.tag().unwrap_or(0);
-    (tag, MessageId(fields.id_or_nil("message_id").unwrap_or_default()))
+/// The message that a command is about.
+fn named(message_id: MaybeId) -> Result<MessageId, DecodeError> {
+    message_id.and_then(|id| fields::given("message_id", id)).map(MessageId)
 }
 
 fn hello<'a>(fields: &mut Fields<'a>) -> Result<Hello<'a>, DecodeError> {
@@ -96,8 +104,11 @@ fn required_token<'a>(fields: &mut Fields<'a>) -> Result<Cow<'a, str>, DecodeErr
     token(fields)?.ok_or(DecodeError::Missing { field: "token" })
 }
 
-fn send_message<'a>(fields: &mut Fields<'a>) -> Result<SendMessage<'a>, DecodeError> {
-    let message_id = MessageId(fields.id("message_id")?);
+fn send_message<'a>(
+    fields: &mut Fields<'a>,
+    message_id: MaybeId,
+) -> Result<SendMessage<'a>, DecodeError> {
+    let message_id = named(message_id)?;
     let to = UserId(fields.id("to")?);
     let reply_to = Some(fields.id_or_nil("reply_to")?).filter(|id| *id != [0; 16]);
     let client_timestamp_ms = fields.timestamp_ms()?;
@@ -122,18 +133,14 @@ fn content<'a>(fields: &mut Fields<'a>) -> Result<Content<'a>, DecodeError> {
     }
 }
 
-fn receipt(fields: &mut Fields<'_>) -> Result<Receipt, DecodeError> {
+fn receipt(fields: &mut Fields<'_>, message_id: MaybeId) -> Result<Receipt, DecodeError> {
     let status = fields.word("status", |word| match word {
         "delivered" => Some(ClientStatus::Delivered),
         "read" => Some(ClientStatus::Read),
         _ => None,
     })?;
     let id = ServerId(fields.id_or_nil("id")?);
-    let message = if id.is_nil() {
-        Named::MessageId(MessageId(fields.id("message_id")?))
-    } else {
-        Named::Id(id)
-    };
+    let message = if id.is_nil() { Named::MessageId(named(message_id)?) } else { Named::Id(id) };
     Ok(Receipt { message, status, client_timestamp_ms: fields.timestamp_ms()? })
 }
 

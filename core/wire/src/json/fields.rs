@@ -19,18 +19,15 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// If it is too long or not one object by the rules of [`reader`].
     pub(super) fn read(text: &'a str) -> Result<Self, DecodeError> {
-        let mut entries = Entries::new();
-        Self::check_length(text)?;
-        reader::read_object(text, &mut entries)?;
-        Ok(Self(entries))
+        let (fields, read) = Self::read_what_can_be(text);
+        read.map(|()| fields)
     }
 
-    /// Reads a text as far as it can be read.
-    pub(super) fn read_leniently(text: &'a str) -> Self {
+    /// The same, with what could be read of a text that is refused.
+    pub(super) fn read_what_can_be(text: &'a str) -> (Self, Result<(), DecodeError>) {
         let mut entries = Entries::new();
-        let _why_it_ends_is_known =
-            Self::check_length(text).and_then(|()| reader::read_object(text, &mut entries));
-        Self(entries)
+        let read = Self::check_length(text).and_then(|()| reader::read_object(text, &mut entries));
+        (Self(entries), read)
     }
 
     fn check_length(text: &str) -> Result<(), DecodeError> {
@@ -135,8 +132,7 @@ impl<'a> Fields<'a> {
 
     /// An id that must be there and not be nil.
     pub(super) fn id(&mut self, field: &'static str) -> Result<[u8; 16], DecodeError> {
-        let id = self.id_or_nil(field)?;
-        if id == [0; 16] { Err(DecodeError::Missing { field }) } else { Ok(id) }
+        self.id_or_nil(field).and_then(|id| given(field, id))
     }
 
     /// An array of strings, each given to `each`; absent is empty.
@@ -177,6 +173,11 @@ impl<'a> Fields<'a> {
         let ms = self.integer("timestamp_ms", TIMESTAMP_MS_MAX)?;
         Ok(ms.or(seconds.map(|seconds| seconds * 1000)).unwrap_or(0))
     }
+}
+
+/// An id that must not be nil.
+pub(super) fn given(field: &'static str, id: [u8; 16]) -> Result<[u8; 16], DecodeError> {
+    if id == [0; 16] { Err(DecodeError::Missing { field }) } else { Ok(id) }
 }
 
 /// A UUID in its hyphenated form, the only one of 36 characters.

@@ -17,5 +17,5 @@ mod number;
 mod reader;
 mod writer;
 
-pub use command::{decode_command, encode_command, tag_and_message_id_of};
+pub use command::{decode_command, encode_command};
 pub use event::{decode_event, encode_event, encode_message};

@@ -6,6 +6,9 @@
 //! and arrays inside the outermost object are checked and kept as their text. Strings are borrowed
 //! unless they hold escapes. A property test compares it with `serde_json`.
 //!
+//! A refusal names what it refuses, wherever in the text that stands. So a violation that leaves the
+//! text readable is noted, and the reading goes on; only what is not JSON, or not text, ends it.
+//!
 //! Its work is linear in the text, whatever the text is: a key is looked for among those before it
 //! in order ([`Keys`]), and a number is judged by its digits ([`number`](super::number)) and never
 //! computed, because rounding one of twenty bytes can cost as much as reading a hundred thousand.
@@ -36,24 +39,26 @@ pub(crate) enum Value<'a> {
 /// The keys and values of one object, in the order of the text.
 pub(crate) type Entries<'a> = SmallVec<[(Cow<'a, str>, Value<'a>); 16]>;
 
-/// Reads a text that is one object. What was read before an error stands in `entries`.
+/// The keys whose values name a command in its answer: kept also behind a violation.
+const NAMES: [&str; 2] = ["tag", "message_id"];
+
+/// Reads a text that is one object. What could be read of it stands in `entries`, also where it is
+/// refused: then only what [`NAMES`] is sure to be there, and a key that came twice has no value.
+///
+/// # Errors
+/// The first violation; half a surrogate pair ahead of all others, because it ends the connection.
 pub(crate) fn read_object<'a>(text: &'a str, entries: &mut Entries<'a>) -> Result<(), DecodeError> {
-    let mut reader = Reader { text, at: 0 };
-    reader.skip_space();
-    if reader.peek() != Some(b'{') {
-        return Err(reader.expected("an object"));
+    let mut reader = Reader::new(text, 0);
+    let read = reader.only_object(entries);
+    match (read, reader.violation) {
+        (Err(DecodeError::LoneSurrogate { .. }), _) | (_, None) => read,
+        (_, Some(first)) => Err(first),
     }
-    reader.object(1, entries)?;
-    reader.skip_space();
-    if reader.at != text.len() {
-        return Err(reader.expected("the end of the text"));
-    }
-    Ok(())
 }
 
 /// The strings of an array that was kept as its text; `None` if anything else is in it.
 pub(crate) fn strings(array: &str) -> impl Iterator<Item = Option<Cow<'_, str>>> {
-    let mut reader = Reader { text: array, at: 1 };
+    let mut reader = Reader::new(array, 1);
     std::iter::from_fn(move || {
         reader.skip_space();
         match reader.bump()? {
@@ -76,7 +81,7 @@ struct Keys<'a> {
     /// In the order of the text.
     keys: SmallVec<[Key<'a>; 16]>,
     /// Their places above, by rising key.
-    order: SmallVec<[u8; JSON_KEYS_MAX + 1]>,
+    order: SmallVec<[u8; JSON_KEYS_MAX + NAMES.len()]>,
 }
 
 /// One of them, with its first bytes as a number, which decides nearly always.
@@ -86,21 +91,38 @@ struct Key<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// Adds a key; false if it is there already.
-    fn add(&mut self, text: Cow<'a, str>) -> bool {
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// If it is there already: its place in the order of the text.
+    fn add(&mut self, text: Cow<'a, str>) -> Result<(), usize> {
         let prefix = prefix(&text);
         let compare = |&place: &u8| {
             let known = &self.keys[usize::from(place)];
             known.prefix.cmp(&prefix).then_with(|| known.text.as_ref().cmp(text.as_ref()))
         };
-        let Err(at) = self.order.binary_search_by(compare) else { return false };
-        self.order.insert(at, self.keys.len() as u8);
-        self.keys.push(Key { prefix, text });
-        true
+        match self.order.binary_search_by(compare) {
+            Ok(at) => Err(self.order[at].into()),
+            Err(at) => {
+                self.order.insert(at, self.keys.len() as u8);
+                self.keys.push(Key { prefix, text });
+                Ok(())
+            }
+        }
     }
 }
 
-const _: () = assert!(JSON_KEYS_MAX < u8::MAX as usize, "a place is a byte");
+const _: () = assert!(JSON_KEYS_MAX + NAMES.len() < u8::MAX as usize, "a place is a byte");
+
+/// What became of a key.
+enum Added {
+    /// It is the last of the keys now.
+    Last,
+    /// It came before, at this place in the order of the text.
+    Before(usize),
+    /// There are too many already.
+    Over,
+}
 
 /// The first eight bytes, zeros behind a shorter key: numbers in the order of the texts.
 fn prefix(key: &str) -> u64 {
@@ -120,9 +142,35 @@ const OWNED_BYTES_MORE: usize = 24;
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// The first violation behind which reading went on.
+    violation: Option<DecodeError>,
 }
 
 impl<'a> Reader<'a> {
+    const fn new(text: &'a str, at: usize) -> Self {
+        Self { text, at, violation: None }
+    }
+
+    /// Notes a violation that leaves the text readable.
+    #[cold]
+    fn note(&mut self, violation: DecodeError) {
+        self.violation.get_or_insert(violation);
+    }
+
+    /// An object, and nothing else.
+    fn only_object(&mut self, entries: &mut Entries<'a>) -> Result<(), DecodeError> {
+        self.skip_space();
+        if self.peek() != Some(b'{') {
+            return Err(self.expected("an object"));
+        }
+        self.object(entries)?;
+        self.skip_space();
+        if self.at != self.text.len() {
+            return Err(self.expected("the end of the text"));
+        }
+        Ok(())
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -168,6 +216,7 @@ impl<'a> Reader<'a> {
     fn pass(&mut self, depth: usize) -> Result<(), DecodeError> {
         match self.peek() {
             Some(b'"') => self.pass_string(),
+            Some(b'{' | b'[') if depth == JSON_DEPTH_MAX => self.pass_too_deep(),
             Some(b'{') => self.pass_object(depth + 1),
             Some(b'[') => self.pass_array(depth + 1),
             Some(b'-' | b'0'..=b'9') => self.pass_number().map(|_| ()),
@@ -183,27 +232,26 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn enter(&mut self, depth: usize) -> Result<(), DecodeError> {
-        if depth > JSON_DEPTH_MAX {
-            return Err(DecodeError::TooDeep { at: self.at });
-        }
-        self.at += 1;
-        self.skip_space();
-        Ok(())
-    }
-
-    fn object(&mut self, depth: usize, entries: &mut Entries<'a>) -> Result<(), DecodeError> {
-        self.enter(depth)?;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
+    /// The outermost object.
+    fn object(&mut self, entries: &mut Entries<'a>) -> Result<(), DecodeError> {
+        const DEPTH: usize = 1;
+        let mut keys = Keys::default();
+        if self.is_empty(b'}') {
             return Ok(());
         }
-        let mut keys = Keys::default();
         loop {
-            self.key(&mut keys)?;
-            let value = self.value(depth)?;
-            let key = keys.keys.last().expect("it was just added").text.clone();
-            entries.push((key, value));
+            match self.key(&mut keys)? {
+                Added::Last => {
+                    let value = self.value(DEPTH)?;
+                    let key = keys.keys.last().expect("it was just added").text.clone();
+                    entries.push((key, value));
+                }
+                Added::Before(place) => {
+                    entries[place].1 = Value::Null;
+                    self.pass(DEPTH)?;
+                }
+                Added::Over => self.pass(DEPTH)?,
+            }
             if self.is_over(b'}', "`,` or `}`")? {
                 return Ok(());
             }
@@ -211,12 +259,10 @@ impl<'a> Reader<'a> {
     }
 
     fn pass_object(&mut self, depth: usize) -> Result<(), DecodeError> {
-        self.enter(depth)?;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
+        let mut keys = Keys::default();
+        if self.is_empty(b'}') {
             return Ok(());
         }
-        let mut keys = Keys::default();
         loop {
             self.key(&mut keys)?;
             self.pass(depth)?;
@@ -226,26 +272,66 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An object or array that is nested too deep: by its brackets and strings alone, because nothing
+    /// in it is asked for.
+    fn pass_too_deep(&mut self) -> Result<(), DecodeError> {
+        self.note(DecodeError::TooDeep { at: self.at });
+        let mut open = 0_usize;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.pass_string()?;
+                    continue;
+                }
+                Some(b'[' | b'{') => open += 1,
+                Some(b']' | b'}') => open -= 1,
+                Some(_) => {}
+                None => return Err(self.expected("`]` or `}`")),
+            }
+            self.at += 1;
+            if open == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Behind the opening bracket of an object or array: whether `end` is the next.
+    fn is_empty(&mut self, end: u8) -> bool {
+        self.at += 1;
+        self.skip_space();
+        let is_empty = self.peek() == Some(end);
+        self.at += usize::from(is_empty);
+        is_empty
+    }
+
     /// A key that is added to `keys`, and the colon behind it.
-    fn key(&mut self, keys: &mut Keys<'a>) -> Result<(), DecodeError> {
+    fn key(&mut self, keys: &mut Keys<'a>) -> Result<Added, DecodeError> {
         let at = self.at;
         if self.peek() != Some(b'"') {
             return Err(self.expected("a key"));
         }
         let key = self.string()?;
-        if !keys.add(key) {
-            return Err(DecodeError::DuplicateKey { at });
+        let is_over = keys.keys.len() >= JSON_KEYS_MAX;
+        if is_over {
+            self.note(DecodeError::TooManyKeys { at });
         }
-        if keys.keys.len() > JSON_KEYS_MAX {
-            return Err(DecodeError::TooManyKeys { at });
-        }
+        let added = match is_over && !NAMES.contains(&key.as_ref()) {
+            true => Added::Over,
+            false => match keys.add(key) {
+                Ok(()) => Added::Last,
+                Err(place) => {
+                    self.note(DecodeError::DuplicateKey { at });
+                    Added::Before(place)
+                }
+            },
+        };
         self.skip_space();
         if self.peek() != Some(b':') {
             return Err(self.expected("`:`"));
         }
         self.at += 1;
         self.skip_space();
-        Ok(())
+        Ok(added)
     }
 
     /// Behind an element: whether `end` is there. If not, a comma must be.
@@ -266,9 +352,7 @@ impl<'a> Reader<'a> {
     }
 
     fn pass_array(&mut self, depth: usize) -> Result<(), DecodeError> {
-        self.enter(depth)?;
-        if self.peek() == Some(b']') {
-            self.at += 1;
+        if self.is_empty(b']') {
             return Ok(());
         }
         loop {
@@ -317,7 +401,7 @@ impl<'a> Reader<'a> {
         // So few digits are far below the edge.
         let may_be_huge = has_power || self.at - start >= number::DIGITS_FINITE;
         if may_be_huge && !number::is_finite(&self.text[start..self.at]) {
-            return Err(DecodeError::HugeNumber { at: start });
+            self.note(DecodeError::HugeNumber { at: start });
         }
         Ok(whole && !negative)
     }
@@ -355,7 +439,7 @@ impl<'a> Reader<'a> {
                     return Ok(Cow::Owned(owned));
                 }
                 Some(b'\\') => owned.push(self.escape()?),
-                Some(0) => return Err(DecodeError::Nul { at: self.at }),
+                Some(0) => owned.push(self.nul()),
                 Some(_) => return Err(self.expected("no control character")),
                 None => return Err(self.expected("`\"`")),
             }
@@ -379,11 +463,18 @@ impl<'a> Reader<'a> {
                     return Ok(());
                 }
                 Some(b'\\') => self.escape().map(|_| ())?,
-                Some(0) => return Err(DecodeError::Nul { at: self.at }),
+                Some(0) => _ = self.nul(),
                 Some(_) => return Err(self.expected("no control character")),
                 None => return Err(self.expected("`\"`")),
             }
         }
+    }
+
+    /// U+0000 as it stands.
+    fn nul(&mut self) -> char {
+        self.note(DecodeError::Nul { at: self.at });
+        self.at += 1;
+        '\0'
     }
 
     /// Skips what stands for itself in a string: all but quotes, backslashes and control
@@ -434,7 +525,10 @@ impl<'a> Reader<'a> {
         let lone = DecodeError::LoneSurrogate { at };
         let first = self.hex4()?;
         let code = match first {
-            0 => return Err(DecodeError::Nul { at }),
+            0 => {
+                self.note(DecodeError::Nul { at });
+                0
+            }
             0xd800..0xdc00 => {
                 if !self.text.as_bytes()[self.at..].starts_with(b"\\u") {
                     return Err(lone);

@@ -12,6 +12,7 @@ import uuid
 
 HEADER = struct.Struct("<IBBH")
 PAYLOAD_BYTES_MAX = 66_560 - HEADER.size
+FIXED_BYTES_MAX = 256
 NIL = bytes(16)
 
 STATUS = {1: "sent", 2: "delivered", 3: "read"}
@@ -216,7 +217,7 @@ def decode_frame(kinds, number, flags, tag, payload):
         if len(payload) < 2:
             raise ProtocolError("a payload of one byte")
         (fixed_bytes,) = struct.unpack_from("<H", payload)
-        if not 2 <= fixed_bytes <= len(payload):
+        if not 2 <= fixed_bytes <= min(len(payload), FIXED_BYTES_MAX):
             raise ProtocolError(f"fixed_bytes is {fixed_bytes} of {len(payload)}")
     rows, size = kind.layout()
     fixed = payload[:fixed_bytes].ljust(size, b"\0")
@@ -225,11 +226,12 @@ def decode_frame(kinds, number, flags, tag, payload):
         values[field_name] = unpack(fixed, offset, type_name, words)
     for bit, flag_name in kind.flags.items():
         values[flag_name] = bool(flags & bit)
+    sections = list(split_sections(payload[fixed_bytes:]))
     if kind.section:
         section_name, type_name = kind.section
         if kind.other_section and flags & kind.other_section[0]:
             _, section_name, type_name = kind.other_section
-        values[section_name] = from_section(type_name, first_section(payload[fixed_bytes:]))
+        values[section_name] = from_section(type_name, sections[0] if sections else b"")
     return given(values)
 
 
@@ -247,15 +249,16 @@ def unpack(fixed, offset, type_name, words):
     return value
 
 
-def first_section(sections):
-    if not sections:
-        return b""
-    if len(sections) < 4:
-        raise ProtocolError("a section's length is cut off")
-    (length,) = struct.unpack_from("<I", sections)
-    if 4 + length > len(sections):
-        raise ProtocolError("a section reaches beyond the payload")
-    return sections[4 : 4 + length]
+def split_sections(rest):
+    """All sections, also those that this reader does not know: each must be whole."""
+    while rest:
+        if len(rest) < 4:
+            raise ProtocolError("a section's length is cut off")
+        (length,) = struct.unpack_from("<I", rest)
+        if 4 + length > len(rest):
+            raise ProtocolError("a section reaches beyond the payload")
+        yield rest[4 : 4 + length]
+        rest = rest[4 + length :]
 
 
 def from_section(type_name, content):

@@ -91,6 +91,18 @@ class Vectors(unittest.TestCase):
                     frames += 1
             self.assertEqual((frames, len(reader.buffer)), (count, 0))
 
+    def test_what_is_not_whole_or_too_long_is_refused(self):
+        for direction, name, frame, _ in vectors():
+            payload = frame[8:]
+            fixed_bytes = int.from_bytes(payload[:2], "little")
+            tail = payload[fixed_bytes:] or b"\0\0\0\0"
+            too_long = b"\x01\x01" + payload[2:fixed_bytes].ljust(255, b"\0") + tail
+            torn = payload[:fixed_bytes] + tail
+            for broken in (too_long, torn + b"\0", torn + b"\x05\0\0\0four", b"\x02"):
+                with self.subTest(direction=direction, name=name, broken=broken):
+                    with self.assertRaises(codec.ProtocolError):
+                        codec.decode_frame(DIRECTIONS[direction], frame[4], frame[5], 0, broken)
+
     def test_newer_and_older_frames_are_read(self):
         for direction, name, frame, _ in vectors():
             with self.subTest(direction=direction, name=name):

@@ -27,7 +27,6 @@ fn command(kind: u8, flags: u8, payload: &[u8]) {
 }
 
 fn text(text: &str) {
-    json::tag_and_message_id_of(text);
     match json::decode_command(text) {
         Ok((command, tag)) => {
             let mut out = BytesMut::new();
@@ -35,7 +34,7 @@ fn text(text: &str) {
             let again = std::str::from_utf8(&out).expect("UTF-8");
             assert_eq!(json::decode_command(again), Ok((command, tag)));
         }
-        Err(error) => check_answer(&error),
+        Err(refused) => check_answer(&refused.error),
     }
 }
 

@@ -9,10 +9,14 @@ use ringpost_wire::command::Command;
 use ringpost_wire::limits::{JSON_DEPTH_MAX, JSON_KEYS_MAX, JSON_TEXT_BYTES_MAX};
 use ringpost_wire::{DecodeError, json};
 
+fn decode(text: &str) -> Result<(Command<'_>, u16), DecodeError> {
+    json::decode_command(text).map_err(|refused| refused.error)
+}
+
 /// Reads `value` as a field that is ignored otherwise, and as serde_json does.
 fn check(value: &str) {
     let text = format!(r#"{{"type":"bye","x":{value}}}"#);
-    let ours = json::decode_command(&text);
+    let ours = decode(&text);
     let theirs = serde_json::from_str::<serde_json::Value>(&text);
     match ours {
         Ok((command, _)) => {
@@ -102,7 +106,7 @@ fn depth_is_taken_to_the_limit_and_not_beyond_in_any_mixture() {
             let times = (depth - 1) / levels;
             let value = format!("{}1{}", open.repeat(times), close.repeat(times));
             let text = format!(r#"{{"type":"bye","x":{value}}}"#);
-            let outcome = json::decode_command(&text);
+            let outcome = decode(&text);
             if text.len() > JSON_TEXT_BYTES_MAX {
                 assert!(matches!(outcome, Err(DecodeError::TextTooBig { .. })));
             } else if times * levels < JSON_DEPTH_MAX {
@@ -122,7 +126,7 @@ fn keys_are_taken_to_the_limit_and_not_beyond() {
             write!(text, r#","{key}":0"#).expect("to a string");
         }
         text.push('}');
-        let too_many = matches!(json::decode_command(&text), Err(DecodeError::TooManyKeys { .. }));
+        let too_many = matches!(decode(&text), Err(DecodeError::TooManyKeys { .. }));
         assert_eq!(too_many, keys + 1 > JSON_KEYS_MAX);
     }
 }
@@ -136,7 +140,7 @@ fn duplicate_keys_are_found_in_every_object_also_where_one_is_escaped() {
         r#"{"type":"bye","x":{"a":1,"b":2,"a":3}}"#,
         r#"{"type":"bye","x":[0,{"a":1,"a":1}]}"#,
     ] {
-        let outcome = json::decode_command(text);
+        let outcome = decode(text);
         assert!(matches!(outcome, Err(DecodeError::DuplicateKey { .. })), "{text}: {outcome:?}");
     }
 }
@@ -157,6 +161,6 @@ fn violations_name_the_byte() {
         ("\u{feff}{\"type\":\"bye\"}", DecodeError::Syntax { at: 0, expected: "an object" }),
         ("", DecodeError::Syntax { at: 0, expected: "an object" }),
     ] {
-        assert_eq!(json::decode_command(text), Err(expected), "{text}");
+        assert_eq!(decode(text), Err(expected), "{text}");
     }
 }

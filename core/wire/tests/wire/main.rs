@@ -9,5 +9,6 @@ mod json_reader;
 mod protocol_text;
 #[expect(clippy::disallowed_methods, reason = "another language runs in a process of its own")]
 mod python;
+mod refusals;
 mod samples;
 mod versions;

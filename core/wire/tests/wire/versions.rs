@@ -7,7 +7,7 @@ use ringpost_wire::decoder::frames;
 use ringpost_wire::event::Event;
 use ringpost_wire::fixed::{self, Field};
 use ringpost_wire::frame::{CommandKind, EventKind, Header};
-use ringpost_wire::limits::PAYLOAD_BYTES_MAX;
+use ringpost_wire::limits::{FIXED_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use ringpost_wire::{Consequence, DecodeError, ErrorCode, binary, json};
 
 use crate::samples;
@@ -73,7 +73,7 @@ fn all() -> Vec<(Parts, &'static [Field], Read, String)> {
 #[test]
 fn an_old_reader_takes_a_new_frame_with_more_fields_sections_and_flags() {
     for (mut parts, _, read, expected) in all() {
-        parts.fixed.extend_from_slice(&[0xaa; 9]);
+        parts.fixed.resize(FIXED_BYTES_MAX, 0xaa);
         if parts.sections.is_empty() {
             // A kind that had no section may get one.
             parts.sections.extend_from_slice(&[2, 0, 0, 0, 1, 2]);
@@ -124,6 +124,40 @@ fn a_missing_trailing_section_reads_as_an_empty_one() {
 }
 
 #[test]
+fn a_fixed_part_over_the_limit_is_refused_of_every_kind() {
+    for (mut parts, _, read, _) in all() {
+        parts.fixed.resize(FIXED_BYTES_MAX + 1, 0);
+        let error = read(&parts).expect_err("too long");
+        assert!(matches!(error, DecodeError::FixedLength { fixed_bytes: 257, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_section_that_is_not_whole_is_refused_of_every_kind_also_where_nobody_asks_for_it() {
+    let whole: [&[u8]; 3] = [&[], &[0; 4], &[2, 0, 0, 0, 1, 2]];
+    let torn: [&[u8]; 5] =
+        [&[0], &[0; 3], &[1, 0, 0, 0], &[5, 0, 0, 0, 1, 2, 3, 4], &[0xff, 0xff, 0xff, 0xff]];
+    for (parts, _, read, expected) in all() {
+        for whole in whole {
+            let mut sections = parts.sections.clone();
+            if sections.is_empty() {
+                sections.extend_from_slice(&[0; 4]);
+            }
+            sections.extend_from_slice(whole);
+            let longer = Parts { sections: sections.clone(), fixed: parts.fixed.clone(), ..parts };
+            assert_eq!(read(&longer).as_ref(), Ok(&expected));
+            for torn in torn {
+                let sections = [&sections[..], torn].concat();
+                let torn = Parts { sections, fixed: parts.fixed.clone(), ..parts };
+                let error = read(&torn).expect_err("not whole");
+                assert!(matches!(error, DecodeError::SectionTruncated { .. }), "{error}");
+                assert_eq!(error.consequence(), Consequence::Refuse(ErrorCode::Malformed));
+            }
+        }
+    }
+}
+
+#[test]
 fn an_empty_payload_is_a_record_of_zeros() {
     assert_eq!(binary::decode_command(0x7e, 0, &[]), Ok(Command::Ping { nonce: 0 }));
     assert_eq!(binary::decode_command(0x0a, 0, &[]), Ok(Command::Bye));
@@ -145,8 +179,8 @@ fn an_unknown_kind_is_refused_by_number_and_the_connection_lives() {
             assert_eq!(error, DecodeError::UnknownKind { kind });
         }
     }
-    let error = json::decode_command(r#"{"type":"teleport"}"#).expect_err("not a command");
-    assert_eq!(error.consequence(), Consequence::Refuse(ErrorCode::UnknownKind));
+    let refused = json::decode_command(r#"{"type":"teleport"}"#).expect_err("not a command");
+    assert_eq!(refused.error.consequence(), Consequence::Refuse(ErrorCode::UnknownKind));
 }
 
 #[test]

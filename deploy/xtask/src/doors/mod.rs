@@ -24,9 +24,31 @@ use crate::server;
 
 pub(crate) use install::PROGRAMS;
 
-/// Settings of the server: small segments for a quick start, and a small queue, so that a gap is soon
-/// there.
-const SETTINGS: &[&str] = &["journal.segment_bytes=4MiB", "limits.queue_entries_max=30"];
+/// How the server stands while a check runs.
+#[derive(PartialEq, Eq)]
+struct Setup {
+    workers: u16,
+    /// As `section.key=value`.
+    settings: &'static [&'static str],
+}
+
+/// Small segments for a quick start, and a small queue, so that a gap is soon there.
+const ORDINARY: Setup =
+    Setup { workers: 2, settings: &["journal.segment_bytes=4MiB", "limits.queue_entries_max=30"] };
+
+/// For abuse: deadlines that are soon over, and room for few, of which one worker has all. The log of a
+/// server that nobody has refused anybody at: it writes few lines of one kind.
+const TIGHT: Setup = Setup {
+    workers: 1,
+    settings: &[
+        "journal.segment_bytes=4MiB",
+        "limits.handshake_deadline=3s",
+        "limits.auth_deadline=5s",
+        "rest.header_deadline=3s",
+        "limits.unauthenticated_per_address_max=20",
+        "limits.connections_max=60",
+    ],
+};
 
 /// What one check runs.
 struct Check {
@@ -35,7 +57,7 @@ struct Check {
     /// The program, then its script in `deploy/xtask/doors`.
     program: Program,
     script: &'static str,
-    settings: &'static [&'static str],
+    setup: &'static Setup,
 }
 
 /// What a script is written for.
@@ -51,42 +73,56 @@ const CHECKS: &[Check] = &[
         shows: "REST and upgrades share the kept connections of nginx and HAProxy",
         program: Program::Python,
         script: "pools.py",
-        settings: SETTINGS,
+        setup: &ORDINARY,
     },
     Check {
         name: "people",
         shows: "behind proxies each person has limits of their own, over each transport",
         program: Program::Python,
         script: "people.py",
-        settings: SETTINGS,
+        setup: &ORDINARY,
     },
     Check {
         name: "aiohttp",
         shows: "a pooled session of aiohttp signs in, chats and reads history",
         program: Program::Python,
         script: "aiohttp_client.py",
-        settings: SETTINGS,
+        setup: &ORDINARY,
     },
     Check {
         name: "node",
         shows: "the same of Node with a keep-alive agent and ws",
         program: Program::Node,
         script: "node_client.mjs",
-        settings: SETTINGS,
+        setup: &ORDINARY,
     },
     Check {
         name: "curl",
         shows: "the REST side of it by curl, with kept connections and without",
         program: Program::Python,
         script: "curl_client.py",
-        settings: SETTINGS,
+        setup: &ORDINARY,
     },
     Check {
         name: "browser",
         shows: "a listed page in Chromium signs in, chats, reads history, closes a gap; no other does",
         program: Program::Node,
         script: "browser.mjs",
-        settings: SETTINGS,
+        setup: &ORDINARY,
+    },
+    Check {
+        name: "abuse-claim",
+        shows: "who guesses, claims or smuggles gets as little behind a proxy as without one",
+        program: Program::Python,
+        script: "abuse_claim.py",
+        setup: &TIGHT,
+    },
+    Check {
+        name: "abuse-hold",
+        shows: "who holds connections or fills them is ended behind a proxy as without one",
+        program: Program::Python,
+        script: "abuse_hold.py",
+        setup: &TIGHT,
     },
 ];
 
@@ -113,22 +149,22 @@ pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
     let clients = install::clients(repository)?;
     let mut taken = vec![("install", begun.elapsed())];
     let chosen = |check: &&Check| args.only.as_ref().is_none_or(|name| name == check.name);
-    let mut scene: Option<(&[&str], Scene)> = None;
+    let mut scene: Option<(&Setup, Scene)> = None;
     for check in CHECKS.iter().filter(chosen) {
         println!("--> {}: {}", check.name, check.shows);
         let begun = Instant::now();
         let stands = match scene.take() {
-            Some((settings, scene)) if settings == check.settings => scene,
+            Some((setup, scene)) if setup == check.setup => scene,
             other => {
                 other.map(|(_, scene)| scene.end()).transpose()?;
-                Scene::open(repository, check.settings)?
+                Scene::open(repository, check.setup)?
             }
         };
         stands.run(check.program, &clients, check.script).with_context(|| {
             let logs = stands.logs().display();
             format!("check `{}`; logs: {logs}; again: {}", check.name, again(check))
         })?;
-        scene = Some((check.settings, stands));
+        scene = Some((check.setup, stands));
         taken.push((check.name, begun.elapsed()));
     }
     scene.map(|(_, scene)| scene.end()).transpose()?;

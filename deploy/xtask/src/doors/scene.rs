@@ -15,16 +15,16 @@
 //! | `DOOR_CLIENT` | folder of the Python client that was written from PROTOCOL.md |
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
-use super::Program;
 use super::install::Clients;
 use super::proxy::{self, Doors, Proxy};
+use super::{Program, Setup};
 use crate::server::{Server, free_ports};
 
 /// Where the scripts are, in the repository.
@@ -43,7 +43,7 @@ const PORTS: usize = 8;
 
 /// The server and what stands in front of it.
 pub(super) struct Scene {
-    scripts: std::path::PathBuf,
+    scripts: PathBuf,
     // Proxies end before the server.
     proxies: Vec<Proxy>,
     server: Server,
@@ -51,12 +51,12 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Starts all, the server with these settings (`section.key=value`).
+    /// Starts all.
     ///
     /// # Errors
     /// When something cannot be started.
-    pub(super) fn open(repository: &Path, settings: &[&str]) -> anyhow::Result<Self> {
-        let mut server = Server::prepare(repository, "doors", 2, &[])?;
+    pub(super) fn open(repository: &Path, setup: &Setup) -> anyhow::Result<Self> {
+        let mut server = Server::prepare(repository, "doors", setup.workers, &[])?;
         let folder = fs::canonicalize(server.folder())?;
         certify(&folder)?;
         let taken = [server.address().port(), server.admin().port()];
@@ -66,7 +66,7 @@ impl Scene {
         let [nginx, nginx_bytes, haproxy, haproxy_bytes, always, always_bytes, listed, unlisted] =
             ports;
         let fixed = ["trusted_proxies=[\"127.0.0.1\"]".to_owned(), origins(listed)];
-        for setting in settings.iter().map(|text| (*text).to_owned()).chain(fixed) {
+        for setting in setup.settings.iter().map(|&text| text.to_owned()).chain(fixed) {
             server.set(setting);
         }
         server.start().with_context(|| format!("server log: {}", server.log().display()))?;
@@ -121,7 +121,7 @@ impl Scene {
             if begun.elapsed() > SCRIPT_DEADLINE {
                 child.kill()?;
                 child.wait()?;
-                anyhow::bail!("{script} does not end within {SCRIPT_DEADLINE:?}");
+                bail!("{script} does not end within {SCRIPT_DEADLINE:?}");
             }
             thread::sleep(POLL);
         };

@@ -3,10 +3,9 @@
 use ringpost_ring::Slot;
 use ringpost_shard::Event;
 use ringpost_shard::event::Now;
-use ringpost_wire::error::DecodeError;
 use ringpost_wire::event::Error;
 use ringpost_wire::limits::INPUT_COST_BYTES;
-use ringpost_wire::{Command, ErrorCode, MessageId, event};
+use ringpost_wire::{Command, ErrorCode, Refused, event};
 
 use super::Worker;
 use crate::connection::{Phase, key};
@@ -34,7 +33,12 @@ impl Worker {
                 }
             }
             Command::Bye => self.leave(slot, now),
-            _ if !signed_in => self.refuse(slot, tag, ErrorCode::NotSignedIn),
+            command if !signed_in => {
+                let code = ErrorCode::NotSignedIn;
+                self.counters.refused.add(code);
+                let message_id = command.message_id();
+                self.say(slot, tag, &event::Event::Error(Error { message_id, ..Error::new(code) }));
+            }
             Command::Auth { token } => self.renew(slot, tag, &token),
             command => {
                 let acked = self.shard.counters().entries_acked;
@@ -51,22 +55,15 @@ impl Worker {
     }
 
     /// Bytes that are no command: refused, or the end of the connection.
-    pub(super) fn violation(
-        &mut self,
-        slot: Slot,
-        tag: u16,
-        message_id: MessageId,
-        error: &DecodeError,
-        now: Now,
-    ) {
+    pub(super) fn violation(&mut self, slot: Slot, refused: &Refused, now: Now) {
         self.counters.malformed += 1;
-        match error.answer(message_id) {
+        match refused.answer() {
             event::Event::Close { code, .. } => self.close(slot, code, now),
             answer => {
                 if let event::Event::Error(Error { code, .. }) = answer {
                     self.counters.refused.add(code);
                 }
-                self.say(slot, tag, &answer);
+                self.say(slot, refused.tag, &answer);
             }
         }
     }

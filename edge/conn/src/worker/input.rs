@@ -14,9 +14,10 @@ use ringpost_wire::decoder::FrameDecoder;
 use ringpost_wire::error::DecodeError;
 use ringpost_wire::frame::Frame;
 use ringpost_wire::limits::{
-    DISCARDED_BYTES_MAX, FRAME_BYTES_MAX, HELLO_BYTES_MAX, JSON_TEXT_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    DISCARDED_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES, HELLO_BYTES_MAX, JSON_TEXT_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
 };
-use ringpost_wire::{CloseCode, MessageId, binary, json};
+use ringpost_wire::{CloseCode, Refused, binary, json};
 use smallvec::SmallVec;
 
 use super::Worker;
@@ -371,14 +372,10 @@ impl Worker {
         let mut rest = bytes;
         // Ends: each round takes a frame out of one buffer of the ring, or is the last.
         loop {
-            let max = match self.signed_in(slot) {
-                true => PAYLOAD_BYTES_MAX,
-                false => HELLO_BYTES_MAX,
-            };
-            let step = match decoder.decode(rest, max) {
+            let step = match decoder.decode(rest, self.payload_bytes_max(slot)) {
                 Ok(step) => step,
                 Err(error) => {
-                    return self.violation(slot, 0, MessageId::default(), &error, now);
+                    return self.violation(slot, &error.into(), now);
                 }
             };
             let Some(frame) = step.frame else { return };
@@ -434,7 +431,12 @@ impl Worker {
             }
             // The server sends none of WebSocket's pings, so no pong answers one.
             Item::Pong(_) => self.charge_frame(slot, now),
-            Item::Close(_) => self.leave(slot, now),
+            Item::Close(close) => {
+                if let Some(connection) = self.connections.find(slot) {
+                    connection.closed_by = Some(close.code);
+                }
+                self.leave(slot, now);
+            }
         }
         Vec::new()
     }
@@ -443,7 +445,7 @@ impl Worker {
         self.charge_frame(slot, now);
         match json::decode_command(text) {
             Ok((command, tag)) => self.command(slot, tag, (command, text.len()), now),
-            Err(error) => self.violation(slot, 0, MessageId::default(), &error, now),
+            Err(refused) => self.violation(slot, &refused, now),
         }
     }
 
@@ -454,7 +456,7 @@ impl Worker {
         let mut rest = message;
         // Ends: each round takes a frame out of the message, or is the last.
         loop {
-            let error = match decoder.decode(rest, PAYLOAD_BYTES_MAX) {
+            let error = match decoder.decode(rest, self.payload_bytes_max(slot)) {
                 Ok(step) => match step.frame {
                     Some(frame) => {
                         self.frame(slot, &frame, now);
@@ -466,7 +468,7 @@ impl Worker {
                 Err(error) => Some(error),
             };
             if let Some(error) = error {
-                self.violation(slot, 0, MessageId::default(), &error, now);
+                self.violation(slot, &error.into(), now);
                 return Vec::new();
             }
             let takes_more = self.connections.find(slot).is_some_and(|it| it.wants_input());
@@ -483,9 +485,15 @@ impl Worker {
             Ok(command) => self.command(slot, header.tag, (command, bytes), now),
             Err(error) => {
                 let message_id = binary::message_id_of(header.kind, frame.payload);
-                self.violation(slot, header.tag, message_id, &error, now);
+                let refused = Refused { error, tag: header.tag, message_id };
+                self.violation(slot, &refused, now);
             }
         }
+    }
+
+    /// Largest payload of a frame that may come now.
+    fn payload_bytes_max(&mut self, slot: Slot) -> usize {
+        if self.signed_in(slot) { PAYLOAD_BYTES_MAX } else { HELLO_BYTES_MAX }
     }
 
     fn signed_in(&mut self, slot: Slot) -> bool {
@@ -518,13 +526,15 @@ enum HeadRead {
 }
 
 /// Limits of the messages that a connection may send now: before it has a session, no more than
-/// a `hello` needs.
+/// a `hello` needs, which is counted alike in every transport. A message of frames is no longer than
+/// one frame may be.
 pub(super) fn message_limits(speech: Speech, signed_in: bool) -> websocket::Limits {
-    let (accepts, bytes) = match speech {
-        Speech::WebSocketBinary => (Accepts::Binary, FRAME_BYTES_MAX),
-        _ => (Accepts::Text, JSON_TEXT_BYTES_MAX),
+    let (accepts, bytes) = match (speech, signed_in) {
+        (Speech::WebSocketBinary, true) => (Accepts::Binary, FRAME_BYTES_MAX),
+        (Speech::WebSocketBinary, false) => (Accepts::Binary, HEADER_BYTES + HELLO_BYTES_MAX),
+        (_, true) => (Accepts::Text, JSON_TEXT_BYTES_MAX),
+        (_, false) => (Accepts::Text, HELLO_BYTES_MAX),
     };
-    let bytes = if signed_in { bytes } else { HELLO_BYTES_MAX };
     websocket::Limits::new(accepts, bytes as u32)
 }
 

@@ -14,6 +14,7 @@ use crate::connection::{Input, Phase, Progress, Speech};
 use crate::encode::{self, Said};
 use crate::outbox::{Outbox, Sent};
 use crate::output::Operation;
+use crate::websocket;
 
 /// Times that one turn goes round the connections that were written to. What it leaves is for the
 /// next turn. A round brings pushes for at least an eighth of an outbox ([`ROOM_TOLD_SHARE`]), so
@@ -62,10 +63,17 @@ impl Worker {
 
     pub(super) fn write_last_word(&mut self, slot: Slot, code: CloseCode) {
         let Some(connection) = self.connections.find(slot) else { return };
-        if connection.speech != Speech::Undecided {
-            self.append(slot, |outbox, speech, scratch| {
-                encode::close(code, speech, outbox, scratch);
-            });
+        // A client's Close frame is answered by its like; one that is let go for another reason
+        // hears of that.
+        let closed_by = connection.closed_by.filter(|_| code == CloseCode::Normal);
+        match (connection.speech, closed_by) {
+            (Speech::Undecided, _) => {}
+            (_, Some(code)) => self.write_raw(slot, |out| websocket::write_close(code, "", out)),
+            (_, None) => {
+                self.append(slot, |outbox, speech, scratch| {
+                    encode::close(code, speech, outbox, scratch);
+                });
+            }
         }
     }
 

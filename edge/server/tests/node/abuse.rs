@@ -82,6 +82,8 @@ fn abuse_row_08_the_limit_passes_and_one_byte_more_does_not() {
             _ => {
                 let mut bytes_of_frame = ((bytes - 8) as u32).to_le_bytes().to_vec();
                 bytes_of_frame.extend_from_slice(&[0x7e, 0, 0, 0, 10, 0, 77, 0, 0, 0, 0, 0, 0, 0]);
+                let section = bytes - bytes_of_frame.len() - 4;
+                bytes_of_frame.extend_from_slice(&(section as u32).to_le_bytes());
                 bytes_of_frame.resize(bytes, 0);
                 match encoding {
                     Encoding::Bin => frame(BINARY, &bytes_of_frame),

@@ -36,6 +36,7 @@ mod lost_files;
 mod metrics_text;
 mod pairings;
 mod peer;
+mod protocol_sentences;
 mod proxies;
 mod reload;
 mod rig;
