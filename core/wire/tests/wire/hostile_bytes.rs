@@ -42,6 +42,7 @@ fn text(text: &str) {
 fn check_answer(error: &DecodeError) {
     let event = error.answer(MessageId::default());
     assert!(matches!(event, Event::Error(_) | Event::Close { .. }));
+    assert!(error.to_string().len() <= 100, "a developer reads it on a line: {error}");
     let mut out = BytesMut::new();
     binary::encode_event(&event, 1, &mut out);
     json::encode_event(&event, 1, &mut out);

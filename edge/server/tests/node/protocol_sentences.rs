@@ -6,6 +6,7 @@
 //! transports, with the tag and the message id of the command; and the connection goes on unless it
 //! is to end. Each row quotes its sentence: one that is worded anew fails, and is to be tried again.
 
+mod elsewhere;
 mod forms;
 mod framing;
 mod meaning;
@@ -15,16 +16,20 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::forms::{Answer, Row, Stage, frame_of, message_id};
-use crate::peer::{BINARY, Encoding, Heard, Peer, TEXT, binary_command, frame};
+use crate::peer::{BINARY, Encoding, Heard, PING, Peer, TEXT, binary_command, frame};
 use crate::rig::Node;
 
 const PROTOCOL: &str = include_str!("../../../../core/wire/PROTOCOL.md");
 const ENCODINGS: [Encoding; 3] = [Encoding::Tcp, Encoding::Json, Encoding::Bin];
 const CLOSE: u8 = 0x88;
 
+/// A text with one space between its words.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Fails where PROTOCOL.md does not say this, wherever its lines are broken.
 fn says(sentence: &str) {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words(PROTOCOL).contains(&words(sentence)), "PROTOCOL.md does not say: {sentence}");
 }
 
@@ -47,6 +52,15 @@ impl Clients {
     fn token(&self, encoding: Encoding) -> &str {
         let at = ENCODINGS.iter().position(|it| *it == encoding).unwrap();
         &self.tokens[at].1
+    }
+
+    /// The token of another user.
+    fn other(&self, encoding: Encoding) -> &str {
+        self.tokens
+            .iter()
+            .map(|(_, token)| &**token)
+            .find(|it| *it != self.token(encoding))
+            .unwrap()
     }
 
     fn connect(&self, encoding: Encoding, stage: Stage) -> Peer {
@@ -91,7 +105,11 @@ fn check_answer(event: &Value, answer: &Answer, what: &str) {
 fn try_row(clients: &Clients, row: &Row) {
     for encoding in ENCODINGS {
         let is_json = encoding == Encoding::Json;
-        let Some((text, binary)) = row.forms(is_json, clients.token(encoding)) else { continue };
+        let Some((text, binary)) =
+            row.forms(is_json, clients.token(encoding), clients.other(encoding))
+        else {
+            continue;
+        };
         let what = format!("{:?} {encoding:?}: {}", row.said, row.sentence);
         let mut peer = clients.connect(encoding, row.stage);
         say(&mut peer, encoding, &text, &binary);
@@ -164,6 +182,75 @@ fn what_was_asked_before_a_close_frame_is_answered_and_then_the_close_frame() {
         let Heard::Event(answer) = peer.listen() else { panic!("an answer comes first") };
         assert!(answer["type"] == "receipt" || answer["type"] == "error", "{answer}");
         assert_eq!(peer.last_word(), Some(4_000));
+    }
+}
+
+#[test]
+fn a_message_that_is_not_whole_frames_ends_with_1002() {
+    says("| `ringpost.v1.bin` | binary | one or more whole frames, no preamble |");
+    says("the protocol was violated: frames cut off");
+    let clients = Clients::new();
+    let ping = frame_of(0x7e, 0, &[10, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
+    let torn = [&ping[..], &ping[..7]].concat();
+    let shorter = &ping[..ping.len() - 1];
+    for (bytes, answers) in [(&[][..], 0), (b"RPP1", 0), (&ping[..7], 0), (shorter, 0), (&torn, 1)]
+    {
+        for stage in [Stage::Stranger, Stage::SignedIn] {
+            let mut peer = clients.connect(Encoding::Bin, stage);
+            peer.frame(BINARY, bytes);
+            for _ in 0..answers {
+                peer.hear_kind("pong");
+            }
+            assert_eq!(peer.listen(), Heard::End(Some(1002)), "{bytes:?}, {stage:?}");
+        }
+    }
+}
+
+#[test]
+fn a_message_may_come_in_fragments_with_control_frames_in_between() {
+    says("A message may be fragmented; control frames may come in between.");
+    let clients = Clients::new();
+    for (encoding, first) in [(Encoding::Json, 0x01), (Encoding::Bin, 0x02)] {
+        let mut peer = clients.connect(encoding, Stage::SignedIn);
+        let (text, binary) = ping_of(encoding == Encoding::Json, 200);
+        let message = if encoding == Encoding::Json { text.into_bytes() } else { binary };
+        peer.frame(first, &message[..3]);
+        peer.frame(PING, b"there?");
+        peer.frame(0x00, b"");
+        peer.frame(0x80, &message[3..]);
+        assert_eq!(peer.listen(), Heard::Pong(b"there?".to_vec()), "{encoding:?}");
+        assert_eq!(peer.hear_kind("pong")["nonce"], 5, "{encoding:?}");
+    }
+}
+
+#[test]
+fn what_stands_behind_a_hello_that_is_refused_is_answered_by_nobody() {
+    says("if the `hello` is refused nobody answers them");
+    let clients = Clients::new();
+    for encoding in ENCODINGS {
+        let mut peer = clients.connect(encoding, Stage::Stranger);
+        let hello = peer.encoded(&json!({"type": "hello", "token": "x", "device": 1}));
+        let ping = peer.encoded(&json!({"type": "ping", "nonce": 5}));
+        peer.write(&[hello, ping].concat());
+        assert_eq!(peer.listen(), Heard::End(Some(4401)), "{encoding:?}");
+    }
+}
+
+#[test]
+fn what_stands_behind_a_hello_is_counted_as_behind_its_welcome() {
+    says("wait for the `welcome` and are carried out after it, in every transport");
+    let clients = Clients::new();
+    for encoding in ENCODINGS {
+        let mut peer = clients.connect(encoding, Stage::Stranger);
+        let token = clients.token(encoding);
+        let hello = peer.encoded(&json!({"type": "hello", "token": token, "device": 1}));
+        let (text, binary) = ping_of(encoding == Encoding::Json, HELLO_BYTES_MAX + 1_000);
+        peer.write(&hello);
+        say(&mut peer, encoding, &text, &binary);
+        peer.hear_kind("welcome");
+        let mut heard = [peer.hear(), peer.hear()].map(|event| event["type"].to_string());
+        heard.sort();
+        assert_eq!(heard, ["\"pong\"", "\"queue_empty\""], "{encoding:?}");
     }
 }
 

@@ -63,9 +63,17 @@ pub(super) struct Row {
 
 impl Row {
     /// Text and frame; `None` where the row says nothing in the form that is asked for. `TOKEN` in a
-    /// text becomes the token of the client.
-    pub(super) fn forms(&self, is_json: bool, token: &str) -> Option<(String, Vec<u8>)> {
-        let text = |fields: &str| format!(r#"{{{fields},"tag":7}}"#).replace("TOKEN", token);
+    /// text becomes the token of the client, `OTHER` that of another user.
+    pub(super) fn forms(
+        &self,
+        is_json: bool,
+        token: &str,
+        other: &str,
+    ) -> Option<(String, Vec<u8>)> {
+        let text = |fields: &str| {
+            let text = format!(r#"{{{fields},"tag":7}}"#);
+            text.replace("TOKEN", token).replace("OTHER", other)
+        };
         let frame = |(kind, flags, payload): (u8, u8, &[u8])| frame_of(kind, flags, payload);
         match &self.said {
             Said::Command(fields) if is_json => Some((text(fields), Vec::new())),

@@ -55,6 +55,11 @@ fn life() -> Vec<Row> {
             command(r#""type":"hello","token":"TOKEN","device":2"#),
             Answer::Closed(4401),
         ),
+        stranger(
+            "| the device, 1 to 127; must be the credential's |",
+            command(r#""type":"hello","token":"OTHER","device":127"#),
+            Answer::Closed(4401),
+        ),
         live(
             "A second `hello` on a connection is refused with `already_signed_in`",
             command(r#""type":"hello","token":"TOKEN","device":1"#),
@@ -69,6 +74,16 @@ fn life() -> Vec<Row> {
             "If not, the answer is `token_refused`",
             command(r#""type":"auth","token":"x""#),
             refused(16),
+        ),
+        live(
+            "and of the same user and device, the answer is a `welcome`",
+            command(r#""type":"auth","token":"OTHER""#),
+            refused(16),
+        ),
+        live(
+            "The client leaves; the server closes with 1000",
+            command(r#""type":"bye""#),
+            Answer::Closed(1000),
         ),
     ]
 }
@@ -94,6 +109,14 @@ fn messages() -> Vec<Row> {
         stranger(windows, hello(2, 1_024), granted(2, 1_024)),
         stranger(windows, hello(3, 1_025), granted(3, 2_048)),
         stranger(windows, hello(u32::MAX, u32::MAX), granted(1_024, 4_194_304)),
+        live(
+            "have no `sent` and no receipts",
+            command(&send_text(&format!(
+                r#""to":"{}","encrypted_content":"eA==","ephemeral":true"#,
+                bob()
+            ))),
+            Answer::Nothing,
+        ),
         live(
             "An `ack` at or below the last one does nothing, nor does `ack` 0",
             command(r#""type":"ack","push":0"#),
@@ -177,6 +200,19 @@ fn commands() -> Vec<Row> {
             "No answer, or the error `rate_limited`",
             Said::Command(format!(r#""type":"typing","to":"{to}","active":true"#)),
             Answer::Nothing,
+        ),
+        live(
+            "A server without presence answers `not_supported`",
+            Said::Command(format!(r#""type":"presence_unsubscribe","users":["{to}"]"#)),
+            refused(3),
+        ),
+        live(
+            "If `id` is given, `message_id` is not looked at",
+            text(&format!(
+                r#""type":"receipt","status":"read","id":"{}","message_id":"x""#,
+                message_id()
+            )),
+            refused(14),
         ),
         live(
             "A server without presence answers `not_supported`",
