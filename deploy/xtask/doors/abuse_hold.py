@@ -4,8 +4,8 @@ Setup: short deadlines, and room for few connections. Action and expectation, th
 
 - *silent*: who connects and says nothing, says only the preamble, or upgrades and sends no `hello`, is
   closed in time, with 4408 where there is a way to say it.
-- *slow*: a head that comes byte by byte meets the server's deadline where the proxy passes bytes on, and
-  the proxy's own where that reads heads: then the server never hears of it.
+- *slow*: a head that comes byte by byte meets the server's deadline where the proxy passes bytes on,
+  and the proxy's own where that reads heads: then the server never hears of it.
 - *large*: a head over 8 KiB or of over 64 fields gets 431; one that is too large for the proxy gets the
   proxy's 400.
 - *one address*: a person who holds many connections without signing in is refused, the next is not.

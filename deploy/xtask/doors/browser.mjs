@@ -34,7 +34,8 @@ async function signIn(tab) {
   const number = phone();
   const [asked, answer] = await tab.call("ask", "POST", "/v1/auth/code", { phone: number });
   if (asked !== 202) return [asked, answer];
-  const guess = { request: answer.request, phone: number, code: await codeOf(answer.request), device: 1 };
+  const { request } = answer;
+  const guess = { request, phone: number, code: await codeOf(request), device: 1 };
   return [asked, await tab.call("verify", guess)];
 }
 

@@ -1,8 +1,8 @@
 // Shows that Node, with a keep-alive agent that REST and `ws` share, is a client like any other.
 //
-// Setup: two people, each with one agent of one socket; directly, and through nginx and HAProxy. Action:
-// sign-in by phone and code, history, then `ws` by the same agent, on the socket that it kept; a message
-// and its receipts; history again. Expectation: all is as PROTOCOL.md and REST.md say.
+// Setup: two people, each with one agent; directly, and through nginx and HAProxy. Action: sign-in by
+// phone and code, history, then `ws` by the same agent, on the socket that it kept; a message and its
+// receipts; history again. Expectation: all is as PROTOCOL.md and REST.md say.
 
 import { randomUUID } from "node:crypto";
 import http from "node:http";
@@ -62,9 +62,7 @@ class Caller {
   connect() {
     const scheme = this.door.tls ? "wss" : "ws";
     this.socket = new WebSocket(`${scheme}://${HOST}:${this.door.port}/v1/ws`, PROTOCOL, {
-      agent: this.agent, handshakeTimeout: PATIENCE_MS, ca: this.door.tls ? certificate() : undefined,
-      // The library's own way to make a connection has no pool; the agent is asked instead.
-      createConnection: undefined,
+      agent: this.agent, handshakeTimeout: PATIENCE_MS,
     });
     this.socket.on("message", (text) => this.take(JSON.parse(text)));
     return new Promise((resolve, reject) => {

@@ -1,8 +1,8 @@
 //! The proxies in front: the shipped examples, on loopback and on ports of their own.
 //!
 //! An example is changed only where it must be to stand beside others on one machine: addresses,
-//! certificate, where files of the process lie, and for how many clients it takes descriptors. Each change must find its place, so an example
-//! that has moved on is seen here.
+//! certificate, where files of the process lie, and for how many clients it takes descriptors. Each
+//! change must find its place, so an example that has moved on is seen here.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

@@ -11,7 +11,7 @@
 //! | `DOOR_ALWAYS`, `DOOR_ALWAYS_BYTES` | HAProxy with `http-reuse always`, and with version 1 |
 //! | `DOOR_CERTIFICATE` | file of the certificate of all proxies, for 127.0.0.1 and localhost |
 //! | `DOOR_LOG` | file of the server's log |
-//! | `DOOR_LISTED`, `DOOR_UNLISTED` | ports for pages: of an origin that is listed, and of one that is not |
+//! | `DOOR_LISTED`, `DOOR_UNLISTED` | ports for pages, of an origin that is listed and of one that is not |
 //! | `DOOR_CLIENT` | folder of the Python client that was written from PROTOCOL.md |
 
 use std::fs;
