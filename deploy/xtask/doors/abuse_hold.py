@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from door import (
     ADMIN, ALWAYS_BYTES, HAPROXY, HAPROXY_BYTES, JSON_PROTOCOL, NGINX, NGINX_BYTES, PATIENCE_S,
-    SERVER, Person, Tally, until,
+    SERVER, Person, Tally, metric, until,
 )
 from ringpost_client import Closed, HandshakeFailed
 
@@ -177,6 +177,16 @@ def full(tally):
     tally.shows("full: room is given out again", True)
 
 
+def counted(tally):
+    """An operator sees why somebody was refused, also where nobody could be told."""
+    for metric_name, reasons in (("ringpost_edge_refused_total", ("address",)),
+                                 ("ringpost_edge_upgrades_refused_total",
+                                  ("head_too_large", "too_many_fields", "too_slow"))):
+        for reason in reasons:
+            found = metric(f'{metric_name}{{reason="{reason}"')
+            tally.shows(f"counted: {reason}", found > 0)
+
+
 def main():
     tally = Tally()
     with ThreadPoolExecutor(32) as pool:
@@ -186,6 +196,7 @@ def main():
             tally.shows(name, found.result(), expected)
     one_address(tally)
     full(tally)
+    counted(tally)
     tally.end()
 
 
