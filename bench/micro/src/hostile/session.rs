@@ -14,6 +14,7 @@ const BINARY: &str = "session, binary";
 const JSON: &str = "session, JSON";
 const TEXT: u8 = 0x81;
 const PING: u8 = 0x89;
+const MESSAGE: &str = "0186550c-6c78-70a1-8000-000000000011";
 
 /// What begins a session or ends it is no part of it.
 const NOT_SAID: [&str; 4] = ["command-hello", "command-bye", "command-auth", "several"];
@@ -105,6 +106,7 @@ pub(super) fn cases() -> Vec<Case> {
         json("unknown types", text(r#"{"type":""}"#)),
         json("pings", text(r#"{"type":"ping"}"#)),
         json("malformed", text(r#"{"type":"ack","push":"}"#)),
+        json("malformed and named", text(&format!(r#"{{"message_id":"{MESSAGE}","tag":9}}"#))),
         json("receipts of nothing", text(r#"{"type":"receipt","status":"read"}"#)),
     ]
 }

@@ -235,10 +235,10 @@ impl<'a> Reader<'a> {
     /// The outermost object.
     fn object(&mut self, entries: &mut Entries<'a>) -> Result<(), DecodeError> {
         const DEPTH: usize = 1;
-        let mut keys = Keys::default();
         if self.is_empty(b'}') {
             return Ok(());
         }
+        let mut keys = Keys::default();
         loop {
             match self.key(&mut keys)? {
                 Added::Last => {
@@ -259,10 +259,10 @@ impl<'a> Reader<'a> {
     }
 
     fn pass_object(&mut self, depth: usize) -> Result<(), DecodeError> {
-        let mut keys = Keys::default();
         if self.is_empty(b'}') {
             return Ok(());
         }
+        let mut keys = Keys::default();
         loop {
             self.key(&mut keys)?;
             self.pass(depth)?;
@@ -274,6 +274,7 @@ impl<'a> Reader<'a> {
 
     /// An object or array that is nested too deep: by its brackets and strings alone, because nothing
     /// in it is asked for.
+    #[cold]
     fn pass_too_deep(&mut self) -> Result<(), DecodeError> {
         self.note(DecodeError::TooDeep { at: self.at });
         let mut open = 0_usize;
@@ -311,19 +312,16 @@ impl<'a> Reader<'a> {
             return Err(self.expected("a key"));
         }
         let key = self.string()?;
-        let is_over = keys.keys.len() >= JSON_KEYS_MAX;
-        if is_over {
-            self.note(DecodeError::TooManyKeys { at });
-        }
-        let added = match is_over && !NAMES.contains(&key.as_ref()) {
-            true => Added::Over,
-            false => match keys.add(key) {
+        let added = if keys.keys.len() >= JSON_KEYS_MAX && !self.takes_over(&key, at) {
+            Added::Over
+        } else {
+            match keys.add(key) {
                 Ok(()) => Added::Last,
                 Err(place) => {
                     self.note(DecodeError::DuplicateKey { at });
                     Added::Before(place)
                 }
-            },
+            }
         };
         self.skip_space();
         if self.peek() != Some(b':') {
@@ -332,6 +330,13 @@ impl<'a> Reader<'a> {
         self.at += 1;
         self.skip_space();
         Ok(added)
+    }
+
+    /// Whether a key beyond the limit is kept all the same.
+    #[cold]
+    fn takes_over(&mut self, key: &str, at: usize) -> bool {
+        self.note(DecodeError::TooManyKeys { at });
+        NAMES.contains(&key)
     }
 
     /// Behind an element: whether `end` is there. If not, a comma must be.
@@ -471,6 +476,7 @@ impl<'a> Reader<'a> {
     }
 
     /// U+0000 as it stands.
+    #[cold]
     fn nul(&mut self) -> char {
         self.note(DecodeError::Nul { at: self.at });
         self.at += 1;
