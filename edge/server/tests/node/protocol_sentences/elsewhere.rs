@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::{PROTOCOL, framing, meaning, says, words};
 
 /// Words that make a sentence bind.
-const BINDING: [&str; 9] = [
+const BINDING: [&str; 10] = [
     "must",
     "refused",
     "refuses",
@@ -16,6 +16,7 @@ const BINDING: [&str; 9] = [
     "ignored",
     "at most",
     "closed with",
+    "cut off",
     "closes",
     "does nothing",
 ];
@@ -155,7 +156,7 @@ const SENTENCES: &[(&str, Defended)] = &[
         By(DEADLINES, "a_closed_client_that_does_not_close_is_dropped_at_the_close_deadline"),
     ),
     (
-        "It is closed with 4411 when it makes no progress at all",
+        "It is cut off when it makes no progress at all",
         By(DEADLINES, "a_reader_without_progress_is_dropped_and_one_with_a_little_is_not"),
     ),
     (
@@ -210,6 +211,10 @@ const SENTENCES: &[(&str, Defended)] = &[
     (
         "the frame or text is not a valid command; nothing was done",
         By(HERE, "each_sentence_holds_over_every_transport"),
+    ),
+    (
+        "the protocol was violated: frames cut off",
+        By(HERE, "a_message_that_is_not_whole_frames_ends_with_1002"),
     ),
     ("| keys in one JSON object | 64 |", By(READER, "keys_are_taken_to_the_limit_and_not_beyond")),
     ("0 must mean \"as before\"", NotTheServer),
