@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
+use ringpost_conn::output::Entrant;
 use ringpost_conn::{Caller, Letter};
 use ringpost_shard::event::{ConnectionKey, WorkerId};
 use ringpost_shard::record::{AckHead, GapClosedHead, MessageHead};
@@ -100,6 +101,8 @@ impl Neighbours for Desk<'_> {
     fn request_done(&mut self, ticket: u64, done: bool) {
         self.front_desk.answer(ticket, done);
     }
+
+    fn signed_in(&mut self, _entrant: Entrant) {}
 
     fn foreign_origin(&mut self, origin: Vec<u8>) {
         unreachable!("nobody comes from a web page here, and none is {origin:?}");

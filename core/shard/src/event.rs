@@ -194,6 +194,16 @@ pub enum Proof {
     Ticket,
 }
 
+impl Proof {
+    /// Its name in the log. Names are stable.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Ticket => "ticket",
+        }
+    }
+}
+
 /// A verified sign-in.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SignIn {

@@ -25,7 +25,7 @@ use ringpost_shard::{ClockTrust, Clocks, Effect, Event, Shortage};
 use crate::caller::Caller;
 use crate::letter::{CredentialRefused, Letter};
 use crate::outgoing::Outgoing;
-use crate::output::{Operation, Output};
+use crate::output::{Entrant, Operation, Output};
 use crate::worker::Worker;
 
 /// Letters taken in one turn: the ring must not wait for a flood of them.
@@ -95,6 +95,9 @@ pub trait Neighbours {
 
     /// Answers a registration or a sign-out.
     fn request_done(&mut self, ticket: u64, done: bool);
+
+    /// Somebody has signed in: for the log of whoever runs the server.
+    fn signed_in(&mut self, entrant: Entrant);
 
     /// A web page of this origin was refused a WebSocket: for the log of whoever runs the server.
     /// The bytes are a peer's.
@@ -312,6 +315,7 @@ impl<R: Rings> Driver<R> {
                 }
             }
             Output::Answer { reply, answer } => reply.send(answer),
+            Output::SignedIn(entrant) => neighbours.signed_in(entrant),
             Output::ForeignOrigin { origin } => neighbours.foreign_origin(origin),
             Output::HandOver { fd, read, caller } => neighbours.hand_over(from, fd, read, caller),
             Output::Refuse { fd } => neighbours.refuse(fd),

@@ -1,14 +1,17 @@
 //! What a worker's turn asks for: operations of its ring, and things that other threads do.
 //! Both are carried out by the driver after the turn, in order.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use ringpost_ring::{MoveToken, ReceiveMode, Rings, SendBuffer, Slot};
 use ringpost_shard::Effect;
-use ringpost_shard::event::{ConnectionKey, WorkerId};
+use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
 use ringpost_shard::mail::Mail;
+use ringpost_wire::{DeviceId, UserId};
 
 use crate::caller::Caller;
+use crate::connection::Speech;
 use crate::letter::Arriving;
 use crate::question::{Answer, Reply};
 
@@ -72,6 +75,21 @@ impl Operation {
     }
 }
 
+/// Who has signed in, how and from where: for the log of whoever runs the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entrant {
+    /// The user.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// By what.
+    pub proof: Proof,
+    /// How it speaks.
+    pub speech: Speech,
+    /// From where, if that is known.
+    pub address: Option<IpAddr>,
+}
+
 /// Something for another thread.
 #[derive(Debug)]
 pub enum Output {
@@ -113,6 +131,8 @@ pub enum Output {
         /// What is answered.
         answer: Answer,
     },
+    /// A device has its session, and is told so in this turn.
+    SignedIn(Entrant),
     /// A web page was refused a WebSocket: whoever runs the server may want to know which.
     ForeignOrigin {
         /// What stood in `Origin`, cut to [`ORIGIN_BYTES_MAX`](crate::http::ORIGIN_BYTES_MAX);

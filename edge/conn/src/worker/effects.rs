@@ -9,11 +9,12 @@ use ringpost_shard::{Effect, Relay};
 use ringpost_wire::event;
 
 use super::Worker;
+use crate::caller::Caller;
 use crate::connection::Phase;
 use crate::encode::Said;
 use crate::letter::Identity;
 use crate::outbox::SHARED_BODY_BYTES_MIN;
-use crate::output::Output;
+use crate::output::{Entrant, Output};
 
 impl Worker {
     /// Carries out all effects, also those that follow from them and from what waited for them.
@@ -125,6 +126,13 @@ impl Worker {
         };
         let slot = connection.slot;
         let identity = connection.identity.take().expect("who signs in has an identity");
+        self.outputs.push(Output::SignedIn(Entrant {
+            user: identity.user,
+            device: identity.device,
+            proof: identity.proof,
+            speech: connection.speech,
+            address: connection.caller.map(Caller::address),
+        }));
         self.welcome(slot, tag, &identity, granted, now);
         self.enter(slot, Phase::SignedIn, now);
         self.schedule(slot);

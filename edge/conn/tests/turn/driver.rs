@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
+use ringpost_conn::output::Entrant;
 use ringpost_conn::{Caller, Letter, Worker};
 use ringpost_ring::fake::{FakeHandle, FakeRing};
 use ringpost_ring::{Rings, SleepFlag, Wait};
@@ -182,6 +183,8 @@ impl Neighbours for Desk<'_> {
     fn request_done(&mut self, ticket: u64, _done: bool) {
         unreachable!("nobody registers here, but {ticket} is answered");
     }
+
+    fn signed_in(&mut self, _entrant: Entrant) {}
 
     fn foreign_origin(&mut self, origin: Vec<u8>) {
         self.foreign_origins.push(origin);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel;
 use ringpost_conn::driver::{CommitRefused, Committed, Neighbours};
 use ringpost_conn::letter::CredentialRefused;
+use ringpost_conn::output::Entrant;
 use ringpost_conn::{Caller, Driver, Letter, TrustedProxies};
 use ringpost_journal::{Batch, JournalHandle, Record, Refused};
 use ringpost_ring::{RingSet, Wait};
@@ -135,6 +136,13 @@ impl Neighbours for Threads {
 
     fn request_done(&mut self, ticket: u64, done: bool) {
         self.others.requests.answer(ticket, done);
+    }
+
+    fn signed_in(&mut self, entrant: Entrant) {
+        let Entrant { user, device, proof, speech, address } = entrant;
+        let (transport, by) = (speech.name(), proof.name());
+        let address = address.map(tracing::field::display);
+        tracing::debug!(%user, %device, transport, by, address, "signed in");
     }
 
     fn foreign_origin(&mut self, origin: Vec<u8>) {

@@ -288,3 +288,22 @@ fn abuse_row_39_no_secret_of_a_whole_run_is_in_the_log_as_text() {
 fn abuse_row_39_no_secret_of_a_whole_run_is_in_the_log_as_json() {
     run("json");
 }
+
+#[test]
+fn at_debug_the_log_says_who_signs_in_how_and_by_what() {
+    let node = Node::start(&["log.level=debug"]);
+    let user = Uuid::new_v4();
+    let mut first = Peer::connect(&node, Encoding::Tcp);
+    first.say(&json!({"type": "hello", "token": node.token(user, 3), "device": 3}));
+    let ticket = first.hear_kind("welcome")["ticket"].clone();
+    let mut second = Peer::connect(&node, Encoding::Json);
+    second.say(&json!({"type": "hello", "ticket": ticket, "device": 3}));
+    second.hear_kind("welcome");
+    for (transport, by) in [("binary", "token"), ("websocket_json", "ticket")] {
+        let line = format!(
+            "signed in user={user} device=3 transport=\"{transport}\" by=\"{by}\" \
+             address=127.0.0.1"
+        );
+        eventually("the sign-in is told", || node.log().contains(&line));
+    }
+}
