@@ -23,6 +23,9 @@ pub const FORMAT: u32 = 1;
 /// Text of the format file in front of the number.
 const FORMAT_PREFIX: &str = "ringpost data directory, format ";
 
+/// Directories that a server makes here: where one stands, the rest was ours too.
+const PARTS: [&str; 3] = ["journal", "store", "keys"];
+
 /// Longest content of the small files here, bytes.
 const SMALL_FILE_BYTES_MAX: u64 = 256;
 
@@ -52,6 +55,18 @@ pub enum DataDirError {
     Foreign {
         /// The directory.
         path: PathBuf,
+    },
+    /// Ours, without the file that says so: something in it was lost.
+    #[error(
+        "{} has a {part} and no file FORMAT: it is a damaged data directory; restore it from a \
+         backup (`ringpost restore FILE --data-dir NEW`), and keep this one until that runs",
+        path.display()
+    )]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What in it is ours.
+        part: &'static str,
     },
     /// Written by a later version.
     #[error(
@@ -98,7 +113,12 @@ impl DataDir {
         let is_new = std::fs::symlink_metadata(&format_path).is_err();
         // First of all: whoever names a directory by mistake must not be told to change its mode.
         if is_new && has_others(path)? {
-            return Err(DataDirError::Foreign { path: path.to_owned() });
+            let path = path.to_owned();
+            let part = PARTS.into_iter().find(|part| path.join(part).is_dir());
+            return Err(match part {
+                Some(part) => DataDirError::Damaged { path, part },
+                None => DataDirError::Foreign { path },
+            });
         }
         ringpost_files::check_dir(path)?;
         let lock = lock(path, &path.join("LOCK"))?;
@@ -208,6 +228,22 @@ mod tests {
             std::fs::write(&format, text).unwrap();
             let error = DataDir::open(dir.path()).unwrap_err();
             assert!(matches!(error, DataDirError::Unreadable { .. }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_lost_its_format_is_damaged_and_not_foreign() {
+        for part in PARTS {
+            let dir = private();
+            drop(DataDir::open(dir.path()).unwrap());
+            std::fs::remove_file(dir.path().join("FORMAT")).unwrap();
+            std::fs::create_dir(dir.path().join(part)).unwrap();
+            let text = DataDir::open(dir.path()).unwrap_err().to_string();
+            for word in [part, "FORMAT", "damaged", "restore", "backup"] {
+                assert!(text.contains(word), "{word} in {text}");
+            }
+            assert!(!text.contains("empty"), "{text}");
+            assert!(!dir.path().join("FORMAT").exists());
         }
     }
 

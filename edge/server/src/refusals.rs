@@ -1,4 +1,5 @@
-//! The log of refusals: one line for each class of refusal, however many there were.
+//! The log of refusals: one line for each class of refusal, however many there were; and of callers
+//! whom a proxy should have named and did not, who are served and are told of by words of their own.
 //!
 //! A refusal is counted where it happens, in the worker's turn, and nothing else is done there.
 //! This part looks at the counters now and then and writes what has grown: the class by its
@@ -27,13 +28,16 @@ const QUIET: Duration = Duration::from_secs(60);
 /// What a proxy said of who calls, and it counts.
 const NAMED: &[&str] = &["proxy_header", "proxy_itself", "forwarded"];
 
-/// Counters of refusals, each with the label values that are none.
+/// Counters of what was made of a proxy's word. Nothing is refused for it.
+const NAMINGS: [&str; 2] = ["ringpost_edge_callers_named", "ringpost_rest_callers_named"];
+
+/// Counters of refusals and of those words, each with the label values that are none.
 const WATCHED: [(&str, &[&str]); 16] = [
     ("ringpost_edge_closed", &["normal", "going_away"]),
     ("ringpost_edge_refused", &[]),
     // A proxy that is not set up, or not trusted, is found by these lines.
-    ("ringpost_edge_callers_named", NAMED),
-    ("ringpost_rest_callers_named", NAMED),
+    (NAMINGS[0], NAMED),
+    (NAMINGS[1], NAMED),
     // These are counted as malformed, or as bad credentials, too.
     (
         "ringpost_edge_commands_refused",
@@ -84,6 +88,13 @@ struct Line {
     total: u64,
 }
 
+impl Line {
+    /// What the line says of it: who calls without a name of a proxy is served all the same.
+    fn what(&self) -> &'static str {
+        if NAMINGS.contains(&self.metric) { "a proxy named nobody that counts" } else { "refused" }
+    }
+}
+
 /// Starts watching, on the threads of REST, until these stop.
 pub fn start(rest: &RestService, metrics: Arc<Metrics>) {
     rest.runtime().spawn(watch(metrics, rest.stopping()));
@@ -97,8 +108,10 @@ async fn watch(metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        for Line { metric, reason, count, total } in log.look(&metrics.samples(), start.elapsed()) {
-            tracing::info!(metric = %format_args!("{metric}_total"), reason, count, total, "refused");
+        for line in log.look(&metrics.samples(), start.elapsed()) {
+            let Line { metric, reason, count, total } = line;
+            let what = line.what();
+            tracing::info!(metric = %format_args!("{metric}_total"), reason, count, total, "{what}");
         }
     }
 }
@@ -157,6 +170,16 @@ mod tests {
         assert_eq!(log.look(&counted("ringpost_edge_refused", "garbage", 1), at).len(), 1);
         assert_eq!(log.look(&counted("ringpost_edge_refused", "full", 1), at).len(), 1);
         assert_eq!(log.look(&counted("ringpost_shard_refused", "full", 1), at).len(), 1);
+    }
+
+    #[test]
+    fn a_line_of_what_was_served_does_not_speak_of_a_refusal() {
+        let at = Duration::from_secs(1);
+        for (metric, refused) in [(NAMINGS[0], false), (NAMINGS[1], false), (WATCHED[1].0, true)] {
+            let lines = RefusalLog::default().look(&counted(metric, "nobody", 1), at);
+            assert_eq!(lines.len(), 1);
+            assert_eq!(lines[0].what() == "refused", refused, "{metric}");
+        }
     }
 
     #[test]

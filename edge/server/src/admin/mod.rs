@@ -258,7 +258,7 @@ async fn authorized(
     let is_authorized = token.is_none_or(|token| {
         request::bearer(request.headers()).is_some_and(|presented| token.is(presented))
     });
-    if is_authorized { next.run(request).await } else { Problem::Unauthorized.into_response() }
+    if is_authorized { next.run(request).await } else { Problem::NotOperator.into_response() }
 }
 
 /// A backup holds the server's secrets: it is for who has the operators' token or, where there is
@@ -267,7 +267,7 @@ async fn backup(State(parts): State<AdminParts>, headers: HeaderMap) -> Response
     let Some((source, own)) = &parts.backup else { return Problem::NotFound.into_response() };
     let is_own = || request::bearer(&headers).is_some_and(|token| own.is(token));
     if parts.token.is_none() && !is_own() {
-        return Problem::Unauthorized.into_response();
+        return Problem::NotOperator.into_response();
     }
     if !parts.caught_up().await.1 {
         return Problem::Behind.into_response();

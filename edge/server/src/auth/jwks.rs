@@ -4,6 +4,7 @@
 //! file are passed over, since a provider publishes one set for all its relying parties. Nothing
 //! is ever fetched: neither the file's own references nor a token's `jku` or `x5u`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -83,7 +84,7 @@ impl Entry {
 /// The usable keys of the file: key id and public key.
 ///
 /// # Errors
-/// If the file cannot be read, is no JWKS, or has no usable key.
+/// If the file cannot be read, is no JWKS, has no usable key, or two with one id.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, [u8; 32])>, JwksError> {
     // The keys are public; who could write them could sign as anybody.
     let text = ringpost_files::read(path, JWKS_BYTES_MAX, Rule::Named).map_err(JwksError::File)?;
@@ -91,8 +92,21 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, [u8; 32])>, JwksError> {
         .map_err(|error| JwksError::Syntax { path: path.to_owned(), error })?;
     let keys: Vec<_> = set.keys.into_iter().filter_map(Entry::usable).collect();
     match keys.len() {
-        0 => Err(JwksError::NoKey { path: path.to_owned() }),
-        1..=JWKS_KEYS_MAX => Ok(keys),
-        _ => Err(JwksError::TooMany { path: path.to_owned() }),
+        0 => return Err(JwksError::NoKey { path: path.to_owned() }),
+        1..=JWKS_KEYS_MAX => {}
+        _ => return Err(JwksError::TooMany { path: path.to_owned() }),
     }
+    let mut ids = HashSet::new();
+    match keys.iter().find(|(id, _)| !ids.insert(id)) {
+        Some((id, _)) => Err(JwksError::SameId(id.clone())),
+        None => Ok(keys),
+    }
+}
+
+/// Whether the file has keys that could be used: for who asks before a server is there.
+///
+/// # Errors
+/// If the file cannot be read, is no JWKS, has no usable key, or two with one id.
+pub fn check(path: &Path) -> Result<(), JwksError> {
+    read(path).map(drop)
 }

@@ -19,7 +19,7 @@ mod token;
 
 use ringpost_wire::{DeviceId, UserId};
 
-pub use jwks::JwksError;
+pub use jwks::{JwksError, check as check_jwks};
 pub use key_file::{KeyError, Keys};
 pub use service::{Refused, TokenCounters, TokenService, VerifyRequest};
 pub use ticket::{TicketKey, TicketSecrets};

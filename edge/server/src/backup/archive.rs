@@ -119,7 +119,9 @@ impl<R: Read> Reader<R> {
         let mut magic = [0; MAGIC.len()];
         reader.fill(&mut magic)?;
         if magic != MAGIC {
-            return Err(damaged("it is no backup of this version"));
+            let text =
+                "it is no backup of this version of ringpost, or its first bytes are damaged";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(reader)
     }
@@ -182,7 +184,8 @@ impl<R: Read> Reader<R> {
 }
 
 fn damaged(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+    let text = format!("the backup is damaged, use another: {what}");
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 #[cfg(test)]

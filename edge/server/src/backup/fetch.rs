@@ -49,19 +49,21 @@ pub fn fetch(admin: SocketAddr, token: &str, file: &Path) -> anyhow::Result<Stri
 }
 
 fn fetch_into(admin: SocketAddr, token: &str, file: &Path) -> anyhow::Result<()> {
+    // First of all: whoever names a place that is not there is not told of the server.
+    let mut out = ringpost_files::create_afresh(file)?;
     let end = Instant::now() + PATIENCE;
     let mut body = loop {
         match ask(admin, token)? {
             (200, body) => break body,
             (503, _) if Instant::now() < end => std::thread::sleep(PAUSE),
             (401, _) => bail!(
-                "the server at {admin} does not take this token: is it the one of this \
-                               data directory?"
+                "the server at {admin} does not take this token: it was the one of admin.token_file \
+                 or, where that is not set here, of the data directory; name the server's own file \
+                 (--config FILE, or --set admin.token_file=FILE) and its --data-dir"
             ),
             (status, _) => bail!("the server at {admin} answered {status}"),
         }
     };
-    let mut out = ringpost_files::create_afresh(file)?;
     std::io::copy(&mut body, &mut out).context("the backup broke off")?;
     out.sync_all()?;
     Ok(())

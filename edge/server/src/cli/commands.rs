@@ -19,10 +19,12 @@ use crate::clock;
 use crate::config::{self, Config, Limits, Loaded, Origin};
 use crate::exit::{Failure, Kind};
 use crate::host::Host;
+use crate::node;
 
-/// `check-config`: fails on any mistake, else says what the settings allow.
+/// `check-config`: fails on any mistake, in the settings or in the files that they name, else says what the settings allow.
 pub(super) fn check_config(loaded: &Loaded, keys: bool) -> Result<String, Failure> {
     config::check(loaded)?;
+    node::check_files(&loaded.config)?;
     let limits = Limits::compute(&loaded.config, &Host::of_this_process())?;
     let mut text = String::new();
     if keys {

@@ -74,7 +74,9 @@ struct Settings {
 enum Command {
     /// Serve clients (what happens without a command)
     Serve(Settings),
-    /// Check all settings and say what they allow; changes nothing
+    /// Check all settings and the files that they name, and say what they allow; changes nothing
+    ///
+    /// Run it as the user of the server: who owns a file is looked at.
     CheckConfig {
         /// List every key with its value, where it was set, and its environment variable
         #[arg(long)]

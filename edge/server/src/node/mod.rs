@@ -41,7 +41,7 @@ use crate::rest::{Progress, RestService};
 use self::driver::Command;
 use self::ending::Ending;
 use self::mailbox::Mailbox;
-pub use self::open::start;
+pub use self::open::{check_files, start};
 use self::watch::{Pulse, Watch};
 
 /// Stack of a worker thread: decoding is not recursive, buffers live elsewhere.

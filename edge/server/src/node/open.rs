@@ -22,7 +22,9 @@ use super::storage::Storage;
 use super::watch::{self, Pulse, Watch};
 use super::{Node, WORKER_STACK_BYTES, WorkerThread, credentials, listen};
 use crate::admin::{AdminParts, AdminService, AdminToken};
-use crate::auth::{TicketKey, TicketSecrets, TokenRules, TokenService, TokenSigner, TokenVerifier};
+use crate::auth::{
+    TicketKey, TicketSecrets, TokenRules, TokenService, TokenSigner, TokenVerifier, check_jwks,
+};
 use crate::backup::take::BackupSource;
 use crate::boot::{self, Boot};
 use crate::clock::{self, MachineClock, NodeClock};
@@ -506,6 +508,18 @@ fn start_rest(
         trusted_proxies: trusted_proxies(config),
     })
     .map_err(|error| Failure::new(Kind::Host, error))
+}
+
+/// Reads the files that the settings name, as a start does, with its refusals; makes nothing.
+///
+/// # Errors
+/// What the start would say of a file that it cannot use.
+pub fn check_files(config: &Config) -> Result<(), Failure> {
+    admin_token(config)?;
+    if !config.auth.jwks_file.as_os_str().is_empty() {
+        check_jwks(&config.auth.jwks_file).map_err(|error| Failure::new(Kind::Config, error))?;
+    }
+    Ok(())
 }
 
 fn admin_token(config: &Config) -> Result<Option<AdminToken>, Failure> {

@@ -4,6 +4,7 @@
 //! its status, and a test holds the two equal, together with what workers refuse of a request
 //! before it comes here ([`ringpost_conn::http::Rejection`]).
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -35,6 +36,8 @@ pub enum Problem {
     },
     /// 401: no credential, or one that is not good. Why stays here.
     Unauthorized,
+    /// 401, private port: not the operators' token. Why stays here.
+    NotOperator,
     /// 401: the one-time code is not good: wrong, expired, used up, or never sent.
     BadCode,
     /// 401: the refresh token is not good: expired, used, or unknown.
@@ -50,7 +53,10 @@ pub enum Problem {
     /// 421: the request names a host that is not this port's.
     Misdirected,
     /// 413: the body is larger than the limit.
-    TooLarge,
+    TooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
     /// 415: the body is not JSON.
     NotJson,
     /// 429: too many requests.
@@ -78,10 +84,12 @@ impl Problem {
             | Self::BadField { .. }
             | Self::MissingParameter(_)
             | Self::BadParameter { .. } => StatusCode::BAD_REQUEST,
-            Self::Unauthorized | Self::BadCode | Self::BadRefreshToken => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::NotOperator | Self::BadCode | Self::BadRefreshToken => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::NotFound | Self::UnknownMessage | Self::UnknownUser => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -98,6 +106,7 @@ impl Problem {
             Self::MissingParameter(_) => "missing_parameter",
             Self::BadParameter { .. } => "bad_parameter",
             Self::Unauthorized => "unauthorized",
+            Self::NotOperator => "not_operator",
             Self::BadCode => "bad_code",
             Self::BadRefreshToken => "bad_refresh_token",
             Self::NotFound => "not_found",
@@ -105,7 +114,7 @@ impl Problem {
             Self::UnknownUser => "unknown_user",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Misdirected => "misdirected",
-            Self::TooLarge => "too_large",
+            Self::TooLarge { .. } => "too_large",
             Self::NotJson => "not_json",
             Self::RateLimited { .. } => "rate_limited",
             Self::Overloaded => "overloaded",
@@ -115,13 +124,14 @@ impl Problem {
     }
 
     /// Every name, for the counters.
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 20] = [
         "bad_request",
         "missing_field",
         "bad_field",
         "missing_parameter",
         "bad_parameter",
         "unauthorized",
+        "not_operator",
         "bad_code",
         "bad_refresh_token",
         "not_found",
@@ -145,6 +155,7 @@ impl Problem {
             Self::MissingParameter(_) => "A parameter is missing",
             Self::BadParameter { .. } => "A parameter is not valid",
             Self::Unauthorized => "A valid access token is needed",
+            Self::NotOperator => "The operators' token is needed",
             Self::BadCode => "The code is not valid",
             Self::BadRefreshToken => "The refresh token is not valid",
             Self::NotFound => "There is nothing here",
@@ -152,7 +163,7 @@ impl Problem {
             Self::UnknownUser => "No user has this id",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::Misdirected => "The host is not this port's",
-            Self::TooLarge => "The body is too large",
+            Self::TooLarge { .. } => "The body is too large",
             Self::NotJson => "The body must be application/json",
             Self::RateLimited { .. } => "Too many requests",
             Self::Overloaded => "The server is over a limit",
@@ -162,30 +173,36 @@ impl Problem {
     }
 
     /// What the client may do about it.
-    const fn detail(self) -> &'static str {
-        match self {
+    fn detail(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::BadRequest(detail) => detail,
             Self::BadField { form, .. } | Self::BadParameter { form, .. } => form,
-            Self::MissingField(_) => "`field` names what the body must have.",
-            Self::MissingParameter(_) => "`parameter` names what the query must have.",
+            Self::MissingField(name) => return format!("The body must have `{name}`.").into(),
+            Self::MissingParameter(name) => return format!("The query must have `{name}`.").into(),
             Self::Unauthorized => {
                 "Send `Authorization: Bearer TOKEN` with a token that is not expired or revoked."
             }
-            Self::BadCode => "Ask for a new code.",
+            Self::NotOperator => {
+                "Send `Authorization: Bearer TOKEN` with the first line of `admin.token_file`; where \
+                 none is set, a backup takes the text of `keys/backup.token`."
+            }
+            Self::BadCode => "Try again, or ask for a new code.",
             Self::BadRefreshToken => "Sign in again.",
             Self::NotFound => "See the documentation for the paths that exist.",
             Self::UnknownMessage => {
                 "It was never accepted, or it was ephemeral and is kept nowhere."
             }
             Self::UnknownUser => "It was never registered and has never signed in.",
-            Self::MethodNotAllowed => "See the documentation for the methods of this path.",
+            Self::MethodNotAllowed => "`Allow` lists the methods that this path takes.",
             Self::Misdirected => "Name an address or localhost, or list the name in `admin.hosts`.",
-            Self::TooLarge => "Send less.",
+            Self::TooLarge { bytes_max } => {
+                return format!("A body may have {bytes_max} bytes.").into();
+            }
             Self::NotJson => "Send `Content-Type: application/json`.",
             Self::RateLimited { .. } | Self::Overloaded | Self::Behind | Self::Unavailable => {
                 "Repeat after `retry_after_ms`."
             }
-        }
+        })
     }
 
     /// When the same may succeed again, milliseconds from now; `None` where it never does.
@@ -254,7 +271,7 @@ impl IntoResponse for Problem {
         if let Some(ms) = self.retry_after_ms() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
         }
-        if matches!(self, Self::Unauthorized) {
+        if matches!(self, Self::Unauthorized | Self::NotOperator) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self);
@@ -281,6 +298,7 @@ pub(super) mod tests {
         Problem::MissingParameter("it"),
         Problem::BadParameter { name: "it", form: "form" },
         Problem::Unauthorized,
+        Problem::NotOperator,
         Problem::BadCode,
         Problem::BadRefreshToken,
         Problem::NotFound,
@@ -288,7 +306,7 @@ pub(super) mod tests {
         Problem::UnknownUser,
         Problem::MethodNotAllowed,
         Problem::Misdirected,
-        Problem::TooLarge,
+        Problem::TooLarge { bytes_max: 16 },
         Problem::NotJson,
         Problem::RateLimited { retry_after_ms: 1 },
         Problem::Overloaded,

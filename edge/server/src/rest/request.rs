@@ -47,12 +47,16 @@ async fn read_body(body: Body, bytes_max: usize) -> Result<axum::body::Bytes, Pr
     // A body whose stated length is too large is refused before it is read.
     let stated = axum::body::HttpBody::size_hint(&body).lower();
     if stated > bytes_max as u64 {
-        return Err(Problem::TooLarge);
+        return Err(Problem::TooLarge { bytes_max });
     }
     to_bytes(body, bytes_max).await.map_err(|error| {
         let is_limit = std::error::Error::source(&error)
             .is_some_and(|source| source.to_string().contains("length limit"));
-        if is_limit { Problem::TooLarge } else { Problem::BadRequest("The body was cut off.") }
+        if is_limit {
+            Problem::TooLarge { bytes_max }
+        } else {
+            Problem::BadRequest("The body was cut off.")
+        }
     })
 }
 

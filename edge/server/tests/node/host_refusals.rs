@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 use tempfile::TempDir;
 
-use crate::rig::{ANY_PORT, Node, PATIENCE, own, serve_command};
+use crate::rig::{ANY_PORT, BINARY, Node, PATIENCE, own, serve_command};
 
 /// Exit codes of the kinds (`sysexits.h`).
 const HOST: i32 = 71;
@@ -238,6 +238,41 @@ fn files_that_an_operator_names_are_judged_by_what_stands_behind_the_name() {
     symlink(at("token"), at("link")).unwrap();
     let token = set("admin.token_file", &at("link"));
     start(":", &data, &[&token]).says(CONFIG, &["found mode 644", "wanted mode 600"]);
+}
+
+#[test]
+fn a_check_refuses_each_file_that_a_start_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let check = |settings: &[String]| {
+        let mut command = Command::new(BINARY);
+        command.arg("check-config").arg("--data-dir").arg(at("data"));
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        start_command(":", &command)
+    };
+    std::fs::write(at("token"), "a token of more than sixteen\n").unwrap();
+    set_mode(&at("token"), 0o644);
+    std::fs::write(at("empty"), r#"{"keys":[]}"#).unwrap();
+    set_mode(&at("empty"), 0o644);
+    let token = |name: &str| vec![format!("admin.token_file={}", at(name).display())];
+    let jwks = |name: &str| {
+        vec![format!("auth.jwks_file={}", at(name).display()), "auth.jwks_issuer=x".to_owned()]
+    };
+    for (settings, words) in [
+        (token("none"), ["admin.token_file", "No such file or directory"]),
+        (token("token"), ["found mode 644", "wanted mode 600"]),
+        (jwks("none"), ["auth.jwks_file", "No such file or directory"]),
+        (jwks("empty"), ["empty", "has no key that can be used"]),
+    ] {
+        let refs: Vec<&str> = settings.iter().map(String::as_str).collect();
+        start(":", &at("served"), &refs).says(CONFIG, &words);
+        check(&settings).says(CONFIG, &words);
+    }
+    set_mode(&at("token"), 0o600);
+    check(&token("token")).says(0, &[]);
+    assert!(!at("data").exists(), "a check makes nothing");
 }
 
 #[test]

@@ -208,9 +208,9 @@ fn with_a_token_every_path_needs_it() {
     let questions = [format!("/admin/explain/{id}"), format!("/admin/users/{id}")];
     let fixed = ["/healthz", "/readyz", "/metrics", "/nowhere", "/admin/connections"];
     for path in fixed.into_iter().chain(questions.iter().map(String::as_str)) {
-        assert_eq!(admin.get(path, "").problem(), "unauthorized", "{path}");
+        assert_eq!(admin.get(path, "").problem(), "not_operator", "{path}");
         let wrong = "Authorization: Bearer 0123456789abcdeF\r\n";
-        assert_eq!(admin.get(path, wrong).problem(), "unauthorized", "{path}");
+        assert_eq!(admin.get(path, wrong).problem(), "not_operator", "{path}");
     }
     assert_eq!(admin.get("/healthz", "Authorization: Bearer 0123456789abcdef\r\n").status, 200);
 }
