@@ -29,6 +29,37 @@ fn run(program: &str, arguments: &[&str]) -> Option<Output> {
     }
 }
 
+/// Settings in backticks of the paragraph of ADMIN.md that says how a supervisor starts the server again.
+fn asked_of_supervisors(document: &str) -> Vec<&str> {
+    let (_, behind) = document.split_once("for systemd\n").unwrap();
+    let (paragraph, _) = behind.split_once("\n\n").unwrap();
+    paragraph.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_unit_starts_the_server_again_as_the_document_of_the_exit_codes_asks() {
+    let document = fs::read_to_string(deploy("ADMIN.md")).unwrap();
+    let unit = fs::read_to_string(deploy("systemd/ringpost.service")).unwrap();
+    let asked = asked_of_supervisors(&document);
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    for line in asked {
+        assert!(unit.lines().any(|of_unit| of_unit == line), "the unit lacks `{line}`");
+    }
+}
+
+#[test]
+fn codes_that_are_not_to_be_started_again_are_those_of_the_table() {
+    let document = fs::read_to_string(deploy("ADMIN.md")).unwrap();
+    let unit = fs::read_to_string(deploy("systemd/ringpost.service")).unwrap();
+    let (_, behind) = document.split_once("## Exit codes").unwrap();
+    let rows = behind.lines().filter(|line| line.starts_with("| ") && line.ends_with("| no |"));
+    let of_table: Vec<&str> =
+        rows.filter_map(|row| row.split('|').nth(1)).flat_map(|it| it.split(',')).collect();
+    let prevented = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus="));
+    let of_table: Vec<&str> = of_table.iter().map(|code| code.trim()).collect();
+    assert_eq!(prevented, Some(of_table.join(" ").as_str()));
+}
+
 #[test]
 fn systemd_takes_the_unit_and_finds_it_closed() {
     let dir = tempfile::tempdir().unwrap();

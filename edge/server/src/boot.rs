@@ -135,7 +135,7 @@ fn how_to_try(boot: &Boot, config: &Config) -> String {
     };
     format!(
         "try it\n  \
-         ringpost token --new{data_dir}     # a user, its device and a token: who you are\n  \
+         ringpost token --new{data_dir}     # ids and a token; the user exists once it has signed in\n  \
          curl http://{address}/v1/messages?after= -H \"Authorization: Bearer TOKEN\"\n  \
          curl http://{admin}/readyz\n",
         admin = boot.admin
@@ -148,7 +148,7 @@ mod tests {
     use crate::host::{Host, HostMemory};
 
     #[test]
-    fn the_summary_names_addresses_driver_every_limit_and_the_sum() {
+    fn the_summary_names_addresses_driver_the_main_limits_and_the_sum() {
         let config = Config::default();
         let memory = Some(HostMemory { bytes: 8 << 30, by_cgroup: true });
         let host = Host { cores: 2, memory, files_max: 20_000 };

@@ -2,7 +2,7 @@
 
 use crate::auth::Keys;
 use crate::clock;
-use crate::config::{Config, Limits, Loaded};
+use crate::config::{CodeSenderKind, Config, Limits, Loaded};
 use crate::data_dir::DataDir;
 use crate::exit::{Failure, Kind};
 use crate::host::Host;
@@ -50,6 +50,19 @@ fn warn_of_listening(config: &Config) {
     }
 }
 
+/// Who has named a proxy lets others than this host in, though the server itself listens here alone: then
+/// whoever reads the log signs in as anybody. The proxy may still be one for development, so it is no
+/// mistake by itself.
+fn warn_of_codes_in_the_log(config: &Config) {
+    if config.auth.code_sender == CodeSenderKind::Log && !config.trusted_proxies.is_empty() {
+        tracing::warn!(
+            "CODES OF SIGN-IN GO TO THE LOG WHILE OTHERS COME IN THROUGH trusted_proxies: whoever reads \
+             the log could be anybody; set auth.code_sender to \"webhook\", or to \"none\" where nobody \
+             signs in by phone"
+        );
+    }
+}
+
 /// Serves until SIGTERM or SIGINT, or until it can do no more good, then leaves in order. `load`
 /// reads the settings, at the start and again.
 ///
@@ -69,6 +82,7 @@ pub fn serve(load: Loader) -> Result<(), Failure> {
         Failure::new(Kind::Host, rlimits::explain_memory(error.into(), &limits))
     })?;
     warn_of_listening(&loaded.config);
+    warn_of_codes_in_the_log(&loaded.config);
     let (node, summary) = node::start(prepare(loaded, limits)?)?;
     output::say(&summary);
     let (listen, admin) = (node.listen(), node.admin());

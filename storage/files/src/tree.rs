@@ -33,7 +33,7 @@ pub fn check_dir(path: &Path) -> Result<(), FileError> {
 }
 
 /// Looks at everything below a directory that [`check_dir`] has passed: files and directories of
-/// ours, and nothing else. A directory right below it may be a link to one on another disk.
+/// ours, and nothing else; the directories for nobody else. A directory right below it may be a link to one on another disk.
 ///
 /// # Errors
 /// The first thing that is not, or that cannot be looked at.
@@ -75,6 +75,11 @@ fn check_entry(path: &Path, is_top: bool) -> Result<bool, FileError> {
     }
     if found.uid() != geteuid().as_raw() {
         return Err(Refusal::owner(path, found.uid(), geteuid().as_raw(), found.is_dir()).into());
+    }
+    let mode = found.mode() & 0o777;
+    // Through closed directories nobody reaches a file, whatever its own mode is.
+    if found.is_dir() && mode & 0o077 != 0 {
+        return Err(Refusal::mode(path, mode, mode & 0o700 | 0o700).into());
     }
     Ok(found.is_dir())
 }

@@ -129,7 +129,7 @@ fn a_directory_is_ours_alone_with_all_that_stands_in_it() {
     let root = dir.path().join("a/root");
     ringpost_files::make_dir(&root).unwrap();
     ringpost_files::check_dir(&root).unwrap();
-    fs::create_dir_all(root.join("b/c")).unwrap();
+    ringpost_files::make_dir(&root.join("b/c")).unwrap();
     fs::write(root.join("b/c/file"), "").unwrap();
     // On another disk, by a link right below.
     let other = dir.path().join("other");
@@ -140,6 +140,14 @@ fn a_directory_is_ours_alone_with_all_that_stands_in_it() {
     let error = ringpost_files::check_tree(&root).unwrap_err().to_string();
     assert!(error.contains("found mode 750") && error.contains("chmod 700"), "{error}");
     set_mode(&other, 0o700);
+    for (name, open, mend) in [("b", 0o777, "`chmod 700"), ("b/c", 0o710, "`chmod 700")] {
+        set_mode(&root.join(name), open);
+        let error = ringpost_files::check_tree(&root).unwrap_err().to_string();
+        let found = format!("{name}: found mode {open:o}");
+        assert!(error.contains(&found) && error.contains(mend), "{error}");
+        set_mode(&root.join(name), 0o700);
+    }
+    ringpost_files::check_tree(&root).unwrap();
     // Deeper down nobody puts one.
     symlink(&other, root.join("b/c/deep")).unwrap();
     let error = ringpost_files::check_tree(&root).unwrap_err().to_string();

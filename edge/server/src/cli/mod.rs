@@ -20,7 +20,8 @@ Start here:
   ringpost try                          a tour: what it does, and that it does it
   ringpost                              serve on 127.0.0.1:7400, data in ./ringpost-data
   ringpost check-config                 is the configuration good, and what does it allow?
-  ringpost token --new                  a user, its device and an access token, for development
+  ringpost token --new                  ids and an access token, for development; the user exists
+                                        once it has signed in
   ringpost self-test                    does this kernel offer what the server needs?
   ringpost backup FILE                  a backup of the running server; `restore FILE` makes a
                                         data directory of it
@@ -30,7 +31,8 @@ Settings come from defaults, then the file (--config, or RINGPOST_CONFIG), then 
 later wins. `ringpost check-config --keys` lists all keys with their values and variables.
 
 Exit codes: 0 done, 2 command line, 64 argument, 69 check failed, 70 bug, 71 host refuses,
-74 storage, 75 busy (another server), 78 configuration.";
+73 journal not written, 74 storage, 75 busy (another server), 78 configuration, 130 and 143 ended at
+once by a second SIGINT or SIGTERM, 134 bug that aborts.";
 
 /// A durable messaging server: binary protocol, WebSocket and REST on one port.
 #[derive(Parser, Debug)]

@@ -204,6 +204,19 @@ fn a_secret_that_others_may_use_or_own_is_not_taken() {
 }
 
 #[test]
+fn what_a_library_has_made_in_the_directory_is_not_taken_where_others_may_use_it() {
+    let (_dir, data) = used();
+    for (name, good, open) in [("store", 0o700, 0o777), ("store/fjall/keyspaces", 0o700, 0o750)] {
+        let path = data.join(name);
+        set_mode(&path, open);
+        let (found, mend) =
+            (format!("found mode {open:o}"), format!("`chmod {good:o} {}`", path.display()));
+        start(":", &data, &[]).says(STORAGE, &[&found, &mend]);
+        set_mode(&path, good);
+    }
+}
+
+#[test]
 fn files_that_an_operator_names_are_judged_by_what_stands_behind_the_name() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
@@ -330,6 +343,13 @@ fn one_time_codes_go_to_the_log_of_this_host_alone() {
     let there = std::net::SocketAddr::from(([127, 0, 0, 1], node.address.port()));
     let answer = crate::rig::exchange(there, request.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    // Others come in through a proxy as well; which may be one for development.
+    for (sender, is_warned) in [("log", true), ("none", false)] {
+        let sender = format!("auth.code_sender={sender}");
+        let node = Node::start(&["trusted_proxies=127.0.0.1", &sender]);
+        let warned = node.log().contains("CODES OF SIGN-IN GO TO THE LOG");
+        assert_eq!(warned, is_warned, "{}", node.log());
+    }
 }
 
 #[test]

@@ -17,7 +17,10 @@ use glommio::{
     GlommioError, LocalExecutor, LocalExecutorBuilder, Placement,
     io::{DmaBuffer, DmaFile, OpenOptions},
 };
-use nix::fcntl::OFlag;
+use nix::{
+    fcntl::OFlag,
+    sys::resource::{Resource, getrlimit},
+};
 
 use crate::{
     device::LogDevice,
@@ -27,6 +30,8 @@ use crate::{
 
 /// Memory registered with the ring; batches beyond it use ordinary aligned memory.
 const IO_MEMORY_BYTES: usize = 1 << 20;
+/// Below this limit on locked memory glommio makes no executor.
+const LOCKED_BYTES_MIN: u64 = 512 << 10;
 /// The journal has at most two operations in the ring.
 const RING_DEPTH: usize = 16;
 
@@ -40,7 +45,23 @@ pub(crate) fn executor() -> io::Result<LocalExecutor> {
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .make()
-        .map_err(io::Error::from)
+        .map_err(|error| explain(error.into(), granted_locked_bytes()))
+}
+
+/// How much memory this process may lock; without an answer, any.
+fn granted_locked_bytes() -> u64 {
+    getrlimit(Resource::RLIMIT_MEMLOCK).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+/// glommio asks for the limit and names it by a word of its own: an operator is told what to raise.
+fn explain(error: io::Error, granted: u64) -> io::Error {
+    if granted >= LOCKED_BYTES_MIN {
+        return error;
+    }
+    io::Error::other(format!(
+        "RLIMIT_MEMLOCK is {granted} bytes, but {LOCKED_BYTES_MIN} are needed for direct I/O: raise it \
+         (`ulimit -l`, or LimitMEMLOCK= of the systemd unit)"
+    ))
 }
 
 /// [`LogDevice`] over glommio's `DmaFile`.
@@ -155,5 +176,19 @@ fn io_error(error: GlommioError<()>) -> io::Error {
     match error.raw_os_error() {
         Some(errno) => io::Error::from_raw_os_error(errno),
         None => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_to_lock_is_told_with_limit_need_and_remedy() {
+        let error = || io::Error::other("MemLockLimit(65536/524288)");
+        let text = explain(error(), 64 << 10).to_string();
+        assert!(text.starts_with("RLIMIT_MEMLOCK is 65536 bytes, but 524288"), "{text}");
+        assert!(text.contains("`ulimit -l`") && text.contains("LimitMEMLOCK="), "{text}");
+        assert_eq!(explain(error(), LOCKED_BYTES_MIN).to_string(), error().to_string());
     }
 }
