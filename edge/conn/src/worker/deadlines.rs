@@ -52,7 +52,7 @@ impl Worker {
         }
         if self.accept_resumes_at.is_some_and(|at| at <= now.mono) {
             self.accept_resumes_at = None;
-            if !self.drain.is_closed() {
+            if self.drain.accepts() {
                 self.operations.push(Operation::ResumeAccept);
             }
         }

@@ -7,7 +7,8 @@
 //! ```
 //! A worker goes on accepting until it closes: who comes meanwhile is answered `goaway` as soon as it
 //! is known how it speaks, so that it hears when to come back, and a request of REST is answered as
-//! always. Without sessions there is nothing to wait for, and a worker closes at once.
+//! always. A worker without sessions stops accepting at once, and is done when those have been answered
+//! that had come to it by then.
 
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(super) enum Drain {
         spread: Duration,
         /// When those that stay are closed (monotonic).
         close_at: Duration,
+        /// Newcomers are let in.
+        accepts: bool,
     },
     /// Nobody is accepted any more, and everybody was closed.
     Closed,
@@ -45,6 +48,7 @@ impl Drain {
             slots_end: now + within / 2,
             spread: within / 2,
             close_at: now + within * 3 / 4,
+            accepts: true,
         }
     }
 
@@ -54,6 +58,11 @@ impl Drain {
 
     pub(super) fn is_closed(self) -> bool {
         matches!(self, Self::Closed)
+    }
+
+    /// Whether newcomers are let in.
+    pub(super) fn accepts(self) -> bool {
+        matches!(self, Self::Off | Self::Told { accepts: true, .. })
     }
 
     pub(super) fn next_deadline(self) -> Option<Duration> {
@@ -112,12 +121,17 @@ impl Worker {
     }
 
     pub(super) fn pass_drain(&mut self, now: Now) {
-        let Drain::Told { close_at, .. } = self.drain else { return };
-        if close_at > now.mono && self.shard.has_sessions() {
+        let Drain::Told { close_at, accepts, .. } = &mut self.drain else { return };
+        let is_over = *close_at <= now.mono;
+        if *accepts && (is_over || !self.shard.has_sessions()) {
+            *accepts = false;
+            self.operations.push(Operation::CloseListeners);
+        }
+        // Who was let in before that hears when to come back, as soon as it speaks.
+        if !is_over && (*accepts || !self.connections.is_empty()) {
             return;
         }
         self.drain = Drain::Closed;
-        self.operations.push(Operation::CloseListeners);
         for slot in self.connections.slots() {
             let Some(connection) = self.connections.find(slot) else { continue };
             self.counters.drains_late += u64::from(connection.in_shard());

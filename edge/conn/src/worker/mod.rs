@@ -330,7 +330,7 @@ impl Worker {
     fn accepted(&mut self, slot: Slot, now: Now) {
         self.counters.accepted += 1;
         self.accepts += 1;
-        if self.accepts == self.config.accepts_per_turn_max && !self.drain.is_closed() {
+        if self.accepts == self.config.accepts_per_turn_max && self.drain.accepts() {
             self.counters.accept_rests += 1;
             self.operations.push(Operation::PauseAccept);
             let rests_until = now.mono + ACCEPT_REST;

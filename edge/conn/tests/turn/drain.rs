@@ -158,6 +158,28 @@ fn newcomers_are_told_when_to_come_back() {
 }
 
 #[test]
+fn who_had_come_to_a_worker_without_sessions_hears_it_too() {
+    let mut world = World::new(1, 1);
+    let (early, silent) = (world.connect(0), world.connect(0));
+    world.settle();
+    drain(&mut world);
+    let late = world.connect(0);
+    world.settle();
+    assert_eq!(world.clients[late].end, Some(End::Reset), "nobody accepts any more");
+    world.clients[early].write(&PREAMBLE);
+    world.settle();
+    let told = world.clients[early].take();
+    slot(&told[..1]);
+    assert!(matches!(told[1], Event::Close { code: CloseCode::GoingAway, .. }));
+    world.clients[early].hang_up();
+    world.settle();
+    assert!(!world.drivers[0].worker().is_drained());
+    world.pass(ConnectionConfig::default().handshake_deadline + Duration::from_millis(500));
+    assert!(!world.clients[silent].is_connected(), "who says nothing is not waited for longer");
+    check_drained(&world);
+}
+
+#[test]
 fn a_drain_ends_as_soon_as_the_last_client_has_left() {
     let mut world = World::new(2, 3);
     let user = world.user_at(0, 0);
