@@ -39,11 +39,14 @@ fn every_transport_is_known_by_whom_a_trusted_proxy_names() {
     for (header, address) in [(&one[..], "192.0.2.1"), (two, "192.0.2.2")] {
         held.push(behind_header(&node, header, Encoding::Tcp));
         held.push(behind_header(&node, header, Encoding::Json));
+        let shown = || connections(&node, &format!("address={address}"));
+        // The binary one has heard nothing that says that it is in.
+        crate::rig::eventually("both are in", || shown().len() == 2);
         // A third stranger of the address is one too many.
         let mut third = TcpStream::connect(node.address).unwrap();
         third.write_all(&[header, b"RPP1"].concat()).unwrap();
         assert_eq!(crate::rig::rest_of(&mut third), "");
-        let shown = connections(&node, &format!("address={address}"));
+        let shown = shown();
         assert_eq!(shown.len(), 2, "{shown:?}");
         assert!(shown.iter().all(|row| row["address_from"] == json!("proxy_header")));
     }
