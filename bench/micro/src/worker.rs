@@ -132,6 +132,7 @@ impl Hand {
                 let answer = Ok(None);
                 Letter::Event(Event::AcceptedFound { user, device, message_id, answer })
             }
+            Output::SignedIn(_) => return,
             other => panic!("not expected: {other:?}"),
         };
         self.worker.letter(letter, self.now);
