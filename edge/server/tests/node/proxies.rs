@@ -64,6 +64,9 @@ fn every_transport_is_known_by_whom_a_trusted_proxy_names() {
     assert!(connections(&node, "address=6.6.6.6").is_empty());
     // A session signs in through all of it.
     drop(held);
+    crate::rig::eventually("its place is free", || {
+        connections(&node, "address=192.0.2.1").is_empty()
+    });
     let user = Uuid::new_v4();
     let mut peer = behind_header(&node, one, Encoding::Bin);
     let token = node.token(user, 1);
