@@ -253,7 +253,7 @@ pub(crate) fn own(settings: &[&str]) -> Vec<String> {
 pub(crate) fn serve_command(listen: &str, data_dir: &Path, settings: &[String]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(["--listen", listen, "--admin-listen", "127.0.0.1:0", "--data-dir"]);
-    command.arg(data_dir).args(["--workers", "2"]);
+    command.arg(data_dir).args(["--set", "workers=2"]);
     for setting in settings {
         command.args(["--set", setting]);
     }
