@@ -35,6 +35,7 @@ const COMMON: &[&str] = &[
     "limits.connections_max=3000000",
     "--set",
     "limits.ping_interval_tcp=1h",
+    "--set",
     "limits.ping_interval_websocket=1h",
     // Who comes back late in a run comes with the ticket of its beginning.
     "--set",
