@@ -8,7 +8,7 @@
 //! A worker goes on accepting until it closes: who comes meanwhile is answered `goaway` as soon as it
 //! is known how it speaks, so that it hears when to come back, and a request of REST is answered as
 //! always. A worker without sessions stops accepting at once, and is done when those have been answered
-//! that had come to it by then.
+//! that had come to it by then; who is in the backlog of its listening socket is reset by the kernel.
 
 use std::time::Duration;
 
