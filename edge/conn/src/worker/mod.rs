@@ -24,6 +24,7 @@ mod deadlines;
 mod dispatch;
 mod drain;
 mod effects;
+mod handshake;
 mod input;
 mod leaving;
 mod outboxes;

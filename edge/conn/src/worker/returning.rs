@@ -17,7 +17,7 @@ use ringpost_shard::event::Now;
 use ringpost_wire::limits::INPUT_COST_BYTES;
 
 use super::Worker;
-use super::input::STRANGERS_PAUSE;
+use super::handshake::STRANGERS_PAUSE;
 use crate::caller::Caller;
 use crate::connection::Connection;
 use crate::http::Rejection;
