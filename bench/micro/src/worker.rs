@@ -244,7 +244,7 @@ impl Tickets for NamedTickets {
     }
 
     fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused> {
-        let user = ticket.try_into().map_err(|_| CredentialRefused::Invalid)?;
+        let user = ticket.try_into().map_err(|_| CredentialRefused::TicketUnknown)?;
         let expires_at_ms = now_ms + NEVER.as_millis() as u64;
         let (user, proof) = (UserId(user), Proof::Ticket);
         Ok(Identity { user, device: device(), issued_at_ms: now_ms, expires_at_ms, proof })

@@ -8,7 +8,7 @@ use ringpost_wire::binary::{decode_event, encode_command};
 use ringpost_wire::decoder::FrameDecoder;
 use ringpost_wire::frame::PREAMBLE;
 use ringpost_wire::limits::PAYLOAD_BYTES_MAX;
-use ringpost_wire::{CloseCode, Command, Event, json};
+use ringpost_wire::{CloseCode, CloseReason, Command, Event, json};
 
 use crate::dice::Dice;
 
@@ -130,9 +130,13 @@ impl Speech {
                 opcode::BINARY => self.hear_frames(&payload, heard),
                 opcode::PING => answer.extend(frame(FINAL | opcode::PONG, &payload, dice)),
                 opcode::CLOSE => {
-                    let number = payload.first_chunk().map(|it| u16::from_be_bytes(*it));
-                    if let Some(code) = number.and_then(CloseCode::from_number) {
-                        heard.push(Event::Close { code, retry_after_ms: 0 });
+                    let Some((number, reason)) = payload.split_first_chunk() else { continue };
+                    if let Some(code) = CloseCode::from_number(u16::from_be_bytes(*number)) {
+                        let detail = std::str::from_utf8(reason).expect("a reason is UTF-8");
+                        // What answers a client's own Close frame has none.
+                        assert!(detail.is_empty() || is_listed(code, detail), "{code:?} {detail}");
+                        let detail = detail.to_owned().into();
+                        heard.push(Event::Close { code, retry_after_ms: 0, detail });
                     }
                 }
                 _ => {}
@@ -148,7 +152,11 @@ impl Speech {
             let Some(frame) = step.frame else { return };
             let header = frame.header;
             let event = decode_event(header.kind, header.flags, frame.payload);
-            heard.push(event.expect("an event of the server"));
+            let event = event.expect("an event of the server");
+            if let Event::Close { code, detail, .. } = &event {
+                assert!(is_listed(*code, detail), "{code:?} {detail}");
+            }
+            heard.push(event);
         }
     }
 
@@ -166,6 +174,11 @@ impl Speech {
         self.input.drain(..end);
         Some((first & !FINAL, payload))
     }
+}
+
+/// Whether a last word says one of the reasons of its code.
+fn is_listed(code: CloseCode, detail: &str) -> bool {
+    CloseReason::ALL.iter().any(|it| it.code() == code && it.text() == detail)
 }
 
 /// A message in fragments.

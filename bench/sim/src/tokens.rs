@@ -42,8 +42,8 @@ pub(crate) fn token(who: Who) -> String {
 pub(crate) fn verify(token: &str, now_ms: u64) -> Result<Identity, CredentialRefused> {
     let mut parts = token.split('-').skip(1).map(str::parse::<u8>);
     let mut part = || parts.next()?.ok();
-    let (user, device) = part().zip(part()).ok_or(CredentialRefused::Invalid)?;
-    let device = DeviceId::new(device).ok_or(CredentialRefused::Invalid)?;
+    let (user, device) = part().zip(part()).ok_or(CredentialRefused::TokenMalformed)?;
+    let device = DeviceId::new(device).ok_or(CredentialRefused::TokenMalformed)?;
     let expires_at_ms = now_ms + TOKEN_TTL_MS;
     let (user, issued_at_ms) = (user_id(user), now_ms);
     Ok(Identity { user, device, issued_at_ms, expires_at_ms, proof: Proof::Token })
@@ -67,20 +67,21 @@ impl Tickets for OpenTickets {
     }
 
     fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused> {
-        let part = |from: usize, to: usize| ticket.get(from..to).ok_or(CredentialRefused::Invalid);
+        let part =
+            |from: usize, to: usize| ticket.get(from..to).ok_or(CredentialRefused::TicketUnknown);
         let number = |at: usize| {
             let bytes = part(at, at + 8)?.try_into().expect("eight bytes");
             Ok(u64::from_le_bytes(bytes))
         };
         let identity = Identity {
             user: UserId(part(0, 16)?.try_into().expect("sixteen bytes")),
-            device: DeviceId::new(part(16, 17)?[0]).ok_or(CredentialRefused::Invalid)?,
+            device: DeviceId::new(part(16, 17)?[0]).ok_or(CredentialRefused::TicketUnknown)?,
             issued_at_ms: number(17)?,
             expires_at_ms: number(25)?,
             proof: Proof::Ticket,
         };
         if identity.expires_at_ms <= now_ms {
-            return Err(CredentialRefused::Expired);
+            return Err(CredentialRefused::TicketExpired);
         }
         Ok(identity)
     }

@@ -18,7 +18,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringpost_wire::{CloseCode, DeviceId, UserId};
+use ringpost_wire::{CloseReason, DeviceId, UserId};
 use smallvec::SmallVec;
 
 use crate::event::ConnectionKey;
@@ -170,7 +170,7 @@ impl Shard {
         let max = self.config.limits.loading_line_max as usize;
         // It may have signed in with a newer credential while its user was loaded.
         if let Some(slot) = self.sessions.find_device(self.users.id(at), id) {
-            self.close(slot, CloseCode::SignInAgain, turn);
+            self.close(slot, CloseReason::Revoked, turn);
         }
         let resident = self.users.resident_mut(at);
         if let Some(removal) = resident.removals.iter_mut().find(|removal| removal.device == id) {
@@ -305,7 +305,7 @@ impl Shard {
         }
         for connection in entering {
             self.counters.unkept_sign_ins += 1;
-            self.turn_away(connection, CloseCode::TryLater, turn);
+            self.turn_away(connection, CloseReason::DeviceUnkept, turn);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Effects: what a shard wants done. The edge and the storage tier carry them out, in order.
 
-use ringpost_wire::{CloseCode, DeviceId, MessageId, ServerId, UserId, event};
+use ringpost_wire::{CloseReason, DeviceId, MessageId, ServerId, UserId, event};
 use smallvec::SmallVec;
 
 use crate::event::{ConnectionKey, WorkerId};
@@ -40,13 +40,13 @@ pub enum Effect {
         /// Which connection.
         connection: ConnectionKey,
     },
-    /// End a connection with a code. The shard has forgotten it already: `Event::Closed` may
+    /// End a connection, and say why. The shard has forgotten it already: `Event::Closed` may
     /// follow, and does nothing.
     Close {
         /// Which connection.
         connection: ConnectionKey,
         /// Why.
-        code: CloseCode,
+        reason: CloseReason,
     },
     /// Say something to another worker's shard. Room in its mailbox was reserved before.
     Mail {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use ringpost_wire::{CloseCode, UserId};
+use ringpost_wire::{CloseReason, UserId};
 use smallvec::SmallVec;
 
 use crate::effect::Effect;
@@ -99,7 +99,7 @@ impl Shard {
     fn let_go_if_answered(&mut self, connection: ConnectionKey, turn: &mut Turn<'_>) {
         if self.leaving.contains(connection) && !self.owes(connection) {
             self.closed(connection);
-            turn.effects.push(Effect::Close { connection, code: CloseCode::Normal });
+            turn.effects.push(Effect::Close { connection, reason: CloseReason::Left });
         }
     }
 }

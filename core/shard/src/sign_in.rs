@@ -14,7 +14,7 @@
 //! the one accepted later stays. A connection owns nothing that was begun for its user: if it ends
 //! while it enters, the load and the record go on, and nobody was told anything.
 
-use ringpost_wire::{CloseCode, DeviceId, UserId};
+use ringpost_wire::{CloseReason, DeviceId, UserId};
 
 use crate::effect::Effect;
 use crate::event::{ConnectionKey, Proof, SignIn};
@@ -32,17 +32,17 @@ impl Shard {
         assert!(self.is_home(user), "a connection moves to its user's home before it signs in");
         if self.revocations.voids(user, device, sign_in.issued_at_ms) {
             self.counters.revoked_sign_ins += 1;
-            return turn.close(connection, CloseCode::SignInAgain);
+            return turn.close(connection, CloseReason::Revoked);
         }
         let older = self.sessions.find_device(user, device);
         if older.is_some_and(|older| self.sessions[older].accepted_ns > accepted_ns(&sign_in)) {
             self.counters.displacements += 1;
-            return turn.close(connection, CloseCode::Displaced);
+            return turn.close(connection, CloseReason::Displaced);
         }
         let taken = self.sessions.len() + self.entering.len() - usize::from(older.is_some());
         if taken >= self.config.limits.sessions_max as usize {
             self.counters.sessions_refused += 1;
-            return turn.close(connection, CloseCode::TryLater);
+            return turn.close(connection, CloseReason::SessionsFull);
         }
         let removing = match self.users.find(user) {
             Found::Resident(at) => self.users.resident(at).is_removing(device),
@@ -71,7 +71,7 @@ impl Shard {
             Found::Loading(at) => {
                 if !self.wait_for_load(at, Waiting::SignIn(connection)) {
                     self.counters.sign_ins_crowded += 1;
-                    self.turn_away(connection, CloseCode::TryLater, turn);
+                    self.turn_away(connection, CloseReason::UserCrowded, turn);
                 }
             }
             Found::Absent => unreachable!("a load was just begun"),
@@ -85,7 +85,7 @@ impl Shard {
         // What it waited for may have taken long.
         if self.revocations.voids(user, id, sign_in.issued_at_ms) {
             self.counters.revoked_sign_ins += 1;
-            return self.turn_away(connection, CloseCode::SignInAgain, turn);
+            return self.turn_away(connection, CloseReason::Revoked, turn);
         }
         let resident = self.users.resident_mut(at);
         if let Some(removal) = resident.removals.iter_mut().find(|removal| removal.device == id) {
@@ -104,7 +104,7 @@ impl Shard {
                 self.keep_later(at, waits, connection, turn);
             }
             None => match self.refuse_device(at, turn) {
-                Some(code) => self.turn_away(connection, code, turn),
+                Some(reason) => self.turn_away(connection, reason, turn),
                 None => {
                     let device = self.users.resident_mut(at).device_or_new(id);
                     device.entering = Some(connection);
@@ -134,11 +134,11 @@ impl Shard {
         }
         self.counters.displacements += 1;
         let goes = if stays == came { waited } else { came };
-        self.turn_away(goes, CloseCode::Displaced, turn);
+        self.turn_away(goes, CloseReason::Displaced, turn);
     }
 
     /// Why a further device cannot be added, if it cannot.
-    fn refuse_device(&mut self, at: UserSlot, turn: &mut Turn<'_>) -> Option<CloseCode> {
+    fn refuse_device(&mut self, at: UserSlot, turn: &mut Turn<'_>) -> Option<CloseReason> {
         let devices_max = usize::from(self.config.limits.devices_per_user_max);
         if self.users.resident(at).present().count() >= devices_max {
             self.remove_absent(at, turn);
@@ -146,28 +146,28 @@ impl Shard {
         let resident = self.users.resident(at);
         let unregistered =
             !resident.is_known() && self.config.provision == Provision::RegisteredOnly;
-        let (code, count) = if unregistered {
-            (CloseCode::SignInAgain, &mut self.counters.unprovisioned_sign_ins)
+        let (reason, count) = if unregistered {
+            (CloseReason::Unregistered, &mut self.counters.unprovisioned_sign_ins)
         } else if resident.present().count() >= devices_max {
-            (CloseCode::TooManyDevices, &mut self.counters.devices_refused)
+            (CloseReason::TooManyDevices, &mut self.counters.devices_refused)
         } else if self.journal_failed || self.shortage.is_some() {
-            (CloseCode::TryLater, &mut self.counters.unkept_sign_ins)
+            (CloseReason::DeviceUnkept, &mut self.counters.unkept_sign_ins)
         } else {
             return None;
         };
         *count += 1;
-        Some(code)
+        Some(reason)
     }
 
     /// Ends a sign-in that was told nothing.
     pub(crate) fn turn_away(
         &mut self,
         connection: ConnectionKey,
-        code: CloseCode,
+        reason: CloseReason,
         turn: &mut Turn<'_>,
     ) {
         if self.entering.take(connection).is_some() {
-            turn.close(connection, code);
+            turn.close(connection, reason);
         }
     }
 
@@ -178,10 +178,10 @@ impl Shard {
         if let Some(older) = self.sessions.find_device(user, device) {
             self.counters.displacements += 1;
             if self.sessions[older].accepted_ns > accepted_ns {
-                turn.close(connection, CloseCode::Displaced);
+                turn.close(connection, CloseReason::Displaced);
                 return None;
             }
-            self.close(older, CloseCode::Displaced, turn);
+            self.close(older, CloseReason::Displaced, turn);
         }
         let window = self.window(sign_in.window_pushes, sign_in.window_bytes);
         let slot = self.sessions.insert(Opening {
@@ -221,7 +221,7 @@ impl Shard {
         let Some(device) = resident.find_device(id).filter(|device| device.durable) else {
             // A ticket of another past: the data directory was put back from a copy.
             self.counters.tickets_unfounded += 1;
-            return self.close(slot, CloseCode::SignInAgain, turn);
+            return self.close(slot, CloseReason::TicketUnfounded, turn);
         };
         let mark = device.queue.gap;
         let live = Live::new(slot, ahead, self.told(slot, mark));
@@ -242,7 +242,7 @@ impl Shard {
             self.counters.revocations_forgotten += 1;
         }
         if let Some(slot) = self.sessions.find_device(user, device) {
-            self.close(slot, CloseCode::SignInAgain, turn);
+            self.close(slot, CloseReason::Revoked, turn);
         }
     }
 
@@ -258,10 +258,10 @@ impl Shard {
         }
     }
 
-    pub(crate) fn close(&mut self, slot: SessionSlot, code: CloseCode, turn: &mut Turn<'_>) {
+    pub(crate) fn close(&mut self, slot: SessionSlot, reason: CloseReason, turn: &mut Turn<'_>) {
         let connection = self.sessions[slot].connection;
         self.end_session(slot);
-        turn.close(connection, code);
+        turn.close(connection, reason);
     }
 
     /// The session is gone; what it committed stays in flight.

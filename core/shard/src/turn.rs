@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringpost_wire::CloseCode;
+use ringpost_wire::CloseReason;
 
 use crate::effect::Effect;
 use crate::event::{ConnectionKey, Now};
@@ -16,8 +16,8 @@ pub(crate) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Ends a connection that has no session, or none any more.
-    pub(crate) fn close(&mut self, connection: ConnectionKey, code: CloseCode) {
-        self.effects.push(Effect::Close { connection, code });
+    pub(crate) fn close(&mut self, connection: ConnectionKey, reason: CloseReason) {
+        self.effects.push(Effect::Close { connection, reason });
     }
 
     /// Answers a request of another thread.

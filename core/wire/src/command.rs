@@ -108,6 +108,8 @@ pub enum Credential<'a> {
     Token(Cow<'a, str>),
     /// A resume ticket from an earlier `welcome`, opaque.
     Ticket(Cow<'a, [u8]>),
+    /// None was given: the sign-in is refused, as one with a bad credential is.
+    None,
 }
 
 /// A message on its way in.

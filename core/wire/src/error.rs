@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use crate::code::{CloseCode, ErrorCode};
+use crate::close::CloseReason;
+use crate::code::ErrorCode;
 use crate::event::{Error, Event};
 use crate::id::MessageId;
 
@@ -220,7 +221,7 @@ pub enum Consequence {
     /// The command is refused; the connection goes on.
     Refuse(ErrorCode),
     /// The connection ends.
-    Close(CloseCode),
+    Close(CloseReason),
 }
 
 impl DecodeError {
@@ -228,12 +229,11 @@ impl DecodeError {
     pub const fn consequence(&self) -> Consequence {
         match self {
             Self::FrameTooBig { .. } | Self::TextTooBig { .. } => {
-                Consequence::Close(CloseCode::TooBig)
+                Consequence::Close(CloseReason::TooBig)
             }
-            Self::PartialFrame => Consequence::Close(CloseCode::Protocol),
-            Self::InvalidUtf8 { .. } | Self::LoneSurrogate { .. } => {
-                Consequence::Close(CloseCode::InvalidData)
-            }
+            Self::PartialFrame => Consequence::Close(CloseReason::PartialFrame),
+            Self::InvalidUtf8 { .. } => Consequence::Close(CloseReason::TextNotUtf8),
+            Self::LoneSurrogate { .. } => Consequence::Close(CloseReason::LoneSurrogate),
             Self::UnknownKind { .. } | Self::UnknownType => {
                 Consequence::Refuse(ErrorCode::UnknownKind)
             }
@@ -267,7 +267,7 @@ impl DecodeError {
                 detail: Cow::Owned(self.to_string()),
                 ..Error::new(code)
             }),
-            Consequence::Close(code) => Event::Close { code, retry_after_ms: 0 },
+            Consequence::Close(reason) => reason.event(),
         }
     }
 }

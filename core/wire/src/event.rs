@@ -88,14 +88,17 @@ pub enum Event {
     },
     /// A command was refused; the connection goes on.
     Error(Error),
-    /// The last word before the server closes. Over WebSocket the close frame carries the code
-    /// and this event is not sent; the binary protocol has no close frame and sends it as an
+    /// The last word before the server closes. Over WebSocket the close frame carries code and
+    /// detail, and this event is not sent; the binary protocol has no close frame and sends it as an
     /// `error` frame whose code is 1000 or more.
     Close {
         /// Why.
         code: CloseCode,
         /// When to come back, milliseconds from now; 0 = the code says it all.
         retry_after_ms: u32,
+        /// For the developer: what exactly was wrong. The server's are those of
+        /// [`CloseReason`](crate::CloseReason).
+        detail: Cow<'static, str>,
     },
     /// The server ends this connection soon: reconnect after `reconnect_after_ms`.
     GoAway {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod close;
 pub mod code;
 pub mod command;
 pub mod cursor;
@@ -18,6 +19,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 
+pub use close::CloseReason;
 pub use code::{CloseCode, ErrorCode};
 pub use command::Command;
 pub use cursor::HistoryCursor;

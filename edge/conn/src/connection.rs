@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use ringpost_ring::Slot;
 use ringpost_shard::event::ConnectionKey;
-use ringpost_wire::CloseCode;
 use ringpost_wire::decoder::FrameDecoder;
 
 use crate::budgets::Cell;
@@ -90,8 +89,6 @@ pub enum Phase {
     Installing(Vec<u8>),
     /// The last word is said; waiting for it to be written and for the client to close.
     Closing {
-        /// Why.
-        code: CloseCode,
         /// The sending direction was shut.
         shut: bool,
         /// What was received and thrown away since, bytes.

@@ -2,7 +2,7 @@
 
 use ringpost_shard::Durations;
 use ringpost_shard::counters::REFUSED_SLOTS;
-use ringpost_wire::{CloseCode, ErrorCode};
+use ringpost_wire::{CloseCode, CloseReason, ErrorCode};
 
 use crate::caller::Naming;
 use crate::http::Rejection;
@@ -98,7 +98,7 @@ pub struct ConnectionCounters {
     /// Times that the answers waiting at the worker were above their limit.
     pub outboxes_full: u64,
     /// Connections closed by the server, by code.
-    pub closed: ByCloseCode,
+    pub closed: ByCloseReason,
     /// Connections that the client ended or lost.
     pub lost: u64,
     /// From the begin of a batch of completions to the taking of one receive in it; sampled.
@@ -134,23 +134,30 @@ pub struct ConnectionGauges {
     pub committing: usize,
 }
 
-/// A number for each close code.
-#[derive(Clone, Debug, Default)]
-pub struct ByCloseCode(Vec<u64>);
+/// A number for each reason of the last word.
+#[derive(Clone, Debug)]
+pub struct ByCloseReason([u64; CloseReason::ALL.len()]);
 
-impl ByCloseCode {
+impl Default for ByCloseReason {
+    fn default() -> Self {
+        Self([0; CloseReason::ALL.len()])
+    }
+}
+
+impl ByCloseReason {
     /// Counts one.
-    pub fn add(&mut self, code: CloseCode) {
-        self.0.resize(CloseCode::ALL.len(), 0);
-        if let Some(place) = CloseCode::ALL.iter().position(|&known| known == code) {
-            self.0[place] += 1;
-        }
+    pub fn add(&mut self, reason: CloseReason) {
+        self.0[reason as usize] += 1;
     }
 
     /// How many ended with `code`.
     pub fn count(&self, code: CloseCode) -> u64 {
-        let place = CloseCode::ALL.iter().position(|&known| known == code);
-        place.and_then(|place| self.0.get(place)).copied().unwrap_or(0)
+        self.counts().filter(|(reason, _)| reason.code() == code).map(|(_, count)| count).sum()
+    }
+
+    /// How many ended for each reason.
+    pub fn counts(&self) -> impl Iterator<Item = (CloseReason, u64)> {
+        CloseReason::ALL.into_iter().zip(self.0)
     }
 }
 

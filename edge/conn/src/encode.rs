@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::BytesMut;
 use ringpost_wire::event::{Event, NewMessage};
-use ringpost_wire::{CloseCode, binary, json};
+use ringpost_wire::{CloseReason, binary, json};
 
 use crate::connection::Speech;
 use crate::outbox::Outbox;
@@ -83,15 +83,20 @@ fn frame(body_bytes: usize, speech: Speech, outbox: &mut Outbox, frame: &[u8]) {
 }
 
 /// Appends the last word: the close frame of WebSocket, or the binary protocol's last `error`.
-pub(crate) fn close(code: CloseCode, speech: Speech, outbox: &mut Outbox, scratch: &mut BytesMut) {
+pub(crate) fn close(
+    reason: CloseReason,
+    speech: Speech,
+    outbox: &mut Outbox,
+    scratch: &mut BytesMut,
+) {
     match speech {
         Speech::Undecided => {}
         Speech::Binary => {
-            let event = Event::Close { code, retry_after_ms: 0 };
-            said(Said::Event(&event), 0, speech, outbox, scratch);
+            said(Said::Event(&reason.event()), 0, speech, outbox, scratch);
         }
         Speech::WebSocketJson | Speech::WebSocketBinary => {
-            websocket::write_close(Some(code.websocket()), code.name(), outbox.tail());
+            let code = reason.code().websocket();
+            websocket::write_close(Some(code), reason.text(), outbox.tail());
         }
     }
 }

@@ -11,7 +11,7 @@ use ringpost_shard::event::{ConnectionKey, Proof, WorkerId};
 use ringpost_shard::mail::Mail;
 use ringpost_shard::record::SharedRecord;
 use ringpost_shard::{Event, Position};
-use ringpost_wire::{DeviceId, UserId};
+use ringpost_wire::{CloseReason, DeviceId, UserId};
 
 use crate::caller::Caller;
 use crate::connection::{Protocol, Speech};
@@ -78,18 +78,41 @@ pub struct Identity {
     pub proof: Proof,
 }
 
-/// Why a credential was not taken. The client learns only that it must sign in again; the reason
-/// is for counters.
+/// Why a credential was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CredentialRefused {
-    /// Not a credential of ours: malformed, bad signature, wrong algorithm, issuer or audience.
-    Invalid,
+    /// No token of the form, algorithm and claims that are taken.
+    TokenMalformed,
+    /// No key here has signed it so.
+    TokenUnsigned,
+    /// Of another issuer or audience.
+    TokenForeign,
     /// Its time is over.
-    Expired,
+    TokenExpired,
     /// Its time has not come.
-    NotYet,
+    TokenNotYet,
+    /// No ticket of ours, or one of a key that was rotated out.
+    TicketUnknown,
+    /// Its time is over.
+    TicketExpired,
     /// Too many credentials wait to be checked; not the client's fault.
     Busy,
+}
+
+impl CredentialRefused {
+    /// What a client is told that signs in with it.
+    pub const fn reason(self) -> CloseReason {
+        match self {
+            Self::TokenMalformed => CloseReason::TokenMalformed,
+            Self::TokenUnsigned => CloseReason::TokenUnsigned,
+            Self::TokenForeign => CloseReason::TokenForeign,
+            Self::TokenExpired => CloseReason::TokenExpired,
+            Self::TokenNotYet => CloseReason::TokenNotYet,
+            Self::TicketUnknown => CloseReason::TicketUnknown,
+            Self::TicketExpired => CloseReason::TicketExpired,
+            Self::Busy => CloseReason::TokensCrowded,
+        }
+    }
 }
 
 /// A signed-in connection on its way to its user's home.

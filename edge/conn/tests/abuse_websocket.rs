@@ -18,7 +18,7 @@ const BINARY: Limits = Limits::new(Accepts::Binary, MESSAGE_BYTES_MAX as u32);
 
 /// `bytes` are refused at exactly their last byte.
 fn check_refused(bytes: &[u8], limits: Limits, violation: Violation, code: CloseCode) {
-    assert_eq!(violation.close_code(), code);
+    assert_eq!(violation.reason().code(), code);
     let mut client = Client::new(limits);
     for &byte in &bytes[..bytes.len() - 1] {
         client.feed(&[byte]);
@@ -122,7 +122,7 @@ fn abuse_row_09_a_message_that_trickles_fails_at_its_deadline() {
 
     let slow = client.decoder.check_deadline(&BINARY, deadline);
     assert_eq!(slow, Err(Violation::AssemblyTooSlow));
-    assert_eq!(Violation::AssemblyTooSlow.close_code(), CloseCode::Policy);
+    assert_eq!(Violation::AssemblyTooSlow.reason().code(), CloseCode::Policy);
     assert_eq!(client.decoder.pinned_bytes(), 0);
     client.feed(&frame(0x80, b"x"));
     assert_eq!(client.outcome.violation, Some(Violation::AssemblyTooSlow));

@@ -53,7 +53,7 @@ impl Tickets for NamedTickets {
     }
 
     fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused> {
-        let user = ticket.try_into().map_err(|_| CredentialRefused::Invalid)?;
+        let user = ticket.try_into().map_err(|_| CredentialRefused::TicketUnknown)?;
         let device = DeviceId::new(DEVICE).expect("1 to 127");
         let expires_at_ms = now_ms + 3_600_000;
         let proof = Proof::Ticket;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ringpost_ring::fake::FakePeer;
 use ringpost_wire::command::{ClientStatus, Credential, Named, Receipt as Reading};
 use ringpost_wire::event::{NewMessage, Receipt, Status};
-use ringpost_wire::{CloseCode, Command, ErrorCode, Event, MessageId, ServerId, UserId};
+use ringpost_wire::{CloseReason, Command, ErrorCode, Event, MessageId, ServerId, UserId};
 
 use crate::clients::catch_up::CatchUp;
 use crate::clients::keeping::Keeping;
@@ -221,7 +221,7 @@ impl Device {
             link.say(&Command::Ping { nonce }, it.now.mono, it.dice);
         }
         if self.plant == Some(Plant::CloseForRate) {
-            self.hear(Event::Close { code: CloseCode::Policy, retry_after_ms: 0 }, it);
+            self.hear(CloseReason::AssemblyTooSlow.event(), it);
         }
     }
 

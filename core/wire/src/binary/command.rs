@@ -13,7 +13,7 @@ use crate::fixed::{
     self, AckPart, ClientReceiptPart, ClientTypingPart, EmptyPart, GapClosedPart, HelloPart,
     NoncePart, SendMessagePart,
 };
-use crate::frame::{CommandKind, FrameWriter, Sections, flag};
+use crate::frame::{CommandKind, FrameWriter, flag};
 use crate::id::{MessageId, ServerId, UserId};
 use crate::limits::{MESSAGE_BYTES_MAX, SUBSCRIBE_USERS_MAX, TICKET_BYTES_MAX, TOKEN_BYTES_MAX};
 
@@ -27,7 +27,7 @@ pub fn decode_command(kind: u8, flags: u8, payload: &[u8]) -> Result<Command<'_>
         CommandKind::Hello => Command::Hello(hello(flags, payload)?),
         CommandKind::Auth => {
             let (_, mut sections) = fixed::read::<EmptyPart>(payload)?;
-            Command::Auth { token: token(&mut sections)? }
+            Command::Auth { token: token(sections.next())? }
         }
         CommandKind::SendMessage => Command::SendMessage(send_message(flags, payload)?),
         CommandKind::Ack => {
@@ -75,10 +75,13 @@ pub fn message_id_of(kind: u8, payload: &[u8]) -> MessageId {
 
 fn hello(flags: u8, payload: &[u8]) -> Result<Hello<'_>, DecodeError> {
     let (part, mut sections) = fixed::read::<HelloPart>(payload)?;
-    let credential = if flags & flag::TICKET == 0 {
-        Credential::Token(token(&mut sections)?)
+    let section = sections.next();
+    let credential = if section.is_empty() {
+        Credential::None
+    } else if flags & flag::TICKET == 0 {
+        Credential::Token(token(section)?)
     } else {
-        Credential::Ticket(Cow::Borrowed(bounded("ticket", &mut sections, TICKET_BYTES_MAX)?))
+        Credential::Ticket(Cow::Borrowed(bounded("ticket", section, TICKET_BYTES_MAX)?))
     };
     Ok(Hello {
         credential,
@@ -151,18 +154,16 @@ fn users(payload: &[u8]) -> Result<Vec<UserId>, DecodeError> {
     ids.iter().map(|id| user("users", *id)).collect()
 }
 
-fn token<'a>(sections: &mut Sections<'a>) -> Result<Cow<'a, str>, DecodeError> {
-    let token = text("token", bounded("token", sections, TOKEN_BYTES_MAX)?)?;
-    Ok(Cow::Borrowed(token))
+fn token(section: &[u8]) -> Result<Cow<'_, str>, DecodeError> {
+    Ok(Cow::Borrowed(text("token", bounded("token", section, TOKEN_BYTES_MAX)?)?))
 }
 
 /// A section that must be there and has a limit.
 fn bounded<'a>(
     field: &'static str,
-    sections: &mut Sections<'a>,
+    section: &'a [u8],
     max: usize,
 ) -> Result<&'a [u8], DecodeError> {
-    let section = sections.next();
     if section.is_empty() {
         return Err(DecodeError::Missing { field });
     }
@@ -188,6 +189,7 @@ pub fn encode_command(command: &Command<'_>, tag: u16, out: &mut BytesMut) {
             frame.section(match &hello.credential {
                 Credential::Token(token) => token.as_bytes(),
                 Credential::Ticket(ticket) => ticket,
+                Credential::None => &[],
             });
         }
         Command::Auth { token } => {

@@ -68,10 +68,10 @@ pub fn encode_event(event: &Event, tag: u16, out: &mut BytesMut) {
             fixed::write(&part, frame.buffer());
             frame.section(error.detail.as_bytes());
         }
-        Event::Close { code, retry_after_ms } => {
+        Event::Close { code, retry_after_ms, detail } => {
             let part = ErrorPart::new(code.number(), *retry_after_ms, [0; 16], [0; 16]);
             fixed::write(&part, frame.buffer());
-            frame.section(&[]);
+            frame.section(detail.as_bytes());
         }
         Event::GoAway { code, reconnect_after_ms } => {
             fixed::write(&GoAwayPart::new(code.number(), *reconnect_after_ms), frame.buffer());
@@ -306,14 +306,15 @@ fn error(payload: &[u8]) -> Result<Event, DecodeError> {
     let (part, mut sections) = fixed::read::<ErrorPart>(payload)?;
     let number = part.code.to_native();
     let retry_after_ms = part.retry_after_ms.to_native();
+    let detail = Cow::Owned(text("detail", sections.next())?.to_owned());
     if let Some(code) = CloseCode::from_number(number) {
-        return Ok(Event::Close { code, retry_after_ms });
+        return Ok(Event::Close { code, retry_after_ms, detail });
     }
     Ok(Event::Error(Error {
         code: ErrorCode::from_number(number).ok_or(DecodeError::UnknownValue { field: "code" })?,
         retry_after_ms,
         message_id: MessageId(part.message_id),
         id: ServerId(part.id),
-        detail: Cow::Owned(text("detail", sections.next())?.to_owned()),
+        detail,
     }))
 }

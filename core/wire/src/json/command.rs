@@ -45,7 +45,7 @@ fn command<'a>(fields: &mut Fields<'a>, message_id: MaybeId) -> Result<Command<'
         CommandKind::Hello => Command::Hello(hello(fields)?),
         CommandKind::Auth => Command::Auth { token: required_token(fields)? },
         CommandKind::SendMessage => Command::SendMessage(send_message(fields, message_id)?),
-        CommandKind::Ack => Command::Ack { push: fields.count("push")? },
+        CommandKind::Ack => Command::Ack { push: fields.required_count("push")? },
         CommandKind::Receipt => Command::Receipt(receipt(fields, message_id)?),
         CommandKind::Typing => {
             Command::Typing { to: UserId(fields.id("to")?), active: fields.flag("active")? }
@@ -54,9 +54,9 @@ fn command<'a>(fields: &mut Fields<'a>, message_id: MaybeId) -> Result<Command<'
         CommandKind::PresenceUnsubscribe => Command::PresenceUnsubscribe { users: users(fields)? },
         CommandKind::ClientState => Command::ClientState { active: fields.flag("active")? },
         CommandKind::Bye => Command::Bye,
-        CommandKind::GapClosed => Command::GapClosed { gap: fields.count("gap")? },
+        CommandKind::GapClosed => Command::GapClosed { gap: fields.required_count("gap")? },
         CommandKind::Ping => Command::Ping { nonce: fields.count("nonce")? },
-        CommandKind::Pong => Command::Pong { nonce: fields.count("nonce")? },
+        CommandKind::Pong => Command::Pong { nonce: fields.required_count("nonce")? },
     })
 }
 
@@ -68,11 +68,11 @@ fn named(message_id: MaybeId) -> Result<MessageId, DecodeError> {
 fn hello<'a>(fields: &mut Fields<'a>) -> Result<Hello<'a>, DecodeError> {
     let too_long = |_| DecodeError::TooLong { field: "ticket", max: TICKET_BYTES_MAX };
     let ticket = fields.bytes("ticket", TICKET_BYTES_MAX, too_long)?;
+    let ticket = ticket.filter(|ticket| !ticket.is_empty());
     let credential = match (token(fields)?, ticket) {
         (Some(token), None) => Credential::Token(token),
-        (None, Some(ticket)) if !ticket.is_empty() => Credential::Ticket(Cow::Owned(ticket)),
-        (None, Some(_)) => return Err(DecodeError::Missing { field: "ticket" }),
-        (None, None) => return Err(DecodeError::Missing { field: "token" }),
+        (None, Some(ticket)) => Credential::Ticket(Cow::Owned(ticket)),
+        (None, None) => Credential::None,
         (Some(_), Some(_)) => {
             return Err(DecodeError::Exclusive { field: "token", other: "ticket" });
         }
@@ -89,15 +89,13 @@ fn hello<'a>(fields: &mut Fields<'a>) -> Result<Hello<'a>, DecodeError> {
     Ok(Hello { credential, device, window_pushes, window_bytes, intents })
 }
 
+/// A token; an empty one is none.
 fn token<'a>(fields: &mut Fields<'a>) -> Result<Option<Cow<'a, str>>, DecodeError> {
-    let token = fields.string("token")?;
-    match token.as_ref().map(|token| token.len()) {
-        Some(0) => Err(DecodeError::Missing { field: "token" }),
-        Some(length) if length > TOKEN_BYTES_MAX => {
-            Err(DecodeError::TooLong { field: "token", max: TOKEN_BYTES_MAX })
-        }
-        _ => Ok(token),
+    let token = fields.string("token")?.filter(|token| !token.is_empty());
+    if token.as_ref().is_some_and(|token| token.len() > TOKEN_BYTES_MAX) {
+        return Err(DecodeError::TooLong { field: "token", max: TOKEN_BYTES_MAX });
     }
+    Ok(token)
 }
 
 fn required_token<'a>(fields: &mut Fields<'a>) -> Result<Cow<'a, str>, DecodeError> {
@@ -146,7 +144,7 @@ fn receipt(fields: &mut Fields<'_>, message_id: MaybeId) -> Result<Receipt, Deco
 
 fn users(fields: &mut Fields<'_>) -> Result<Vec<UserId>, DecodeError> {
     let mut users = Vec::new();
-    fields.strings("users", |text| {
+    fields.required_strings("users", |text| {
         if users.len() == SUBSCRIBE_USERS_MAX {
             return Err(DecodeError::TooMany { field: "users", max: SUBSCRIBE_USERS_MAX });
         }
@@ -168,6 +166,7 @@ pub fn encode_command(command: &Command<'_>, tag: u16, out: &mut BytesMut) {
             match &hello.credential {
                 Credential::Token(token) => object.string("token", token),
                 Credential::Ticket(ticket) => object.bytes("ticket", ticket),
+                Credential::None => {}
             }
             object.integer("device", hello.device.number().into());
             object.integer_unless_0("window_pushes", hello.window_pushes.into());

@@ -58,10 +58,11 @@ pub fn encode_event(event: &Event, tag: u16, out: &mut BytesMut) {
             }
         }
         Event::Error(error) => write_error(error, &mut object),
-        Event::Close { code, retry_after_ms } => {
+        Event::Close { code, retry_after_ms, detail } => {
             object.integer("code", code.number().into());
             object.string("name", code.name());
             object.integer_unless_0("retry_after_ms", (*retry_after_ms).into());
+            object.string_unless_empty("detail", detail);
         }
         Event::GoAway { code, reconnect_after_ms } => {
             object.integer("code", code.number().into());
@@ -134,9 +135,7 @@ fn write_error(error: &Error, object: &mut ObjectWriter<'_>) {
     object.integer_unless_0("retry_after_ms", error.retry_after_ms.into());
     object.id_unless_nil("message_id", error.message_id.0);
     object.id_unless_nil("id", error.id.0);
-    if !error.detail.is_empty() {
-        object.string("detail", &error.detail);
-    }
+    object.string_unless_empty("detail", &error.detail);
 }
 
 const fn kind(event: &Event) -> EventKind {
@@ -272,14 +271,15 @@ fn error(fields: &mut Fields<'_>) -> Result<Event, DecodeError> {
     let unknown = DecodeError::UnknownValue { field: "code" };
     let number = fields.number16("code")?.ok_or(DecodeError::Missing { field: "code" })?;
     let retry_after_ms = fields.small_count("retry_after_ms")?;
+    let detail = Cow::Owned(fields.string("detail")?.unwrap_or_default().into_owned());
     if let Some(code) = CloseCode::from_number(number) {
-        return Ok(Event::Close { code, retry_after_ms });
+        return Ok(Event::Close { code, retry_after_ms, detail });
     }
     Ok(Event::Error(Error {
         code: ErrorCode::from_number(number).ok_or(unknown)?,
         retry_after_ms,
         message_id: MessageId(fields.id_or_nil("message_id")?),
         id: ServerId(fields.id_or_nil("id")?),
-        detail: Cow::Owned(fields.string("detail")?.unwrap_or_default().into_owned()),
+        detail,
     }))
 }

@@ -94,7 +94,12 @@ impl<'a> Fields<'a> {
         Ok(self.integer(field, JSON_INTEGER_MAX)?.unwrap_or(0))
     }
 
-    /// The same, of 32 bits.
+    /// An integer that must be there.
+    pub(super) fn required_count(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        self.integer(field, JSON_INTEGER_MAX)?.ok_or(DecodeError::Missing { field })
+    }
+
+    /// The same as [`Self::count`], of 32 bits.
     pub(super) fn small_count(&mut self, field: &'static str) -> Result<u32, DecodeError> {
         let count = self.integer(field, u32::MAX.into())?.unwrap_or(0);
         Ok(u32::try_from(count).expect("bounded just above"))
@@ -149,6 +154,16 @@ impl<'a> Fields<'a> {
             }
             Some(_) => Err(wrong),
         }
+    }
+
+    /// The same, of an array that must be there.
+    pub(super) fn required_strings(
+        &mut self,
+        field: &'static str,
+        each: impl FnMut(&str) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let is_there = self.0.iter().any(|(name, value)| name == field && *value != Value::Null);
+        if is_there { self.strings(field, each) } else { Err(DecodeError::Missing { field }) }
     }
 
     /// Bytes in base64; absent is empty. `too_long` says what is wrong with more than `max`.

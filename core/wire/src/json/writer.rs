@@ -30,6 +30,13 @@ impl<'a> ObjectWriter<'a> {
         self.quoted(value);
     }
 
+    /// Nothing where the value is empty.
+    pub(super) fn string_unless_empty(&mut self, name: &'static str, value: &str) {
+        if !value.is_empty() {
+            self.string(name, value);
+        }
+    }
+
     pub(super) fn id(&mut self, name: &'static str, id: [u8; 16]) {
         self.name(name);
         self.quoted_id(id);

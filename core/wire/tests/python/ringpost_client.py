@@ -31,11 +31,12 @@ ERROR_CODES_END = 1000
 
 
 class Closed(Exception):
-    """The connection ended. `code` is None where no last word was said."""
+    """The connection ended. `code` is None where no last word was said; `reason` is for people."""
 
     def __init__(self, code=None, reason=""):
         super().__init__(f"closed: {code} {reason}")
         self.code = code
+        self.reason = reason
 
 
 class Refused(Exception):
@@ -351,7 +352,7 @@ class Client:
             if event is None:
                 continue  # a newer server's
             if event["type"] == "error" and event["code"] >= ERROR_CODES_END:
-                raise Closed(event["code"])
+                raise Closed(event["code"], event.get("detail", ""))
             if event["type"] == "ping":
                 pong = codec.given({"type": "pong", "nonce": event.get("nonce")})
                 self.transport.send(pong)

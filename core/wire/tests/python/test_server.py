@@ -170,11 +170,17 @@ class Sessions(unittest.TestCase):
         pushed(b, "queue_empty")
         b.close()
         # A ticket that was tampered with, or is another device's, is none.
-        for device, bad in ((1, bytes([ticket[0], ticket[1] ^ 1]) + ticket[2:]), (2, ticket)):
+        tampered = bytes([ticket[0], ticket[1] ^ 1]) + ticket[2:]
+        for device, bad, reason in (
+            (1, tampered, "the ticket is not known: sign in by token"),
+            (2, ticket, "device is not that of the token or ticket"),
+            (1, None, "no token and no ticket"),
+        ):
             client = Client.connect(HOST, int(PORT), transport, timeout=PATIENCE_S)
             with self.assertRaises(Closed) as closed:
                 client.hello(device, ticket=bad, timeout=PATIENCE_S)
             self.assertEqual(closed.exception.code, 4401)
+            self.assertEqual(closed.exception.reason, reason)
             client.close()
         a.close()
 

@@ -227,10 +227,11 @@ class Binary(unittest.TestCase):
         with self.assertRaises(client.Refused) as refused:
             connection.answer("receipt", connection.last_tag)
         self.assertEqual(refused.exception.code, 9)
-        tell(type="error", code=4401)
+        tell(type="error", code=4401, detail="the token has expired")
         with self.assertRaises(client.Closed) as closed:
             connection.recv(5)
         self.assertEqual(closed.exception.code, 4401)
+        self.assertEqual(closed.exception.reason, "the token has expired")
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ fn credential() -> impl Strategy<Value = Credential<'static>> {
         text(TOKEN_BYTES_MAX / 32).prop_map(|token| Credential::Token(Cow::Owned(token))),
         vec(any::<u8>(), 1..=TICKET_BYTES_MAX)
             .prop_map(|ticket| Credential::Ticket(Cow::Owned(ticket))),
+        Just(Credential::None),
     ]
 }
 
@@ -202,8 +203,13 @@ fn events() -> impl Strategy<Value = Event> {
         Just(Event::QueueEmpty { gap: None }),
         (1..=JSON_INTEGER_MAX, text(40))
             .prop_map(|(number, after)| { Event::QueueEmpty { gap: Some(Gap { number, after }) } }),
-        (close_code(), any::<u32>())
-            .prop_map(|(code, retry_after_ms)| Event::Close { code, retry_after_ms }),
+        (close_code(), any::<u32>(), prop_oneof![Just(String::new()), text(40)]).prop_map(
+            |(code, retry_after_ms, detail)| Event::Close {
+                code,
+                retry_after_ms,
+                detail: detail.into()
+            }
+        ),
         (close_code(), any::<u32>())
             .prop_map(|(code, reconnect_after_ms)| Event::GoAway { code, reconnect_after_ms }),
         count().prop_map(|nonce| Event::Ping { nonce }),

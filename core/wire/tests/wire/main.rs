@@ -2,6 +2,7 @@
 
 mod abuse_rows;
 mod both_encodings;
+mod command_fields;
 mod frame_splits;
 mod hostile_bytes;
 mod json_reader;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use bytes::BytesMut;
 use ringpost_wire::fixed::{self, Field};
 use ringpost_wire::frame::{CommandKind, EventKind, Header, PREAMBLE};
-use ringpost_wire::{CloseCode, ErrorCode, binary, json, limits};
+use ringpost_wire::{CloseCode, CloseReason, ErrorCode, binary, json, limits};
 
 use crate::samples;
 
@@ -38,6 +38,15 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
         .map(|line| {
             line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect()
         })
+        .collect()
+}
+
+/// Name of each field in the table under a heading, and what its column for JSON says.
+pub(crate) fn json_remarks(heading: &str) -> Vec<(String, String)> {
+    rows(section(&text(), heading))
+        .iter()
+        .filter(|row| row[0].parse::<usize>().is_ok())
+        .map(|row| (row[2].to_owned(), row[3].to_owned()))
         .collect()
 }
 
@@ -219,6 +228,21 @@ fn every_code_stands_with_its_name_and_what_a_client_must_do() {
     let expected: Vec<_> = CloseCode::ALL
         .iter()
         .map(|code| (code.number().to_string(), code.name().into(), code.advice().word().into()))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_reason_of_the_last_word_stands_with_its_code() {
+    let protocol = text();
+    let found: Vec<_> = rows(section(&protocol, "### Why a connection ended"))
+        .into_iter()
+        .filter(|row| row[0].parse::<u16>().is_ok())
+        .map(|row| (row[0].to_owned(), row[1].to_owned()))
+        .collect();
+    let expected: Vec<_> = CloseReason::ALL
+        .iter()
+        .map(|reason| (reason.code().number().to_string(), reason.text().to_owned()))
         .collect();
     assert_eq!(found, expected);
 }

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use ringpost_wire::frame::CommandKind;
 use ringpost_wire::limits::{HEADER_BYTES, JSON_KEYS_MAX};
-use ringpost_wire::{CloseCode, Consequence, ErrorCode, MessageId, Refused, binary, json};
+use ringpost_wire::{CloseReason, Consequence, ErrorCode, MessageId, Refused, binary, json};
 
 use crate::samples::{self, BOB, MESSAGE};
 
@@ -116,7 +116,7 @@ fn half_a_surrogate_pair_ends_the_connection_also_behind_another_violation() {
         r#"{"x":"\ud800","x":1}"#,
     ] {
         let consequence = refused(text).error.consequence();
-        assert_eq!(consequence, Consequence::Close(CloseCode::InvalidData), "{text}");
+        assert_eq!(consequence, Consequence::Close(CloseReason::LoneSurrogate), "{text}");
     }
 }
 

@@ -214,7 +214,11 @@ pub(crate) fn events() -> Vec<(&'static str, Event, u16)> {
         ),
         (
             "error that ends the connection",
-            Event::Close { code: CloseCode::TryLater, retry_after_ms: 5_000 },
+            Event::Close {
+                code: CloseCode::TryLater,
+                retry_after_ms: 5_000,
+                detail: "too many tokens wait to be checked".into(),
+            },
             0,
         ),
         ("goaway", Event::GoAway { code: CloseCode::GoingAway, reconnect_after_ms: 2_750 }, 0),

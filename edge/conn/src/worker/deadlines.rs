@@ -9,7 +9,7 @@ use std::time::Duration;
 use ringpost_ring::Slot;
 use ringpost_shard::Event;
 use ringpost_shard::event::Now;
-use ringpost_wire::{CloseCode, event};
+use ringpost_wire::{CloseReason, event};
 
 use super::Worker;
 use super::arrivals::Half;
@@ -79,16 +79,20 @@ impl Worker {
                 if matches!(connection.protocol, Protocol::Http(_)) {
                     return self.reject_upgrade(slot, Rejection::TooSlow, now);
                 }
-                self.close(slot, CloseCode::HandshakeTimeout, now);
+                self.close(slot, CloseReason::HandshakeLate, now);
             }
-            Phase::SignIn | Phase::Checking(_) | Phase::Departing(..) => {
+            Phase::SignIn => {
                 self.counters.sign_ins_late += 1;
-                self.close(slot, CloseCode::HandshakeTimeout, now);
+                self.close(slot, CloseReason::HelloLate, now);
+            }
+            Phase::Checking(_) | Phase::Departing(..) => {
+                self.counters.sign_ins_late += 1;
+                self.close(slot, CloseReason::CheckLate, now);
             }
             // Its user could not be loaded, or its device not written: no fault of the client.
             Phase::Welcoming => {
                 self.counters.sign_ins_late += 1;
-                self.close(slot, CloseCode::TryLater, now);
+                self.close(slot, CloseReason::WelcomeLate, now);
             }
             Phase::SignedIn => self.session_deadline(slot, now),
             Phase::Closing { .. } | Phase::HandingOver(_) => {
@@ -103,18 +107,18 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         if leaves_by(connection, &self.config).is_some_and(|at| at <= now.mono) {
             self.counters.leavings_late += 1;
-            return self.close(slot, CloseCode::TryLater, now);
+            return self.close(slot, CloseReason::AnswerLate, now);
         }
         if connection.expires_at <= now.mono {
             self.counters.credentials_ended += 1;
-            return self.close(slot, CloseCode::SignInAgain, now);
+            return self.close(slot, CloseReason::SessionExpired, now);
         }
         let is_read = connection.paced.is_none();
         if is_read
             && connection.assembling_since.is_some_and(|at| at + ASSEMBLY_TIME_MAX <= now.mono)
         {
             self.counters.assemblies_late += 1;
-            return self.close(slot, CloseCode::Policy, now);
+            return self.close(slot, CloseReason::AssemblyTooSlow, now);
         }
         let progress = connection.progress;
         if progress.since != Duration::ZERO
@@ -122,7 +126,7 @@ impl Worker {
         {
             if progress.bytes < self.config.progress_bytes_min {
                 // Its socket is full: no last word would arrive either.
-                self.counters.closed.add(CloseCode::NoProgress);
+                self.counters.closed.add(CloseReason::NoProgress);
                 return self.remove(slot, now);
             }
             connection.progress = Progress { since: now.mono, bytes: 0 };
@@ -137,7 +141,7 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         let ping_interval = self.config.ping_interval(connection.speech);
         if silent >= ping_interval * 2 {
-            self.close(slot, CloseCode::Silent, now);
+            self.close(slot, CloseReason::Silent, now);
         } else if silent >= ping_interval && !connection.pinged {
             connection.pinged = true;
             self.say(slot, 0, &event::Event::Ping { nonce: now.wall_ms });

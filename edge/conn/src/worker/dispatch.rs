@@ -5,7 +5,7 @@ use ringpost_shard::Event;
 use ringpost_shard::event::Now;
 use ringpost_wire::event::Error;
 use ringpost_wire::limits::INPUT_COST_BYTES;
-use ringpost_wire::{Command, ErrorCode, Refused, event};
+use ringpost_wire::{CloseReason, Command, Consequence, ErrorCode, Refused, event};
 
 use super::Worker;
 use crate::connection::{Phase, key};
@@ -57,20 +57,41 @@ impl Worker {
     /// Bytes that are no command: refused, or the end of the connection.
     pub(super) fn violation(&mut self, slot: Slot, refused: &Refused, now: Now) {
         self.counters.malformed += 1;
-        match refused.answer() {
-            event::Event::Close { code, .. } => self.close(slot, code, now),
-            answer => {
-                if let event::Event::Error(Error { code, .. }) = answer {
-                    self.counters.refused.add(code);
-                }
-                self.say(slot, refused.tag, &answer);
+        match refused.error.consequence() {
+            Consequence::Close(reason) => self.break_off(slot, reason, now),
+            Consequence::Refuse(code) => {
+                self.counters.refused.add(code);
+                self.say(slot, refused.tag, &refused.answer());
             }
         }
+    }
+
+    /// Closes a connection for what came on it.
+    pub(super) fn break_off(&mut self, slot: Slot, reason: CloseReason, now: Now) {
+        let is_stranger = !self.signed_in(slot);
+        let reason = match reason {
+            CloseReason::TooBig if is_stranger => CloseReason::TooBigForStranger,
+            other => other,
+        };
+        self.close(slot, reason, now);
     }
 
     pub(super) fn refuse(&mut self, slot: Slot, tag: u16, code: ErrorCode) {
         self.counters.refused.add(code);
         self.say(slot, tag, &event::Event::Error(Error::new(code)));
+    }
+
+    /// The same, and says what was wrong.
+    pub(super) fn refuse_saying(
+        &mut self,
+        slot: Slot,
+        tag: u16,
+        code: ErrorCode,
+        detail: &'static str,
+    ) {
+        self.counters.refused.add(code);
+        let error = Error { detail: detail.into(), ..Error::new(code) };
+        self.say(slot, tag, &event::Event::Error(error));
     }
 
     /// A frame, text or control frame is complete: it is charged for before it is looked at.

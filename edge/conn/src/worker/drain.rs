@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ringpost_ring::Slot;
 use ringpost_shard::event::Now;
-use ringpost_wire::{CloseCode, event};
+use ringpost_wire::{CloseCode, CloseReason, event};
 
 use super::Worker;
 use crate::connection::Phase;
@@ -111,7 +111,7 @@ impl Worker {
     /// Tells a client without a session when to come back, and closes.
     pub(super) fn send_away(&mut self, slot: Slot, now: Now) {
         self.say_goaway(slot, self.drain.slot_of_newcomer(slot, now.mono));
-        self.close(slot, CloseCode::GoingAway, now);
+        self.close(slot, CloseReason::Stopping, now);
     }
 
     fn say_goaway(&mut self, slot: Slot, reconnect_after: Duration) {
@@ -137,7 +137,7 @@ impl Worker {
             self.counters.drains_late += u64::from(connection.in_shard());
             // A request on its way to REST is answered there.
             if !matches!(connection.phase, Phase::HandingOver(_)) {
-                self.close(slot, CloseCode::GoingAway, now);
+                self.close(slot, CloseReason::Stopping, now);
             }
         }
     }

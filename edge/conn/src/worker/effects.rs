@@ -70,10 +70,10 @@ impl Worker {
                 self.deliver(connection, tag, Said::Event(&event));
             }
             Effect::WantWritable { connection } => self.want_writable(connection),
-            Effect::Close { connection, code } => {
+            Effect::Close { connection, reason } => {
                 if let Some(connection) = self.connections.find_key(connection) {
                     let slot = connection.slot;
-                    self.close(slot, code, now);
+                    self.close(slot, reason, now);
                 }
             }
             Effect::Mail { to, mail } => self.post(to, mail),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringpost_ring::Slot;
 use ringpost_shard::event::Now;
-use ringpost_wire::CloseCode;
+use ringpost_wire::CloseReason;
 use ringpost_wire::decoder::FrameDecoder;
 use smallvec::SmallVec;
 
@@ -173,7 +173,7 @@ impl Worker {
         self.counters.refused_upgrade += 1;
         self.counters.rejections.add(rejection);
         self.write_raw(slot, |out| rejection.write_response(false, out));
-        self.close(slot, CloseCode::Protocol, now);
+        self.close(slot, CloseReason::UpgradeRefused, now);
     }
 
     /// The descriptor is an ordinary one: REST takes it from here.

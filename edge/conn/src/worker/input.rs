@@ -245,7 +245,7 @@ impl Worker {
                     };
                     self.item(slot, item, now)
                 }
-                Err(violation) => return self.close(slot, violation.close_code(), now),
+                Err(violation) => return self.break_off(slot, violation.reason(), now),
             };
             if !self.takes_more(slot, &unread, input.rest()) {
                 return decoder.release();
@@ -329,7 +329,7 @@ impl Worker {
         if self.signed_in(slot) { PAYLOAD_BYTES_MAX } else { HELLO_BYTES_MAX }
     }
 
-    fn signed_in(&mut self, slot: Slot) -> bool {
+    pub(super) fn signed_in(&mut self, slot: Slot) -> bool {
         self.connections.find(slot).is_some_and(|it| matches!(it.phase, Phase::SignedIn))
     }
 

@@ -13,7 +13,7 @@
 use ringpost_ring::Slot;
 use ringpost_shard::Event;
 use ringpost_shard::event::Now;
-use ringpost_wire::CloseCode;
+use ringpost_wire::CloseReason;
 
 use super::Worker;
 use crate::connection::{Input, Phase, key};
@@ -33,7 +33,7 @@ impl Worker {
                 self.leave(slot, now);
             }
             // What it was told before it signed in is still written.
-            Phase::SignIn if has_more => self.close(slot, CloseCode::Normal, now),
+            Phase::SignIn if has_more => self.close(slot, CloseReason::Left, now),
             _ => {
                 self.counters.lost += 1;
                 self.remove(slot, now);
@@ -47,7 +47,7 @@ impl Worker {
         self.carry_out_effects(now);
         let Some(connection) = self.connections.find(slot) else { return };
         if !matches!(connection.phase, Phase::SignedIn) {
-            return self.close(slot, CloseCode::Normal, now);
+            return self.close(slot, CloseReason::Left, now);
         }
         connection.leaving = true;
         connection.hot = false;
@@ -57,7 +57,7 @@ impl Worker {
             return match has_gone {
                 // Nobody waits for a last word.
                 true => self.remove(slot, now),
-                false => self.close(slot, CloseCode::Normal, now),
+                false => self.close(slot, CloseReason::Left, now),
             };
         }
         self.schedule(slot);

@@ -47,7 +47,7 @@ use ringpost_ring::{Completion, Operation as RingOperation, Slot};
 use ringpost_shard::event::{Now, WorkerId};
 use ringpost_shard::mail::Mail;
 use ringpost_shard::{Effect, Event, Homes, Record, Shard};
-use ringpost_wire::{CloseCode, UserId};
+use ringpost_wire::{CloseReason, UserId};
 
 use crate::config::ConnectionConfig;
 use crate::connection::{Connection, Input, Phase, Protocol, Speech, key};
@@ -406,18 +406,18 @@ impl Worker {
     }
 
     /// Says the last word and closes. What the client still sends is discarded.
-    fn close(&mut self, slot: Slot, code: CloseCode, now: Now) {
+    fn close(&mut self, slot: Slot, reason: CloseReason, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         if matches!(connection.phase, Phase::Closing { .. }) || connection.is_given_away() {
             return;
         }
-        self.counters.closed.add(code);
+        self.counters.closed.add(reason);
         if connection.in_shard() {
             let connection = connection.key();
             self.shard_event(Event::Closed { connection }, now);
         }
-        self.write_last_word(slot, code);
-        self.enter(slot, Phase::Closing { code, shut: false, discarded_bytes: 0 }, now);
+        self.write_last_word(slot, reason);
+        self.enter(slot, Phase::Closing { shut: false, discarded_bytes: 0 }, now);
         let Some(connection) = self.connections.find(slot) else { return };
         connection.protocol = Protocol::Deaf;
         connection.surplus = Vec::new();

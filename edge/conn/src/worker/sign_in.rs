@@ -12,7 +12,7 @@ use ringpost_shard::SignedIn;
 use ringpost_shard::event::{ConnectionKey, Now, SignIn};
 use ringpost_wire::command::{Credential, Hello};
 use ringpost_wire::limits::TOKEN_COST_BYTES;
-use ringpost_wire::{CloseCode, ErrorCode};
+use ringpost_wire::{CloseCode, CloseReason, ErrorCode};
 
 use super::Worker;
 use crate::connection::{Connection, Phase, key};
@@ -36,9 +36,10 @@ impl Worker {
                 let token = token.as_ref().to_owned();
                 self.outputs.push(Output::Verify { connection: key(slot), token });
             }
+            Credential::None => self.refuse_credential(slot, CloseReason::NoCredential, now),
             Credential::Ticket(ticket) => {
                 let answer = self.tickets.open(ticket, now.wall_ms);
-                let is_over = answer == Err(CredentialRefused::Expired);
+                let is_over = answer == Err(CredentialRefused::TicketExpired);
                 self.counters.tickets_expired += u64::from(is_over);
                 self.verified(key(slot), answer, now);
             }
@@ -50,7 +51,8 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         if connection.renewing.is_some() {
             // The tag of the one that is being checked stands: its answer is not this one's.
-            return self.refuse(slot, tag, ErrorCode::RateLimited);
+            let detail = "an auth before it is not answered yet";
+            return self.refuse_saying(slot, tag, ErrorCode::RateLimited, detail);
         }
         connection.renewing = Some(tag);
         self.charge(slot, TOKEN_COST_BYTES);
@@ -82,17 +84,20 @@ impl Worker {
     ) {
         let identity = match answer {
             Ok(identity) if pending.device == Some(identity.device) => identity,
-            Err(CredentialRefused::Busy) => return self.close(slot, CloseCode::TryLater, now),
-            Ok(_) | Err(_) => {
-                self.counters.refused_credentials += 1;
-                return self.close(slot, CloseCode::SignInAgain, now);
-            }
+            Ok(_) => return self.refuse_credential(slot, CloseReason::OtherDevice, now),
+            Err(refused) => return self.refuse_credential(slot, refused.reason(), now),
         };
         if self.home(identity.user) == self.id {
             return self.join_shard(slot, pending, identity, now);
         }
         self.enter(slot, Phase::Departing(pending, identity), now);
         self.leave_if_quiet(slot, now);
+    }
+
+    /// Ends a sign-in for its credential, or for want of room to check it.
+    fn refuse_credential(&mut self, slot: Slot, reason: CloseReason, now: Now) {
+        self.counters.refused_credentials += u64::from(reason.code() == CloseCode::SignInAgain);
+        self.close(slot, reason, now);
     }
 
     fn renewed(&mut self, slot: Slot, answer: Result<Identity, CredentialRefused>, now: Now) {
@@ -108,10 +113,16 @@ impl Worker {
                 self.welcome(slot, tag, &new, granted, now);
                 self.shard_event(Event::Renewed { connection: key(slot) }, now);
             }
-            (Err(CredentialRefused::Busy), _) => self.refuse(slot, tag, ErrorCode::Overloaded),
-            _ => {
+            (Err(refused), _) => {
+                let is_bad = refused != CredentialRefused::Busy;
+                self.counters.refused_credentials += u64::from(is_bad);
+                let code = if is_bad { ErrorCode::TokenRefused } else { ErrorCode::Overloaded };
+                self.refuse_saying(slot, tag, code, refused.reason().text());
+            }
+            (Ok(_), _) => {
                 self.counters.refused_credentials += 1;
-                self.refuse(slot, tag, ErrorCode::TokenRefused);
+                let detail = "the token is of another user or device";
+                self.refuse_saying(slot, tag, ErrorCode::TokenRefused, detail);
             }
         }
         self.leave_if_answered(slot, now);
@@ -144,7 +155,7 @@ impl Worker {
         let Some(connection) = self.connections.find(slot) else { return };
         let Phase::Departing(hello, identity) = connection.phase else { return };
         if self.moves_under_way >= self.config.moves_max {
-            return self.close(slot, CloseCode::TryLater, now);
+            return self.close(slot, CloseReason::MovesCrowded, now);
         }
         self.moves_under_way += 1;
         let home = self.homes.home(identity.user);
@@ -197,7 +208,7 @@ impl Worker {
         if let Phase::Moving(hello, identity) = connection.phase {
             connection.phase = Phase::Departing(hello, identity);
         }
-        self.close(slot, CloseCode::TryLater, now);
+        self.close(slot, CloseReason::MovesCrowded, now);
     }
 
     pub(super) fn moved_in(&mut self, slot: Slot, token: u64, now: Now) {

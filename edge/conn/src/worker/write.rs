@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use ringpost_ring::{Errno, SendBuffer, Slot};
 use ringpost_shard::Event;
 use ringpost_shard::event::{ConnectionKey, Now};
-use ringpost_wire::{CloseCode, event};
+use ringpost_wire::{CloseReason, event};
 
 use super::{POOLED_BUFFER_BYTES_MAX, POOLED_BUFFERS_MAX, Worker};
 use crate::connection::{Input, Phase, Progress, Speech};
@@ -61,17 +61,17 @@ impl Worker {
         self.append(slot, |outbox, _, _| write(outbox.tail()));
     }
 
-    pub(super) fn write_last_word(&mut self, slot: Slot, code: CloseCode) {
+    pub(super) fn write_last_word(&mut self, slot: Slot, reason: CloseReason) {
         let Some(connection) = self.connections.find(slot) else { return };
         // A client's Close frame is answered by its like; one that is let go for another reason
         // hears of that.
-        let closed_by = connection.closed_by.filter(|_| code == CloseCode::Normal);
+        let closed_by = connection.closed_by.filter(|_| reason == CloseReason::Left);
         match (connection.speech, closed_by) {
             (Speech::Undecided, _) => {}
             (_, Some(code)) => self.write_raw(slot, |out| websocket::write_close(code, "", out)),
             (_, None) => {
                 self.append(slot, |outbox, speech, scratch| {
-                    encode::close(code, speech, outbox, scratch);
+                    encode::close(reason, speech, outbox, scratch);
                 });
             }
         }
@@ -206,8 +206,8 @@ impl Worker {
             Phase::Closing { .. } if idle && connection.input == Input::Ended => {
                 return self.remove(slot, now);
             }
-            Phase::Closing { code, shut: false, discarded_bytes } if idle => {
-                connection.phase = Phase::Closing { code, shut: true, discarded_bytes };
+            Phase::Closing { shut: false, discarded_bytes } if idle => {
+                connection.phase = Phase::Closing { shut: true, discarded_bytes };
                 self.operations.push(Operation::ShutdownWrite(slot));
             }
             Phase::Departing(..) if idle => self.leave_if_quiet(slot, now),

@@ -273,7 +273,8 @@ impl World {
         let drivers = self.drivers.iter_mut().zip(&mut self.mailboxes);
         for (driver, mailbox) in drivers.filter(|_| !self.checks_held) {
             while let Some((connection, token)) = driver.checks.pop_front() {
-                let answer = self.tokens.get(&token).copied().ok_or(CredentialRefused::Invalid);
+                let answer =
+                    self.tokens.get(&token).copied().ok_or(CredentialRefused::TokenUnsigned);
                 mailbox.letters.push_back(Letter::Verified { connection, answer });
                 busy = true;
             }
@@ -300,20 +301,21 @@ impl Tickets for OpenTickets {
     }
 
     fn open(&self, ticket: &[u8], now_ms: u64) -> Result<Identity, CredentialRefused> {
-        let part = |from: usize, to: usize| ticket.get(from..to).ok_or(CredentialRefused::Invalid);
+        let part =
+            |from: usize, to: usize| ticket.get(from..to).ok_or(CredentialRefused::TicketUnknown);
         let number = |at: usize| {
             let bytes = part(at, at + 8)?.try_into().expect("eight bytes");
             Ok(u64::from_le_bytes(bytes))
         };
         let identity = Identity {
             user: UserId(part(0, 16)?.try_into().expect("sixteen bytes")),
-            device: DeviceId::new(part(16, 17)?[0]).ok_or(CredentialRefused::Invalid)?,
+            device: DeviceId::new(part(16, 17)?[0]).ok_or(CredentialRefused::TicketUnknown)?,
             issued_at_ms: number(17)?,
             expires_at_ms: number(25)?,
             proof: Proof::Ticket,
         };
         if identity.expires_at_ms <= now_ms {
-            return Err(CredentialRefused::Expired);
+            return Err(CredentialRefused::TicketExpired);
         }
         Ok(identity)
     }

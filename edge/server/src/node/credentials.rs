@@ -19,11 +19,24 @@ pub(super) fn checked(
             expires_at_ms,
             proof,
         })
-        .map_err(|error| match error {
-            AuthError::Expired => CredentialRefused::Expired,
-            AuthError::NotYet => CredentialRefused::NotYet,
-            _ => CredentialRefused::Invalid,
-        })
+        .map_err(|error| refused(error, proof))
+}
+
+fn refused(error: AuthError, proof: Proof) -> CredentialRefused {
+    match error {
+        AuthError::Expired if proof == Proof::Ticket => CredentialRefused::TicketExpired,
+        AuthError::Ticket => CredentialRefused::TicketUnknown,
+        AuthError::Expired => CredentialRefused::TokenExpired,
+        AuthError::NotYet => CredentialRefused::TokenNotYet,
+        // Whether the key or the signature is wrong is told to nobody who guesses at either.
+        AuthError::UnknownKey | AuthError::Signature => CredentialRefused::TokenUnsigned,
+        AuthError::Issuer | AuthError::Audience => CredentialRefused::TokenForeign,
+        AuthError::TooLong
+        | AuthError::Malformed
+        | AuthError::Algorithm
+        | AuthError::Critical
+        | AuthError::Claims => CredentialRefused::TokenMalformed,
+    }
 }
 
 impl Tickets for TicketKey {
@@ -64,7 +77,7 @@ mod tests {
             let ticket = tickets.issue(&identity, NOW);
             assert_eq!(ticket.ttl_ms, left_ms);
             let end = NOW + u64::from(left_ms);
-            assert_eq!(tickets.open(&ticket.bytes, end), Err(CredentialRefused::Expired));
+            assert_eq!(tickets.open(&ticket.bytes, end), Err(CredentialRefused::TicketExpired));
             if left_ms > 0 {
                 let opened = tickets.open(&ticket.bytes, end - 1);
                 assert_eq!(

@@ -130,7 +130,7 @@ impl Neighbours for Threads {
         let request = VerifyRequest { key: (from, connection), token: token.into_boxed_str() };
         self.others.tokens.submit(request).map_err(|refused| match refused {
             auth::Refused::Full => CredentialRefused::Busy,
-            auth::Refused::TooLong => CredentialRefused::Invalid,
+            auth::Refused::TooLong => CredentialRefused::TokenMalformed,
         })
     }
 

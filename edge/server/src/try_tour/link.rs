@@ -162,12 +162,14 @@ impl Link for JsonLink {
                 }
                 FINAL_PING => self.write(FINAL_PING + 1, &payload)?,
                 FINAL_CLOSE => {
-                    let number = payload.first_chunk().context("a close frame without a code")?;
+                    let (number, reason) =
+                        payload.split_first_chunk().context("a close frame without a code")?;
                     let number = u16::from_be_bytes(*number);
+                    let detail = String::from_utf8(reason.to_vec())?;
                     let code = CloseCode::from_number(number)
                         .with_context(|| format!("close code {number} is not in PROTOCOL.md"))?;
-                    let event = Event::Close { code, retry_after_ms: 0 };
-                    let shown = format!("[close frame] {number} {}", code.name());
+                    let shown = format!("[close frame] {number} {}: {detail}", code.name());
+                    let event = Event::Close { code, retry_after_ms: 0, detail: detail.into() };
                     return Ok(Heard { event, tag: 0, shown });
                 }
                 other => bail!("a frame that begins with {other:#04x} was not expected"),

@@ -8,6 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use ringpost_server::auth::{Keys, TokenSigner};
 use ringpost_server::clock::wall_ms;
+use ringpost_wire::CloseReason::{
+    self, SessionExpired, TokenExpired, TokenForeign, TokenMalformed, TokenNotYet, TokenUnsigned,
+};
 use ringpost_wire::{DeviceId, UserId};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -34,11 +37,12 @@ fn signed(node: &Node, (issuer, audience): (&str, &str), offset_s: i64, ttl_s: u
 }
 
 /// A sign-in with this token: refused as the protocol says, and by REST as well.
-fn check_refused(node: &Node, what: &str, token: &str) {
+fn check_refused(node: &Node, what: &str, token: &str, reason: CloseReason) {
     for encoding in [Encoding::Tcp, Encoding::Json] {
         let mut peer = Peer::connect(node, encoding);
         peer.say(&json!({"type": "hello", "token": token, "device": 1}));
         assert_eq!(peer.listen(), Heard::End(Some(4401)), "{what}");
+        assert_eq!(peer.reason(), reason.text(), "{what}");
     }
     let request = format!(
         "GET /v1/messages?after= HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
@@ -74,22 +78,34 @@ fn abuse_row_19_tokens_that_choose_their_own_algorithm_are_refused() {
     let embedded = json!({
         "alg": "EdDSA", "kid": key_id, "jku": "http://127.0.0.1:1/keys", "crit": ["jku"],
     });
-    for (what, token) in [
-        ("alg none", with_head(&json!({"alg": "none", "kid": key_id}), "")),
-        ("alg None", with_head(&json!({"alg": "None", "kid": key_id}), signature)),
-        ("no signature", format!("{head}.{claims}.")),
-        ("two parts", format!("{head}.{claims}")),
-        ("HS256 by the public key", hmac),
-        ("HS256 by name alone", with_head(&json!({"alg": "HS256", "kid": key_id}), signature)),
-        ("other claims", format!("{head}.{}.{signature}", encoded(&other_user))),
-        ("an unknown key", with_head(&json!({"alg": "EdDSA", "kid": "other"}), signature)),
-        ("a path", with_head(&json!({"alg": "EdDSA", "kid": "../keys/token.pk8"}), signature)),
-        ("a key to fetch", with_head(&embedded, signature)),
-        ("a bit of the signature", format!("{}A", &good[..good.len() - 1])),
+    for (what, token, reason) in [
+        ("alg none", with_head(&json!({"alg": "none", "kid": key_id}), ""), TokenMalformed),
+        ("alg None", with_head(&json!({"alg": "None", "kid": key_id}), signature), TokenMalformed),
+        ("no signature", format!("{head}.{claims}."), TokenUnsigned),
+        ("two parts", format!("{head}.{claims}"), TokenMalformed),
+        ("HS256 by the public key", hmac, TokenMalformed),
+        (
+            "HS256 by name alone",
+            with_head(&json!({"alg": "HS256", "kid": key_id}), signature),
+            TokenMalformed,
+        ),
+        ("other claims", format!("{head}.{}.{signature}", encoded(&other_user)), TokenUnsigned),
+        (
+            "an unknown key",
+            with_head(&json!({"alg": "EdDSA", "kid": "other"}), signature),
+            TokenUnsigned,
+        ),
+        (
+            "a path",
+            with_head(&json!({"alg": "EdDSA", "kid": "../keys/token.pk8"}), signature),
+            TokenUnsigned,
+        ),
+        ("a key to fetch", with_head(&embedded, signature), TokenMalformed),
+        ("a bit of the signature", format!("{}A", &good[..good.len() - 1]), TokenUnsigned),
     ] {
         // The last digit may have been an A.
         if token != good {
-            check_refused(node, what, &token);
+            check_refused(node, what, &token, reason);
         }
     }
     let mut peer = Peer::connect(node, Encoding::Tcp);
@@ -106,13 +122,13 @@ fn abuse_row_19_tokens_that_choose_their_own_algorithm_are_refused() {
 fn abuse_row_20_tokens_of_another_time_issuer_or_audience_are_refused() {
     let siege = Siege::begin(&["auth.clock_skew=1m"]);
     let node = &siege.node;
-    for (what, token) in [
-        ("expired", signed(node, ("ringpost", "ringpost"), -700, 600)),
-        ("not yet", signed(node, ("ringpost", "ringpost"), 120, 600)),
-        ("another issuer", signed(node, ("evil", "ringpost"), 0, 600)),
-        ("another audience", signed(node, ("ringpost", "elsewhere"), 0, 600)),
+    for (what, token, reason) in [
+        ("expired", signed(node, ("ringpost", "ringpost"), -700, 600), TokenExpired),
+        ("not yet", signed(node, ("ringpost", "ringpost"), 120, 600), TokenNotYet),
+        ("another issuer", signed(node, ("evil", "ringpost"), 0, 600), TokenForeign),
+        ("another audience", signed(node, ("ringpost", "elsewhere"), 0, 600), TokenForeign),
     ] {
-        check_refused(node, what, &token);
+        check_refused(node, what, &token, reason);
     }
     // Within the skew both ends pass.
     for (offset_s, ttl_s) in [(-620, 600), (30, 600)] {
@@ -140,7 +156,7 @@ fn abuse_row_21_a_connection_ends_with_its_token_and_its_messages_stay() {
     b.hear_kind("welcome");
     b.hear_kind("queue_empty");
     let id = Peer::sign_in_live(&siege.node, Encoding::Tcp, alice, 1).send(bob, b"kept");
-    assert_eq!(b.last_word(), Some(4401));
+    assert_eq!((b.last_word(), b.reason()), (Some(4401), SessionExpired.text()));
     let mut b = Peer::sign_in(&siege.node, Encoding::Json, bob, 1);
     assert_eq!(b.hear_kind("new_message")["id"], id);
     siege.end(&[(r#"ringpost_edge_closed_total{code="sign_in_again"}"#, 1)]);
@@ -161,7 +177,7 @@ fn abuse_row_39_neither_tokens_nor_content_nor_forged_lines_reach_the_log() {
     peer.refused(&json!({"type": "auth", "token": format!("{token}x")}), 16);
     peer.frame(0x81, b"{\"type\":\"\x1b[31mforged\\r\\nINFO forged\"}");
     peer.hear_kind("error");
-    check_refused(node, "a forged token", &format!("{token}\u{e4}forged"));
+    check_refused(node, "a forged token", &format!("{token}\u{e4}forged"), TokenMalformed);
     let fields = "User-Agent: forged\x1b[31m\r\n";
     exchange(node.address, upgrade(fields).as_bytes());
     // A page's origin is told, which helps who forgot to list it, and tells nothing that it is not.

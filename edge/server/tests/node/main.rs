@@ -18,6 +18,7 @@ mod admin;
 mod backup;
 mod cable;
 mod clock;
+mod close_reasons;
 mod disk;
 mod few_files;
 mod first_sign_in;

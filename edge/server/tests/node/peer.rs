@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
 };
-use ringpost_wire::{binary, json};
+use ringpost_wire::{CloseReason, binary, json};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -51,6 +51,8 @@ pub(crate) struct Peer {
     encoding: Encoding,
     buffer: Vec<u8>,
     events: VecDeque<Value>,
+    /// What the last word said beside its code.
+    reason: String,
 }
 
 impl Peer {
@@ -78,7 +80,13 @@ impl Peer {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, encoding, buffer: Vec::new(), events: VecDeque::new() }
+        Self {
+            stream,
+            encoding,
+            buffer: Vec::new(),
+            events: VecDeque::new(),
+            reason: String::new(),
+        }
     }
 
     /// The transport's handshake on a connection.
@@ -242,7 +250,8 @@ impl Peer {
             if let Some(event) = self.events.pop_front() {
                 let code = event["code"].as_u64().unwrap_or_default();
                 if event["type"] == "error" && code >= 1_000 {
-                    return Heard::End(Some(code as u16));
+                    let detail = event["detail"].as_str().unwrap_or_default();
+                    return self.ended(Some(code as u16), detail.to_owned());
                 }
                 return Heard::Event(event);
             }
@@ -257,6 +266,23 @@ impl Peer {
                 return Heard::End(None);
             }
         }
+    }
+
+    /// A last word: what it says is listed under its code. What answers a client's own Close frame
+    /// says nothing.
+    fn ended(&mut self, code: Option<u16>, reason: String) -> Heard {
+        let is_listed = CloseReason::ALL
+            .iter()
+            .any(|known| Some(known.code().number()) == code && known.text() == reason);
+        let may_be_empty = self.encoding != Encoding::Tcp && reason.is_empty();
+        assert!(is_listed || may_be_empty, "{code:?} says {reason:?}");
+        self.reason = reason;
+        Heard::End(code)
+    }
+
+    /// What the last word said beside its code.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
     }
 
     fn take_frames(&mut self) -> Option<Heard> {
@@ -285,7 +311,8 @@ impl Peer {
             PONG => return Some(Heard::Pong(payload)),
             CLOSE => {
                 let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
-                return Some(Heard::End(code));
+                let reason = payload.get(2..).unwrap_or_default().to_vec();
+                return Some(self.ended(code, String::from_utf8(reason).unwrap()));
             }
             other => panic!("a frame of {other:#x}"),
         }

@@ -510,10 +510,10 @@ impl World {
                 connection.told.push_back((tag, event));
             }
             Effect::WantWritable { connection } => self.end(connection).wants_writable = true,
-            Effect::Close { connection, code } => {
+            Effect::Close { connection, reason } => {
                 // One that has left is told nothing.
                 let Some(connection) = self.connections.get_mut(&connection) else { return };
-                connection.closed = Some(code);
+                connection.closed = Some(reason.code());
                 connection.wants_writable = false;
             }
             Effect::Mail { to, mail } => {

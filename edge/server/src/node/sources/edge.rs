@@ -66,6 +66,11 @@ pub(super) fn collect(held: &ConnectionGauges, counters: &ConnectionCounters, ou
         let help = "Limits of a connection that were hit, by limit.";
         out.counter("ringpost_edge_limits_hit", help, &[("limit", limit)], count);
     }
+    for (reason, count) in counters.closed.counts() {
+        let help = "Connections closed by the server, by reason.";
+        let labels = [("reason", reason.label())];
+        out.counter("ringpost_edge_close_reasons", help, &labels, count);
+    }
     for &code in CloseCode::ALL {
         let help = "Connections closed by the server, by code.";
         let labels = [("code", code.name())];

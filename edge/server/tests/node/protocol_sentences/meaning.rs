@@ -51,6 +51,11 @@ fn life() -> Vec<Row> {
             Answer::Closed(4401),
         ),
         stranger(
+            "and so do one of another device and none at all",
+            command(r#""type":"hello","device":1"#),
+            Answer::Closed(4401),
+        ),
+        stranger(
             "which must be the credential's",
             command(r#""type":"hello","token":"TOKEN","device":2"#),
             Answer::Closed(4401),
@@ -280,12 +285,12 @@ fn credentials() -> Vec<Row> {
         stranger(
             "else an access token",
             Said::Both(fields(r#""token":"""#), (HELLO, 0, part(b""))),
-            refused(MALFORMED),
+            Answer::Closed(4401),
         ),
         stranger(
             "else an access token",
             Said::Both(fields(r#""ticket":"""#), (HELLO, 1, part(b""))),
-            refused(MALFORMED),
+            Answer::Closed(4401),
         ),
     ]
 }
