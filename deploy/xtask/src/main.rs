@@ -12,6 +12,7 @@ mod fuzz;
 mod gate;
 mod hostile;
 mod micro;
+mod passage;
 mod peers;
 mod powercut;
 mod seeded;
@@ -21,6 +22,7 @@ mod smoke;
 mod step;
 mod tools;
 mod torture;
+mod tour;
 
 use std::path::PathBuf;
 
@@ -54,6 +56,8 @@ enum Task {
     Smoke(smoke::Args),
     /// Kill the server under its clients, again and again, and count what it kept.
     Torture(torture::Args),
+    /// Run the tour of the binary; docs/TOUR.md has what it prints.
+    Tour(tour::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -68,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         Task::Powercut(args) => powercut::run(&args, repository),
         Task::Smoke(args) => smoke::run(&args, repository),
         Task::Torture(args) => torture::run(&args, repository),
+        Task::Tour(args) => tour::run(&args, repository),
     }
 }
 

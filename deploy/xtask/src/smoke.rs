@@ -10,9 +10,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
+use crate::passage::Passage;
+
 /// Where README keeps the numbers.
-const README_BEGIN: &str = "<!-- smoke:begin -->\n";
-const README_END: &str = "<!-- smoke:end -->";
+const NUMBERS: Passage =
+    Passage { document: "README.md", begin: "<!-- smoke:begin -->\n", end: "<!-- smoke:end -->\n" };
 
 /// The command line.
 #[derive(clap::Args)]
@@ -29,8 +31,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, repository: &Path) -> anyhow::Result<()> {
     let text = guard(repository)?;
     if args.write {
-        let path = repository.join("README.md");
-        fs::write(&path, with_numbers(&fs::read_to_string(&path)?, &text)?)?;
+        fs::write(repository.join(NUMBERS.document), NUMBERS.filled(repository, &text)?)?;
     }
     Ok(())
 }
@@ -61,23 +62,4 @@ fn guard(repository: &Path) -> anyhow::Result<String> {
     println!("{text}");
     ensure!(output.status.success(), "`ringpost-bench guard` ended with {}", output.status);
     Ok(text)
-}
-
-/// The README with these numbers in place of the old.
-fn with_numbers(readme: &str, numbers: &str) -> anyhow::Result<String> {
-    let (head, rest) = readme.split_once(README_BEGIN).context("README lost its mark of smoke")?;
-    let (_, tail) = rest.split_once(README_END).context("README lost its mark of smoke")?;
-    Ok(format!("{head}{README_BEGIN}```text\n{numbers}```\n{README_END}{tail}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_numbers;
-
-    #[test]
-    fn numbers_replace_the_old_ones_and_nothing_else() {
-        let readme = "a\n<!-- smoke:begin -->\nold\n<!-- smoke:end -->\nb\n";
-        let expected = "a\n<!-- smoke:begin -->\n```text\nnew\n```\n<!-- smoke:end -->\nb\n";
-        assert_eq!(with_numbers(readme, "new\n").unwrap(), expected);
-    }
 }

@@ -39,6 +39,7 @@ mod pairings;
 mod peer;
 mod protocol_sentences;
 mod proxies;
+mod quick_start;
 mod reload;
 mod rig;
 mod ring_health;
