@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a tool for the terminal: what it prints is its output")]
 
+mod dist;
 mod doors;
 mod fleet;
 mod fuzz;
@@ -46,6 +47,8 @@ enum Task {
     Micro(micro::Args),
     /// Install the servers that `ringpost-bench compare` measures, below target/peers.
     Peers(peers::Args),
+    /// Build the binary that is shipped, stripped, and print its size.
+    Dist(dist::Args),
     /// Put other people's proxies in front of the server, and other people's clients.
     Doors(doors::Args),
     /// Give hostile bytes to everything that reads bytes, by coverage.
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Task::Sim(args) => sim::run(&args, repository),
         Task::Micro(args) => micro::run(&args, repository),
         Task::Peers(args) => peers::run(&args, repository),
+        Task::Dist(args) => dist::run(&args, repository),
         Task::Doors(args) => doors::run(&args, repository),
         Task::Fuzz(args) => fuzz::run(&args, repository),
         Task::Powercut(args) => powercut::run(&args, repository),

@@ -1,8 +1,8 @@
 //! The programs that the gate calls beside Cargo, installed where they are missing.
 //!
 //! The list is short on purpose: compilers and make build the parts of dependencies that are C or
-//! C++, git is called by a dependency's build script, and Python runs the client that was written
-//! from the protocol's text alone. The proxies and clients of `cargo xtask doors` stand there, and are
+//! C++, git is called by a dependency's build script, Python runs the client that was written from the
+//! protocol's text alone, and systemd judges its unit. The proxies and clients of `cargo xtask doors` stand there, and are
 //! installed with the rest. Nothing is installed that is there already.
 
 use std::path::Path;
@@ -32,6 +32,7 @@ const PROGRAMS: &[Wanted] = &[
     Wanted { sign: Sign::Answers("g++", &["--version"]), package: "g++" },
     Wanted { sign: Sign::Answers("make", &["--version"]), package: "make" },
     Wanted { sign: Sign::Answers("python3", &["--version"]), package: "python3" },
+    Wanted { sign: Sign::Answers("systemd-analyze", &["--version"]), package: "systemd" },
 ];
 
 /// Parts of the pinned toolchain, by the Cargo command that each brings.

@@ -1,11 +1,11 @@
 //! What the checks need beside the server: programs of Debian, and libraries of PyPI and npm.
 //!
 //! The libraries have pinned versions (`requirements.txt`, `package-lock.json`) and live below
-//! `target`. What is there already is left alone.
+//! `target`; so does promtool, alone out of its package. What is there already is left alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
@@ -30,12 +30,18 @@ pub(crate) const PROGRAMS: &[Wanted] = &[
 /// Program and package have one name.
 const CHROMIUM: &str = "chromium-headless-shell";
 
+/// What promtool is in: a package that, installed, would start a Prometheus on this machine, with
+/// a dozen packages for its pages.
+const PROMTOOL_PACKAGE: &str = "prometheus";
+const PROMTOOL: &str = "usr/bin/promtool";
+
 /// Below the repository.
 const FOLDER: &str = "target/doors-clients";
 
 /// What scripts are run with.
 pub(crate) struct Clients {
     folder: PathBuf,
+    promtool: PathBuf,
 }
 
 impl Clients {
@@ -45,7 +51,7 @@ impl Clients {
             Program::Python => {
                 let mut command = Command::new(self.folder.join("venv/bin/python"));
                 // No `__pycache__` beside the sources.
-                command.arg("-B").arg(script);
+                command.arg("-B").arg(script).env("DOOR_PROMTOOL", &self.promtool);
                 command
             }
             Program::Node => {
@@ -80,7 +86,45 @@ pub(crate) fn clients(repository: &Path) -> anyhow::Result<Clients> {
         let words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
         call(Command::new("npm").args(words).current_dir(node))
     })?;
-    Ok(Clients { folder })
+    let promtool = promtool(&folder)?;
+    Ok(Clients { folder, promtool })
+}
+
+/// The one of this machine, or else out of Debian's package: only this file of it.
+fn promtool(folder: &Path) -> anyhow::Result<PathBuf> {
+    let installed = Path::new("/").join(PROMTOOL);
+    let own = folder.join("promtool");
+    let program = own.join(PROMTOOL);
+    if installed.is_file() {
+        return Ok(installed);
+    }
+    if program.is_file() {
+        return Ok(program);
+    }
+    println!("unpacking promtool of the package {PROMTOOL_PACKAGE}");
+    // What an earlier run left half done is begun anew.
+    if own.exists() {
+        fs::remove_dir_all(&own)?;
+    }
+    fs::create_dir_all(&own)?;
+    call(Command::new("apt-get").args(["update", "--quiet"]))?;
+    let words = ["--quiet", "--option", "APT::Sandbox::User=root", "download", PROMTOOL_PACKAGE];
+    call(Command::new("apt-get").args(words).current_dir(&own))?;
+    let package = fs::read_dir(&own)?.next().context("apt-get has downloaded nothing")??.path();
+    let mut files = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(&package)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start dpkg-deb")?;
+    let archive = files.stdout.take().expect("it was asked for");
+    let member = format!("./{PROMTOOL}");
+    call(Command::new("tar").args(["--extract", &member]).current_dir(&own).stdin(archive))?;
+    // tar reads an archive to its end, so that this one ends in order.
+    let status = files.wait()?;
+    ensure!(status.success(), "dpkg-deb ended with {status}");
+    fs::remove_file(package)?;
+    Ok(program)
 }
 
 /// Makes `folder` by `make`, unless it was made from the same list before.

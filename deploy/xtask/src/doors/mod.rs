@@ -111,6 +111,13 @@ const CHECKS: &[Check] = &[
         setup: &ORDINARY,
     },
     Check {
+        name: "metrics",
+        shows: "promtool and the parsers of Prometheus' client find nothing in either form of /metrics",
+        program: Program::Python,
+        script: "metrics.py",
+        setup: &ORDINARY,
+    },
+    Check {
         name: "abuse-claim",
         shows: "who guesses, claims or smuggles gets as little behind a proxy as without one",
         program: Program::Python,

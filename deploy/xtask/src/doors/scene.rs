@@ -13,6 +13,7 @@
 //! | `DOOR_LOG` | file of the server's log |
 //! | `DOOR_LISTED`, `DOOR_UNLISTED` | ports for pages, of an origin that is listed and of one that is not |
 //! | `DOOR_CLIENT` | folder of the Python client that was written from PROTOCOL.md |
+//! | `DOOR_PROMTOOL` | file of promtool, for Python |
 
 use std::fs;
 use std::path::{Path, PathBuf};

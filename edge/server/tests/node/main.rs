@@ -34,7 +34,6 @@ mod limits;
 mod log_markers;
 mod log_pipe;
 mod lost_files;
-mod metrics_text;
 mod pairings;
 mod peer;
 mod protocol_sentences;
