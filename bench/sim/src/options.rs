@@ -57,6 +57,10 @@ pub struct Options {
     pub body_bytes_max: u64,
     /// Outboxes of connections.
     pub outbox_bytes_max: usize,
+    /// Bytes that may wait for all connections of a worker; what one turn brings comes on top.
+    pub outboxes_bytes_max: usize,
+    /// Bytes of input that is not complete, of all connections of a worker; the same.
+    pub input_bytes_max: usize,
     /// Sends in flight of one worker.
     pub in_flight_max: u32,
     /// Users at once in memory, bytes.
@@ -112,6 +116,8 @@ impl Options {
             user_input: dice.pick(&[Self::NARROW_INPUT, ConnectionConfig::default().user_input]),
             queue_entries_max: dice.pick(&[6, 20, 10_000, 10_000]),
             queue_ttl: dice.pick(&[Duration::from_secs(2), LONG_TTL, LONG_TTL, LONG_TTL]),
+            outboxes_bytes_max: dice.pick(&[24_000, 64 << 20]),
+            input_bytes_max: dice.pick(&[12_000, 64 << 20]),
             lines_max: 60,
         }
     }
@@ -120,6 +126,8 @@ impl Options {
     pub(crate) fn connections(&self) -> ConnectionConfig {
         ConnectionConfig {
             outbox_bytes_max: self.outbox_bytes_max,
+            outboxes_bytes_max: self.outboxes_bytes_max,
+            input_bytes_max: self.input_bytes_max,
             progress_bytes_min: 64,
             user_input: self.user_input,
             ..ConnectionConfig::default()

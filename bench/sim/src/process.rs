@@ -325,7 +325,15 @@ impl Process {
         self.mailboxes.tell(&self.trace);
         self.storage.tell();
         let (limits, config) = (self.options.limits(), self.options.connections());
-        let outboxes = config.outboxes_bytes_max as u64;
+        // On top comes what one turn brings of each connection, and to each: what it was granted, and
+        // one message.
+        let slots = self.options.slots as usize;
+        let received = slots * self.options.sizes.buffer_bytes;
+        let granted = config.outbox_bytes_max.min(config.outboxes_bytes_max);
+        let pushed = slots * (granted + self.options.body_bytes_max as usize);
+        let outboxes = (config.outboxes_bytes_max + received + pushed) as u64;
+        // A buffer that grows may grow to twice its size.
+        let incomplete = (2 * config.input_bytes_max + received) as u64;
         let (checks, checks_max) = (self.checks.len() as u64, CHECKS_MAX as u64);
         self.trace.fact(Fact::Held { place: "token checks", held: checks, max: checks_max });
         // What a worker asked for itself, what it was asked by the others, and a few letters for
@@ -351,6 +359,7 @@ impl Process {
                 ("connections", worker.gauges().open as u64, slots),
                 ("moves", worker.gauges().moving as u64, config.moves_max as u64),
                 ("outboxes", worker.gauges().outboxes_bytes as u64, outboxes),
+                ("incomplete input", worker.gauges().input_bytes as u64, incomplete),
                 ("waiting for neighbours", seat.driver.waiting() as u64, waiting),
             ] {
                 self.trace.fact(Fact::Held { place, held, max });

@@ -69,12 +69,6 @@ pub enum Event<'a> {
         /// Room, bytes.
         room_bytes: u32,
     },
-    /// All outboxes of the worker together take no more, or take more again. While they are full
-    /// nothing is pushed and ephemera are dropped; answers that were promised still go out.
-    OutboxesFull {
-        /// They are full from here on.
-        full: bool,
-    },
     /// A command of a signed-in connection (`hello`, `auth`, `ping`, `pong`, `bye` stay in the
     /// edge).
     Command {

@@ -83,8 +83,6 @@ pub struct Shard {
     /// The store has everything up to here.
     pub(crate) applied: Position,
     pub(crate) journal_failed: bool,
-    /// The worker's outboxes together take no more.
-    pub(crate) outboxes_full: bool,
     /// Journal or store take on no more work.
     pub(crate) shortage: Option<Shortage>,
 }
@@ -127,7 +125,6 @@ impl Shard {
             handed: Position(0),
             applied: Position(0),
             journal_failed: false,
-            outboxes_full: false,
             shortage: None,
             config,
         }
@@ -155,8 +152,6 @@ impl Shard {
             Event::Writable { connection, room_bytes } => {
                 self.writable(connection, room_bytes, turn);
             }
-            // Those that waited are told by `Writable`, one by one.
-            Event::OutboxesFull { full } => self.outboxes_full = full,
             Event::Command { connection, tag, command } => {
                 relay = self.command(Asker { connection, tag }, command, turn);
             }
@@ -318,7 +313,7 @@ impl Shard {
     /// Whether the session's outbox takes what is not an answer.
     pub(crate) fn has_room(&self, session: SessionSlot) -> bool {
         let session = &self.sessions[session];
-        !self.outboxes_full && session.room_bytes > 0 && !self.leaving.contains(session.connection)
+        session.room_bytes > 0 && !self.leaving.contains(session.connection)
     }
 
     /// Who is signed in on a connection, and what it was granted; `None` if nobody is.

@@ -113,6 +113,8 @@ reasons! {
     DeviceUnkept = TryLater, "device_unkept", "a new device cannot be written down now";
     /// The user was not loaded, or its device not written, in time.
     WelcomeLate = TryLater, "welcome_late", "the user could not be read in time";
+    /// More of frames is there without its end than may be.
+    InputCrowded = TryLater, "input_crowded", "too many frames without their end: send this one again";
     /// What a leaving client had asked has no answer yet.
     AnswerLate = TryLater, "answer_late", "what was asked before leaving has no answer yet";
     /// `hello` with neither token nor ticket.

@@ -57,11 +57,16 @@ pub struct ConnectionConfig {
     /// Bytes that may wait in one connection's outbox; above it the connection's input is not
     /// read. Default 256 KiB: a few of the largest messages.
     pub outbox_bytes_max: usize,
-    /// Bytes that may wait in all outboxes of this worker. Above half of it, who does not take its
-    /// answers is not read; above it nobody is, and nothing is pushed. Passed by no more than what
-    /// was promised: an answer for each send in flight, and the pushes of one turn. Default 64 MiB:
-    /// 256 readers that have stopped.
+    /// Bytes that may wait in all outboxes of this worker. Above half of it each may hold less, in
+    /// proportion to what is free; above it those who take nothing are let go, with the most first.
+    /// Passed by no more than what one turn brings: the answers to what was received, and pushes.
+    /// Default 64 MiB: 256 readers that have stopped.
     pub outboxes_bytes_max: usize,
+    /// Bytes of input of which a part is missing, or that wait to be decoded, of all connections of
+    /// this worker. Above it those that were not heard for the longest time are closed. Passed by no
+    /// more than what one turn receives, in buffers that may have grown to twice their size for it.
+    /// Default 64 MiB: 500 of the largest texts in the making.
+    pub input_bytes_max: usize,
     /// Input of one user, over all its connections to the node, in cost (see [`crate::budgets`]).
     /// Over it they are not read. Default 2 MiB in a second, 16 MiB at once: 28,000 small frames a
     /// second, or 23 of the largest texts.
@@ -108,6 +113,7 @@ impl Default for ConnectionConfig {
             progress_bytes_min: 4 * 1024,
             outbox_bytes_max: 256 * 1024,
             outboxes_bytes_max: 64 * 1024 * 1024,
+            input_bytes_max: 64 * 1024 * 1024,
             user_input: INPUT_RATE,
             address_input: INPUT_RATE,
             moves_max: 1024,

@@ -201,8 +201,6 @@ pub struct Connection {
     pub wants_writable: bool,
     /// It stands in the list of connections to flush.
     pub dirty: bool,
-    /// It stands in the list of those that go on when the worker's outboxes are full no longer.
-    pub waits_for_outboxes: bool,
     /// The server's ping is unanswered.
     pub pinged: bool,
     /// A `pong` would answer the server's ping.
@@ -258,7 +256,6 @@ impl Connection {
             untold_bytes: 0,
             wants_writable: false,
             dirty: false,
-            waits_for_outboxes: false,
             pinged: false,
             pong_due: false,
             renewing: None,
@@ -331,7 +328,7 @@ impl Connection {
             && self.surplus.is_empty()
             && self.untold_bytes == 0
             && self.renewing.is_none()
-            && !(self.hot || self.dirty || self.wants_writable || self.waits_for_outboxes)
+            && !(self.hot || self.dirty || self.wants_writable)
             && !(self.asking_address
                 || self.counted != Counted::Not
                 || self.leaving

@@ -211,6 +211,15 @@ impl Connections {
         (self.chunks.len() * CHUNK) as u32
     }
 
+    /// Those that are not at rest, by rising index. Looks at the whole table.
+    pub(crate) fn awake_ones(&self) -> impl Iterator<Item = &Connection> {
+        let places = self.chunks.iter().flatten().flat_map(|chunk| chunk.iter());
+        places.filter_map(|place| match place {
+            Place::Awake(connection) => Some(&**connection),
+            Place::Free | Place::Idle(_) => None,
+        })
+    }
+
     /// The slots of all connections, by rising index.
     pub(crate) fn slots(&self) -> Vec<Slot> {
         (0..self.extent()).filter_map(|index| self.see(index)).map(|(slot, _)| slot).collect()

@@ -93,10 +93,14 @@ pub struct ConnectionCounters {
     pub promoted: u64,
     /// Hot connections that fell silent.
     pub demoted: u64,
-    /// Times that input was not read because too many answers waited.
+    /// Times that a client was not read because more answers waited for it than its limit.
     pub input_paused: u64,
-    /// Times that the answers waiting at the worker were above their limit.
-    pub outboxes_full: u64,
+    /// The same below its limit, because the answers of others left no more room for it.
+    pub input_crowded: u64,
+    /// Connections let go because the answers waiting at the worker were above their limit.
+    pub outboxes_shed: u64,
+    /// Connections let go because incomplete input at the worker was above its limit.
+    pub inputs_shed: u64,
     /// Connections closed by the server, by code.
     pub closed: ByCloseReason,
     /// Connections that the client ended or lost.

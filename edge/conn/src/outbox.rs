@@ -135,6 +135,11 @@ impl Outbox {
         }
     }
 
+    /// All that waits, if the socket takes nothing of it now, bytes.
+    pub fn stalled_bytes(&self) -> Option<usize> {
+        self.is_stalled().then(|| self.pending_bytes())
+    }
+
     /// The socket took less than it was given and has not room again yet.
     pub fn is_stalled(&self) -> bool {
         matches!(self.flight, Flight::Stalled(_))

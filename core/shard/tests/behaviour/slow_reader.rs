@@ -187,13 +187,13 @@ fn an_entry_whose_row_is_missing_leaves_and_is_counted() {
 }
 
 #[test]
-fn while_all_outboxes_together_are_full_nobody_is_pushed_to_and_answers_still_come() {
+fn a_connection_without_room_is_not_pushed_to_and_its_answers_still_come() {
     let mut world = World::new(1);
     let (alice, bob) = (world.user(0, 0), world.user(0, 1));
     let (a, b) = (world.sign_in(alice, 1), world.sign_in(bob, 1));
     world.settle();
     world.told(b);
-    world.handle(0, Event::OutboxesFull { full: true });
+    world.handle(0, Event::Writable { connection: b, room_bytes: 0 });
     world.slow.insert(b);
     world.send(a, 7, 1, bob, b"later");
     let ephemeral = SendMessage { ephemeral: true, ..message(2, bob, b"dropped") };
@@ -203,7 +203,6 @@ fn while_all_outboxes_together_are_full_nobody_is_pushed_to_and_answers_still_co
     assert_eq!(world.shards[0].counters().ephemeral_dropped, 1);
     let told = world.told(a);
     assert!(told.iter().any(|(tag, event)| *tag == 7 && matches!(event, WireEvent::Receipt(_))));
-    world.handle(0, Event::OutboxesFull { full: false });
     world.drain(b);
     assert_eq!(world.messages(b).len(), 1);
 }

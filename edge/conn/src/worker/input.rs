@@ -27,6 +27,9 @@ use crate::websocket::{self, Accepts, Item, Received};
 impl Worker {
     /// Bytes of the ring, lent for this call.
     pub(super) fn received(&mut self, slot: Slot, bytes: &mut [u8], more: bool, now: Now) {
+        if self.shed_if_over(slot, now) {
+            return;
+        }
         let Some(connection) = self.connections.find(slot) else { return };
         if !more && connection.input == Input::Armed {
             connection.input = Input::Idle;
@@ -125,15 +128,7 @@ impl Worker {
         if let Phase::Closing { discarded_bytes, .. } = connection.phase {
             return discarded_bytes <= DISCARDED_BYTES_MAX;
         }
-        let piles_up = connection.pending_bytes() > self.config.outbox_bytes_max;
-        if !connection.may_be_read() || piles_up {
-            return false;
-        }
-        if self.outboxes.is_full() {
-            self.wait_for_outboxes(slot);
-            return false;
-        }
-        self.connections.find(slot).is_some_and(|it| self.outboxes.has_room_for(it))
+        connection.may_be_read() && connection.pending_bytes() <= self.outboxes.allowance()
     }
 
     pub(super) fn receive_stopped(&mut self, slot: Slot, now: Now) {
@@ -191,14 +186,6 @@ impl Worker {
             return &mut [];
         }
         rest
-    }
-
-    /// Keeps the sum of what connections hold of their input.
-    pub(super) fn recount_input(&mut self, slot: Slot) {
-        let Some(connection) = self.connections.find(slot) else { return };
-        let held_bytes = connection.input_bytes();
-        let before = mem::replace(&mut connection.held_bytes, held_bytes);
-        self.input_bytes = self.input_bytes + held_bytes - before;
     }
 
     fn feed_binary(&mut self, slot: Slot, decoder: &mut FrameDecoder, bytes: &[u8], now: Now) {

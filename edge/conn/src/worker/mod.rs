@@ -25,6 +25,7 @@ mod dispatch;
 mod drain;
 mod effects;
 mod handshake;
+mod incomplete;
 mod input;
 mod leaving;
 mod outboxes;
@@ -132,7 +133,7 @@ impl Worker {
     ) -> Self {
         Self {
             id,
-            outboxes: Outboxes::new(config.outboxes_bytes_max),
+            outboxes: Outboxes::new(config.outboxes_bytes_max, config.outbox_bytes_max),
             input_bytes: 0,
             config,
             shard,
@@ -230,7 +231,8 @@ impl Worker {
         self.pass_deadlines(now);
         self.carry_out_effects(now);
         self.flush(now);
-        self.balance_outboxes(now);
+        self.shed_outboxes(now);
+        self.shed_input(now);
         self.settle_down(now);
         self.hand_out_mail();
     }

@@ -2,41 +2,41 @@
 //! happens when they are too many.
 //!
 //! ```text
-//!   bytes      0 ............ half ................. max
-//!              everybody       who does not take      nobody is read, nothing is pushed,
-//!              is served       its answers is not     ephemera are dropped, until an
-//!                              read nor pushed to     eighth is free again
+//!   bytes      0 ............ half ...................... max
+//!              each outbox     each may hold less, the    who is stalled is let go, those with
+//!              may hold all    fuller they are together:  the most first, until an eighth is
+//!              of its own      what is free, halved       free again
 //! ```
-//! So the slow are asked first, and a neighbour waits only when very many are slow at once. A
-//! receive that is armed already brings its bytes once more and is taken back then. What was
-//! promised still goes out above the limit: one answer for each send in flight, and what one turn
-//! had begun. A send that the ring holds counts until the ring gives it back, also after its
-//! connection is gone.
+//! So only those wait who do not take what waits for them: an outbox that is empty is always granted
+//! a little, however full the others are. What is promised still goes out above what an outbox may
+//! hold: the answers to what was received already, and the pushes that one turn had begun. A send that
+//! the ring holds counts until the ring gives it back, also after its connection is gone.
 
 use ringpost_ring::Slot;
-use ringpost_shard::Event;
 use ringpost_shard::event::Now;
 
 use super::Worker;
-use crate::connection::Connection;
 
-/// Share of the limit that must be free before reading and pushing go on.
+/// Share of the limit that is free again after those who hold the most were let go.
 const FREE_SHARE: usize = 8;
 
-/// The sum, and who waits for it to shrink.
+/// Share of its own limit that an outbox may hold however full all are together.
+const GRANTED_SHARE: usize = 64;
+
+/// Into so many parts is what an outbox may hold granted.
+const GRANTS: usize = 4;
+
+/// The sum, and what follows from it for one outbox.
 #[derive(Debug)]
 pub(super) struct Outboxes {
     bytes: usize,
     bytes_max: usize,
-    full: bool,
-    /// Connections that were not read or pushed to because of it; each once, so bounded by the
-    /// connections.
-    waiting: Vec<Slot>,
+    each_bytes_max: usize,
 }
 
 impl Outboxes {
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes: 0, bytes_max, full: false, waiting: Vec::new() }
+    pub(super) fn new(bytes_max: usize, each_bytes_max: usize) -> Self {
+        Self { bytes: 0, bytes_max, each_bytes_max: each_bytes_max.min(bytes_max) }
     }
 
     /// Bytes that wait, those that the ring holds included.
@@ -53,43 +53,72 @@ impl Outboxes {
         self.bytes = self.bytes.checked_sub(bytes).expect("what leaves was counted as it came");
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.full
+    /// What one outbox may hold now, bytes: who has more is not read and not pushed to. All of its own
+    /// limit up to half of the sum; then in proportion to what is free. However many there are, those
+    /// that nobody empties come to rest below the sum.
+    pub(super) fn allowance(&self) -> usize {
+        let half = self.bytes_max / 2;
+        let free = self.bytes_max.saturating_sub(self.bytes);
+        if free >= half {
+            return self.each_bytes_max;
+        }
+        let part = self.each_bytes_max as u64 * free as u64 / half as u64;
+        (part as usize).max(self.each_bytes_max / GRANTED_SHARE).max(1)
     }
 
-    /// Whether there is still room for an outbox that is not emptied.
-    pub(super) fn has_room_for(&self, connection: &Connection) -> bool {
-        let stalled = connection.outbox.as_ref().is_some_and(|outbox| outbox.is_stalled());
-        !self.full && (!stalled || self.bytes <= self.bytes_max / 2)
+    /// What may be pushed to one connection before it is asked again, where so much waits for it
+    /// already, bytes. Only a part of what it may hold, as many others may be granted the same now.
+    pub(super) fn grant(&self, pending_bytes: usize) -> usize {
+        let allowance = self.allowance();
+        allowance.saturating_sub(pending_bytes).min(allowance.div_ceil(GRANTS))
+    }
+
+    /// How many bytes must leave, for there to be room again; `None` while the limit is not passed.
+    fn excess(&self) -> Option<usize> {
+        let wanted = self.bytes_max - self.bytes_max / FREE_SHARE;
+        (self.bytes > self.bytes_max).then(|| self.bytes - wanted)
     }
 }
 
 impl Worker {
-    /// Remembers a connection that waits for the outboxes to be full no longer.
-    pub(super) fn wait_for_outboxes(&mut self, slot: Slot) {
-        if let Some(connection) = self.connections.find(slot)
-            && !std::mem::replace(&mut connection.waits_for_outboxes, true)
-        {
-            self.outboxes.waiting.push(slot);
+    /// Lets go who does not take its answers, those with the most first, if all answers together have
+    /// passed their limit: nothing that was promised is lost with them, and nobody else has to wait.
+    /// Their sockets are full, so that no last word would arrive.
+    pub(super) fn shed_outboxes(&mut self, now: Now) {
+        let Some(mut excess) = self.outboxes.excess() else { return };
+        let mut stalled: Vec<(usize, Slot)> = self
+            .connections
+            .awake_ones()
+            .filter_map(|it| Some((it.outbox.as_ref()?.stalled_bytes()?, it.slot)))
+            .collect();
+        stalled.sort_unstable_by_key(|&(bytes, slot)| (std::cmp::Reverse(bytes), slot.index()));
+        for (bytes, slot) in stalled {
+            self.shed(slot, now);
+            match excess.checked_sub(bytes) {
+                Some(rest) if rest > 0 => excess = rest,
+                _ => return,
+            }
         }
     }
 
-    /// Finds the outboxes full, or no longer: the shard is told, and those that waited go on.
-    pub(super) fn balance_outboxes(&mut self, now: Now) {
-        let Outboxes { bytes, bytes_max, full, .. } = self.outboxes;
-        if !full && bytes > bytes_max {
-            self.outboxes.full = true;
-            self.counters.outboxes_full += 1;
-            self.shard_event(Event::OutboxesFull { full: true }, now);
-        } else if full && bytes <= bytes_max - bytes_max / FREE_SHARE {
-            self.outboxes.full = false;
-            self.shard_event(Event::OutboxesFull { full: false }, now);
-            for slot in std::mem::take(&mut self.outboxes.waiting) {
-                let Some(connection) = self.connections.find(slot) else { continue };
-                connection.waits_for_outboxes = false;
-                self.mark_dirty(slot);
-            }
-            self.flush(now);
+    /// The same for one that goes on asking meanwhile: a turn may bring all receive buffers. Answers
+    /// whether it was let go.
+    pub(super) fn shed_if_over(&mut self, slot: Slot, now: Now) -> bool {
+        if self.outboxes.excess().is_none() {
+            return false;
         }
+        let allowance = self.outboxes.allowance();
+        let is_over = self.connections.find(slot).is_some_and(|it| {
+            it.outbox.as_ref().and_then(|it| it.stalled_bytes()).is_some_and(|it| it > allowance)
+        });
+        if is_over {
+            self.shed(slot, now);
+        }
+        is_over
+    }
+
+    fn shed(&mut self, slot: Slot, now: Now) {
+        self.counters.outboxes_shed += 1;
+        self.remove(slot, now);
     }
 }

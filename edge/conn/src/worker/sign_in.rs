@@ -144,7 +144,7 @@ impl Worker {
             window_pushes: hello.window_pushes,
             window_bytes: hello.window_bytes,
             intents: hello.intents,
-            room_bytes: self.config.outbox_bytes_max as u32,
+            room_bytes: self.outboxes.grant(0) as u32,
         };
         self.enter(slot, Phase::Welcoming, now);
         self.shard_event(Event::SignIn(sign_in), now);

@@ -35,7 +35,7 @@ pub const DEMOTED_AFTER: Duration = Duration::from_secs(10);
 impl Worker {
     /// The poll of a cold connection is over: there is something to receive.
     pub(super) fn readable(&mut self, slot: Slot) {
-        if !self.outboxes.is_full() && self.connections.begin_receiving(slot) {
+        if self.connections.begin_receiving(slot) {
             self.operations.push(Operation::Receive(slot, ReceiveMode::OneShot));
         } else if let Some(connection) = self.connections.find(slot) {
             connection.input = Input::Idle;
@@ -80,7 +80,7 @@ impl Worker {
             }
             if connection.untold_bytes > 0 && matches!(connection.phase, Phase::SignedIn) {
                 // The shard counts down what it delivers, and nobody will tell it later.
-                self.tell_room(slot, self.config.outbox_bytes_max, now);
+                self.tell_room(slot, self.outboxes.grant(0), now);
             }
             if self.connections.find(slot).is_some_and(|it| it.is_at_rest()) {
                 self.connections.lay_to_rest(slot);

@@ -195,13 +195,14 @@ impl Worker {
         if idle {
             connection.outbox = None;
         }
-        let max = self.config.outbox_bytes_max;
-        let has_room = self.outboxes.has_room_for(connection);
+        let allowance = self.outboxes.allowance();
+        let has_room = pending < allowance;
         let waits = connection.wants_writable && idle;
         // The shard counts down what it delivers and must be told what has left: one that waits
         // as soon as all has, others now and then while there is room; and at once that there is
         // none.
-        let seldom = connection.untold_bytes >= max / ROOM_TOLD_SHARE && pending <= max / 2;
+        let much = connection.untold_bytes >= allowance / ROOM_TOLD_SHARE;
+        let seldom = much && pending <= allowance / 2;
         match connection.phase {
             Phase::Closing { .. } if idle && connection.input == Input::Ended => {
                 return self.remove(slot, now);
@@ -213,9 +214,8 @@ impl Worker {
             Phase::Departing(..) if idle => self.leave_if_quiet(slot, now),
             Phase::SignedIn if has_room && (waits || seldom) => {
                 connection.wants_writable = false;
-                self.tell_room(slot, max - pending, now);
+                self.tell_room(slot, self.outboxes.grant(pending), now);
             }
-            Phase::SignedIn if self.outboxes.is_full() && waits => self.wait_for_outboxes(slot),
             Phase::SignedIn if !has_room && connection.untold_bytes > 0 => {
                 connection.wants_writable = true;
                 self.tell_room(slot, 0, now);
@@ -237,19 +237,17 @@ impl Worker {
     pub(super) fn balance_input(&mut self, slot: Slot) {
         let Some(connection) = self.connections.find(slot) else { return };
         let (before, pending) = (connection.input, connection.pending_bytes());
-        let max = self.config.outbox_bytes_max;
-        let paced = connection.paced.is_some();
-        if paced || pending > max || !self.outboxes.has_room_for(connection) {
-            match connection.input {
-                Input::Armed if connection.wants_input() => {
-                    connection.input = Input::Stopping;
-                    self.counters.input_paused += u64::from(pending > max);
-                    self.operations.push(Operation::StopReceive(slot));
-                }
-                Input::Idle if self.outboxes.is_full() => self.wait_for_outboxes(slot),
-                _ => {}
+        let allowance = self.outboxes.allowance();
+        let piles_up = pending > allowance;
+        if piles_up || connection.paced.is_some() {
+            if connection.input == Input::Armed && connection.wants_input() {
+                connection.input = Input::Stopping;
+                let own = pending > self.config.outbox_bytes_max;
+                self.counters.input_paused += u64::from(piles_up && own);
+                self.counters.input_crowded += u64::from(piles_up && !own);
+                self.operations.push(Operation::StopReceive(slot));
             }
-        } else if pending <= max / 2 && before == Input::Idle {
+        } else if pending <= allowance / 2 && before == Input::Idle {
             self.arm(slot);
         }
         // Who is armed is not at rest, and does not come to rest here.

@@ -14,6 +14,7 @@ mod displacement;
 mod drain;
 mod driver;
 mod hand_over;
+mod incomplete;
 mod journal;
 mod journal_room;
 mod last_words;

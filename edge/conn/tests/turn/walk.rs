@@ -18,6 +18,9 @@ use crate::world::{Dice, Setup, World};
 const SEEDS: u64 = 200;
 const ACTIONS: usize = 300;
 
+/// Largest content that is sent, bytes.
+const LARGEST_BYTES: usize = 6_000;
+
 /// Rounds at the end in which all that was asked must be answered and come.
 const LAST_ROUNDS: usize = 50;
 
@@ -25,7 +28,8 @@ fn setup(seed: u64) -> Setup {
     let mut dice = Dice::new(seed);
     let config = ConnectionConfig {
         outbox_bytes_max: [600, 4_000, 256 << 10][dice.below(3)],
-        outboxes_bytes_max: [6_000, 40_000, 64 << 20][dice.below(3)],
+        outboxes_bytes_max: [16_000, 40_000, 64 << 20][dice.below(3)],
+        input_bytes_max: [14_000, 64 << 20][dice.below(2)],
         moves_max: [1, 1_024][dice.below(2)],
         progress_bytes_min: 64,
         ..ConnectionConfig::default()
@@ -42,6 +46,7 @@ fn setup(seed: u64) -> Setup {
 
 struct Walk {
     world: World,
+    config: ConnectionConfig,
     devices: Vec<Device>,
     /// Connections that are nobody's device.
     strangers: Vec<usize>,
@@ -67,7 +72,7 @@ impl Walk {
             device.listen(&mut world);
         }
         world.net.set_faults(setup.faults);
-        Self { world, devices, strangers: Vec::new(), workers }
+        Self { world, config: setup.config, devices, strangers: Vec::new(), workers }
     }
 
     fn act(&mut self) {
@@ -83,7 +88,7 @@ impl Walk {
         };
         match world.dice.below(16) {
             0..=5 => {
-                let most = [50, 400, 6_000][world.dice.below(3)];
+                let most = [50, 400, LARGEST_BYTES][world.dice.below(3)];
                 let bytes = 1 + world.dice.below(most);
                 device.send(world, to, bytes);
             }
@@ -155,11 +160,25 @@ impl Walk {
     fn rounds(&mut self) {
         for _ in 0..self.world.dice.below(12) {
             self.world.round();
+            self.check_room();
         }
         for device in &mut self.devices {
             device.listen(&mut self.world);
         }
         self.world.drivers.iter_mut().for_each(|driver| driver.handed_over.clear());
+    }
+
+    /// What waits at a worker, and what is not complete, stays within its limit but for what a turn
+    /// brings: a grant and a message for each device. A buffer that grows may grow to twice its size.
+    fn check_room(&self) {
+        let granted = self.config.outbox_bytes_max.min(self.config.outboxes_bytes_max) / 4;
+        let turn = self.devices.len() / self.workers * (granted + LARGEST_BYTES);
+        for driver in &self.world.drivers {
+            let held = driver.worker().gauges();
+            let (outboxes, input) = (held.outboxes_bytes, held.input_bytes);
+            assert!(outboxes <= self.config.outboxes_bytes_max + turn, "{outboxes} in outboxes");
+            assert!(input <= 2 * self.config.input_bytes_max + turn, "{input} of input");
+        }
     }
 
     /// Everything goes on, everybody comes back and asks again until all is answered.
@@ -234,7 +253,8 @@ struct Met {
     lost: u64,
     short_sends: u64,
     input_paused: u64,
-    outboxes_full: u64,
+    outboxes_shed: u64,
+    inputs_shed: u64,
 }
 
 impl Met {
@@ -250,7 +270,8 @@ impl Met {
             self.lost += counters.lost;
             self.short_sends += counters.short_sends;
             self.input_paused += counters.input_paused;
-            self.outboxes_full += counters.outboxes_full;
+            self.outboxes_shed += counters.outboxes_shed;
+            self.inputs_shed += counters.inputs_shed;
         }
     }
 
@@ -260,7 +281,8 @@ impl Met {
             self.half_moves,
             self.displaced,
             self.handed_over,
-            self.outboxes_full,
+            self.outboxes_shed,
+            self.inputs_shed,
         ];
         let common = [self.moves, self.lost, self.short_sends, self.input_paused];
         assert!(self.messages as u64 > 50 * seeds, "{self:?}");

@@ -53,7 +53,7 @@ const REST: &str = "ringpost_rest_limits_hit";
 const JOURNAL: &str = "ringpost_journal_refused";
 
 /// The keys that limit something, in the order of the configuration.
-const LIMITS: [Limit; 43] = [
+const LIMITS: [Limit; 44] = [
     limit("drain_deadline", "ms", |it| ms(it.drain_deadline), &[Counted(EDGE, &["drain"])]),
     limit(
         "journal.disk_budget_bytes",
@@ -244,7 +244,13 @@ const LIMITS: [Limit; 43] = [
         "limits.outboxes_bytes_max",
         "bytes",
         |it| it.limits.outboxes_bytes_max,
-        &[Counted("ringpost_edge_outboxes_full", &[])],
+        &[Counted("ringpost_edge_outboxes_shed", &[]), Counted("ringpost_edge_input_crowded", &[])],
+    ),
+    limit(
+        "limits.input_bytes_max",
+        "bytes",
+        |it| it.limits.input_bytes_max,
+        &[Counted("ringpost_edge_inputs_shed", &[])],
     ),
     limit(
         "limits.receive_buffers_bytes",

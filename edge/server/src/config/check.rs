@@ -238,27 +238,11 @@ impl Checker<'_> {
         for (key, interval) in [
             ("limits.ping_interval_tcp", limits.ping_interval_tcp),
             ("limits.ping_interval_websocket", limits.ping_interval_websocket),
+            ("limits.progress_deadline", limits.progress_deadline),
         ] {
             self.duration(key, interval, second, hour);
         }
-        self.duration("limits.progress_deadline", limits.progress_deadline, second, hour);
-        let content = 256..=ringpost_wire::limits::MESSAGE_BYTES_MAX as u64;
-        self.size("limits.message_bytes_max", limits.message_bytes_max, content.clone());
-        // A frame around the largest content must fit, and a second one behind it.
-        let message_bytes_max = within(limits.message_bytes_max, &content);
-        let outbox = 2 * message_bytes_max..=64 << 20;
-        self.size("limits.outbox_bytes_max", limits.outbox_bytes_max, outbox.clone());
-        let shared = within(limits.outbox_bytes_max, &outbox)..=1 << 40;
-        self.size("limits.outboxes_bytes_max", limits.outboxes_bytes_max, shared);
-        self.size("limits.receive_buffers_bytes", limits.receive_buffers_bytes, 1 << 20..=16 << 30);
-        self.size("limits.resident_bytes_max", limits.resident_bytes_max, 1 << 20..=1 << 40);
-        self.size("limits.in_flight_bytes_max", limits.in_flight_bytes_max, 1 << 20..=1 << 40);
-        let entries = limits.queue_entries_max.into();
-        self.number("limits.queue_entries_max", entries, 1..=10_000_000);
-        let queue = message_bytes_max..=1 << 40;
-        self.size("limits.queue_bytes_max", limits.queue_bytes_max, queue);
-        let share = limits.queue_sender_share.into();
-        self.number("limits.queue_sender_share", share, 1..=1_000);
+        self.room(limits);
         self.duration("limits.queue_ttl", limits.queue_ttl, hour, 365 * 24 * hour);
         self.number("limits.devices_per_user_max", limits.devices_per_user_max.into(), 1..=127);
         // A ticket lives a day, and when its device was seen is known to a day: one that has a ticket
@@ -276,6 +260,31 @@ impl Checker<'_> {
             let found = format!("{} origins", limits.origins.len());
             self.refuse("limits.origins", found, format!("at most {ORIGINS_MAX}"));
         }
+    }
+
+    /// What is kept of messages, and what waits.
+    fn room(&mut self, limits: &LimitKeys) {
+        let content = 256..=ringpost_wire::limits::MESSAGE_BYTES_MAX as u64;
+        self.size("limits.message_bytes_max", limits.message_bytes_max, content.clone());
+        // A frame around the largest content must fit, and a second one behind it.
+        let message_bytes_max = within(limits.message_bytes_max, &content);
+        let outbox = 2 * message_bytes_max..=64 << 20;
+        self.size("limits.outbox_bytes_max", limits.outbox_bytes_max, outbox.clone());
+        let shared = within(limits.outbox_bytes_max, &outbox)..=1 << 40;
+        self.size("limits.outboxes_bytes_max", limits.outboxes_bytes_max, shared);
+        self.size("limits.receive_buffers_bytes", limits.receive_buffers_bytes, 1 << 20..=16 << 30);
+        for (key, bytes) in [
+            ("limits.input_bytes_max", limits.input_bytes_max),
+            ("limits.resident_bytes_max", limits.resident_bytes_max),
+            ("limits.in_flight_bytes_max", limits.in_flight_bytes_max),
+        ] {
+            self.size(key, bytes, 1 << 20..=1 << 40);
+        }
+        self.number("limits.queue_entries_max", limits.queue_entries_max.into(), 1..=10_000_000);
+        let queue = message_bytes_max..=1 << 40;
+        self.size("limits.queue_bytes_max", limits.queue_bytes_max, queue);
+        let share = limits.queue_sender_share.into();
+        self.number("limits.queue_sender_share", share, 1..=1_000);
     }
 }
 

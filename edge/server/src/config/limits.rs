@@ -24,6 +24,10 @@ const CONNECTION_BYTES: u64 = 5 << 10;
 /// What one REST connection costs beyond a request's body: hyper's read and write buffers.
 const REST_CONNECTION_BYTES: u64 = 48 << 10;
 
+/// Least incomplete input that a worker may hold: several of the largest texts, each in a buffer that
+/// may have grown to twice its size.
+const INPUT_BYTES_MIN: u64 = 1 << 20;
+
 /// Binaries, stacks, rings, allocator slack.
 const BASE_BYTES: u64 = 64 << 20;
 
@@ -49,6 +53,8 @@ pub struct Limits {
     pub connections_per_worker_max: u32,
     /// Bytes of answers that may wait at one worker.
     pub outboxes_per_worker_bytes_max: u64,
+    /// Bytes of incomplete input that one worker may hold.
+    pub input_per_worker_bytes_max: u64,
     /// Of each worker's shard.
     pub shard: ShardLimits,
     /// Of each worker's rings.
@@ -106,6 +112,8 @@ impl Limits {
             connections_per_worker_max: connections,
             outboxes_per_worker_bytes_max: parts::share(keys.outboxes_bytes_max, workers)
                 .max(keys.outbox_bytes_max),
+            input_per_worker_bytes_max: parts::share(keys.input_bytes_max, workers)
+                .max(INPUT_BYTES_MIN),
             shard: parts::shard(config, workers, connections),
             ring,
             rings,
@@ -161,6 +169,7 @@ fn memory_lines(config: &Config, limits: &Limits) -> Vec<MemoryLine> {
     let connections = u64::from(keys.connections_max);
     let buffers = u64::from(limits.ring.buffers) * u64::from(limits.ring.buffer_bytes);
     let outboxes = limits.outboxes_per_worker_bytes_max;
+    let incomplete = limits.input_per_worker_bytes_max;
     let ring = limits.ring.memory_bytes(limits.rings) - buffers;
     let resident = limits.shard.resident_bytes_max;
     let in_flight = limits.shard.in_flight_bytes_max
@@ -176,6 +185,7 @@ fn memory_lines(config: &Config, limits: &Limits) -> Vec<MemoryLine> {
     vec![
         each("connections", "limits.connections_max", connections, CONNECTION_BYTES),
         each("answers to be written", "limits.outboxes_bytes_max", workers, outboxes),
+        each("incomplete input", "limits.input_bytes_max", workers, incomplete),
         each("receive buffers", "limits.receive_buffers_bytes", workers, buffers),
         each("rings", "workers", workers, ring),
         each("resident users", "limits.resident_bytes_max", workers, resident),

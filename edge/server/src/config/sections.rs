@@ -338,6 +338,9 @@ pub struct LimitKeys {
     /// Answers that may wait to be written, all connections together; the workers share it equally.
     #[serde(with = "size")]
     pub outboxes_bytes_max: u64,
+    /// Incomplete input of all connections together; the workers share it equally.
+    #[serde(with = "size")]
+    pub input_bytes_max: u64,
     /// Receive buffers of all workers together.
     #[serde(with = "size")]
     pub receive_buffers_bytes: u64,
@@ -385,6 +388,7 @@ impl Default for LimitKeys {
             plaintext: false,
             outbox_bytes_max: 256 << 10,
             outboxes_bytes_max: 64 << 20,
+            input_bytes_max: 64 << 20,
             receive_buffers_bytes: 32 << 20,
             resident_bytes_max: 256 << 20,
             in_flight_bytes_max: 128 << 20,

@@ -418,6 +418,7 @@ fn connection_config(config: &Config, limits: &Limits) -> ConnectionConfig {
         },
         outbox_bytes_max: keys.outbox_bytes_max as usize,
         outboxes_bytes_max: limits.outboxes_per_worker_bytes_max as usize,
+        input_bytes_max: limits.input_per_worker_bytes_max as usize,
         message_bytes_max: keys.message_bytes_max as u32,
         origins: origins(config),
         ..ConnectionConfig::default()

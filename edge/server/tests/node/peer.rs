@@ -70,11 +70,6 @@ impl Peer {
         Self::shake_hands(socket.into(), encoding)
     }
 
-    /// From here on the kernel takes more for it: it reads as fast as others.
-    pub(crate) fn widen(&self) {
-        setsockopt(&self.stream, sockopt::RcvBuf, &(1 << 20)).unwrap();
-    }
-
     /// A connection whose handshake is over.
     pub(crate) fn on(stream: TcpStream, encoding: Encoding) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -99,8 +99,12 @@ shows! {
         short_sends => "ringpost_edge_short_sends", "Sends taken only in part.";
         input_paused => "ringpost_edge_input_paused",
             "Times that a client was not read because its answers passed their limit.";
-        outboxes_full => "ringpost_edge_outboxes_full",
-            "Times that the answers waiting at a worker passed their limit.";
+        input_crowded => "ringpost_edge_input_crowded",
+            "Times that a client was not read because answers of others took the room of its own.";
+        outboxes_shed => "ringpost_edge_outboxes_shed",
+            "Connections let go because the answers waiting at a worker passed their limit.";
+        inputs_shed => "ringpost_edge_inputs_shed",
+            "Connections let go because incomplete input at a worker passed its limit.";
         accept_rests => "ringpost_edge_accept_rests",
             "Times that accepting rested because a turn had taken its fill.";
         turns_cut => "ringpost_edge_turns_cut",

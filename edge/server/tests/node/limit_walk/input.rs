@@ -1,14 +1,16 @@
 //! What bounds bytes: what is read of users and strangers, and what waits to be written to them.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use uuid::Uuid;
 
-use super::Answer::{self, Later, Refused};
+use super::Answer::{self, Close, Cut, Later, Refused};
 use super::value;
 use crate::abuse_storms::{all_of, come, hellos, welcomed};
-use crate::peer::{Encoding, Peer, message};
+use crate::peer::{Encoding, Heard, Peer, message};
 use crate::rig::{Node, eventually};
 
 /// A `ping` of the binary protocol without a nonce, which is its header alone.
@@ -82,32 +84,58 @@ pub(super) fn answers_that_nobody_takes(node: &Node) -> Answer {
     Later
 }
 
-/// Many are pushed to at once, and nobody reads; then they do, and nothing is missing.
+/// Many are pushed to at once, and nobody reads: those for whom the most waits are cut off. They come
+/// again and read, and nothing is missing.
 pub(super) fn pushes_that_nobody_takes(node: &Node) -> Answer {
     const EACH: usize = 8;
     let users: Vec<Uuid> = (0..16).map(|_| Uuid::new_v4()).collect();
     let deaf: Vec<Peer> = users.iter().map(|&user| Peer::sign_in_narrow(node, user)).collect();
     let mut sender = Peer::sign_in_live(node, Encoding::Tcp, Uuid::new_v4(), 1);
-    // It is not read either once there is no room, nor need all be taken at the first time.
-    let sending = std::thread::spawn(move || {
-        for &user in users.iter().cycle().take(EACH * users.len()) {
-            let said = message(Uuid::new_v4(), user, &[7; 60_000]);
-            sender.say(&said);
-            while sender.hear()["type"] == "error" {
-                std::thread::sleep(Duration::from_millis(20));
-                sender.say(&said);
-            }
-        }
-    });
+    for &user in users.iter().cycle().take(EACH * users.len()) {
+        // It is served all the while.
+        sender.send(user, &[7; 60_000]);
+    }
     eventually("full", || super::hits(node, "limits.outboxes_bytes_max") > 0);
+    drop(deaf);
     std::thread::scope(|scope| {
-        for mut peer in deaf {
-            peer.widen();
-            scope.spawn(move || (0..EACH).for_each(|_| drop(peer.hear_kind("new_message"))));
+        for user in users {
+            scope.spawn(move || {
+                let mut ids = BTreeSet::new();
+                // One message fills the room of all, and so who reads may be cut off here as well.
+                while ids.len() < EACH {
+                    let mut peer = Peer::sign_in(node, Encoding::Tcp, user, 1);
+                    while let Heard::Event(event) = peer.listen() {
+                        let Some(push) = event.get("push") else { continue };
+                        ids.insert(event["id"].to_string());
+                        peer.say(&json!({"type": "ack", "push": push}));
+                        if ids.len() == EACH {
+                            break;
+                        }
+                    }
+                }
+            });
         }
     });
-    sending.join().unwrap();
-    Later
+    Cut
+}
+
+/// Many begin a message and do not end it: whose is the oldest is told to come later, and the next
+/// one who writes is served.
+pub(super) fn messages_that_are_not_ended(node: &Node) -> Answer {
+    let said = message(Uuid::new_v4(), Uuid::new_v4(), &[7; 60_000]);
+    let mut peers: Vec<Peer> = (0..40)
+        .map(|_| {
+            let mut peer = Peer::sign_in_drained(node, Encoding::Json, Uuid::new_v4(), 1);
+            let whole = peer.encoded(&said);
+            peer.write(&whole[..whole.len() - 1]);
+            peer
+        })
+        .collect();
+    eventually("too much", || super::hits(node, "limits.input_bytes_max") > 0);
+    peers.last_mut().unwrap().write(&[0]);
+    let code = peers[0].last_word().unwrap();
+    Peer::sign_in_live(node, Encoding::Json, Uuid::new_v4(), 1).ping();
+    Close(code)
 }
 
 /// More comes in at once than there are buffers for; all is answered.

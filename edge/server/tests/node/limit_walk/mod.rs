@@ -51,7 +51,7 @@ use Driven::{By, Here};
 const REST_TESTS: &str = "edge/server/tests/rest/sign_in.rs";
 
 /// Each key, in the order in which it is shown.
-const KEYS: [(&str, Driven); 43] = [
+const KEYS: [(&str, Driven); 44] = [
     ("drain_deadline", Here(&["drain_deadline=6s"], Close(1001), connections::stays)),
     (
         "journal.disk_budget_bytes",
@@ -248,9 +248,13 @@ const KEYS: [(&str, Driven); 43] = [
                 "limits.outboxes_bytes_max=128KiB",
                 "limits.progress_deadline=5m",
             ],
-            Later,
+            Cut,
             input::pushes_that_nobody_takes,
         ),
+    ),
+    (
+        "limits.input_bytes_max",
+        Here(&["limits.input_bytes_max=1MiB"], Close(1013), input::messages_that_are_not_ended),
     ),
     (
         "limits.receive_buffers_bytes",
