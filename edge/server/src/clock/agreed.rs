@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use ringpost_files::{FileError, Rule};
 
-/// Name of the file in the data directory. It holds milliseconds since 1970 as decimal digits.
+/// Name of the file in the data directory. It holds milliseconds since 1970 as decimal digits, a space,
+/// and the CRC-32 of the digits in eight of hexadecimal: a digit that a disk turned into another one
+/// could make it decades later, and no token good any more.
 const FILE: &str = "clock";
 
-/// Longest content, bytes: digits of a number of 64 bits.
+/// Longest content, bytes: digits of a number of 64 bits, and the checksum.
 const FILE_BYTES_MAX: u64 = 32;
 
 /// Where the moment is kept.
@@ -35,7 +37,7 @@ impl AgreedFile {
                 return None;
             }
         };
-        let moment = text.trim().parse().ok();
+        let moment = parse(&text);
         if moment.is_none() {
             tracing::warn!(path = %self.path.display(), "the last agreed date cannot be read");
         }
@@ -47,8 +49,19 @@ impl AgreedFile {
     /// # Errors
     /// If the file cannot be written; then the moment before stands.
     pub(super) fn write(&self, agreed_ms: u64) -> Result<(), FileError> {
-        ringpost_files::replace_unsynced(&self.path, format!("{agreed_ms}\n").as_bytes())
+        ringpost_files::replace_unsynced(&self.path, text(agreed_ms).as_bytes())
     }
+}
+
+fn text(moment: u64) -> String {
+    let digits = moment.to_string();
+    format!("{digits} {:08x}\n", crc32fast::hash(digits.as_bytes()))
+}
+
+/// The moment, if every character is as it was written.
+fn parse(found: &str) -> Option<u64> {
+    let moment = found.split(' ').next()?.parse().ok()?;
+    (text(moment) == found).then_some(moment)
 }
 
 #[cfg(test)]
@@ -66,9 +79,18 @@ mod tests {
             file.write(moment).unwrap();
             assert_eq!(file.read(), Some(moment));
         }
-        for damage in ["", "yesterday", "-1", "18446744073709551616"] {
+        for damage in ["", "yesterday", "-1", "1800000000000\n", "18446744073709551616 00000000\n"]
+        {
             fs::write(dir.path().join(FILE), damage).unwrap();
             assert_eq!(file.read(), None, "{damage}");
+        }
+        file.write(1_800_000_000_000).unwrap();
+        let whole = fs::read(dir.path().join(FILE)).unwrap();
+        for at in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            fs::write(dir.path().join(FILE), flipped).unwrap();
+            assert_eq!(file.read(), None, "bit {at}");
         }
         fs::write(dir.path().join(FILE), [0xff]).unwrap();
         assert_eq!(file.read(), None);

@@ -38,7 +38,7 @@ struct Sent {
 
 #[test]
 fn a_damaged_file_is_refused_at_the_start_or_costs_nothing() {
-    let seed = std::env::var("RINGPOST_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("LOST_FILES_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
     let (image, sent) = image();
     let files = files(&image.path().join("data"));
@@ -70,7 +70,7 @@ fn a_damaged_file_is_refused_at_the_start_or_costs_nothing() {
             }
         }
     }
-    let seen = format!("RINGPOST_TEST_SEED={seed}: {} files, {refused} refused", files.len());
+    let seen = format!("LOST_FILES_SEED={seed}: {} files, {refused} refused", files.len());
     let _ = writeln!(std::io::stderr().lock(), "{seen}");
     assert!(failures.is_empty(), "{seen}\n{}", failures.join("\n"));
     assert!(refused > files.len(), "the damage was done: {seen}");
