@@ -12,8 +12,10 @@ pub enum Bound {
     Answers,
     /// Content that waits for loads and look-ups.
     Waiting,
-    /// What may wait in line for one user that is loaded, or for one device's look-up.
+    /// What may wait in line for one user that is loaded.
     Line,
+    /// Sends of one device that wait while an earlier one is looked up, or the device written down.
+    LookUpLine,
     /// `read` receipts of one device on the way.
     Reads,
     /// Users asked of the store at once.
@@ -38,12 +40,13 @@ pub enum Bound {
 
 impl Bound {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InFlight,
         Self::DeviceInFlight,
         Self::Answers,
         Self::Waiting,
         Self::Line,
+        Self::LookUpLine,
         Self::Reads,
         Self::Loads,
         Self::Resident,
@@ -64,6 +67,7 @@ impl Bound {
             Self::Answers => "answers",
             Self::Waiting => "waiting",
             Self::Line => "line",
+            Self::LookUpLine => "look_up_line",
             Self::Reads => "reads",
             Self::Loads => "loads",
             Self::Resident => "resident",
@@ -75,6 +79,42 @@ impl Bound {
             Self::Unapplied => "unapplied",
             Self::Disk => "disk",
         }
+    }
+}
+
+/// What a command that is refused with `overloaded` ran into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overload {
+    /// A bound.
+    At(Bound),
+    /// The store could not answer.
+    Store,
+}
+
+impl Overload {
+    /// What the client is told of it, in the `detail`; `PROTOCOL.md` lists each. `None` of a bound
+    /// that refuses nothing, or not as `overloaded`.
+    pub const fn detail(self) -> Option<&'static str> {
+        Some(match self {
+            Self::At(Bound::InFlight) => "the sends of all users on their way",
+            Self::At(Bound::DeviceInFlight) => "sends of this device without an answer",
+            Self::At(Bound::Answers) => "repetitions of one send before its answer",
+            Self::At(Bound::Waiting) => {
+                "content that waits for a look-up, or for a user to be read"
+            }
+            Self::At(Bound::Line) => "commands that wait for one user to be read",
+            Self::At(Bound::LookUpLine) => "sends of this device that wait behind a look-up",
+            Self::At(Bound::Reads) => "read receipts of this device on their way",
+            Self::At(Bound::Loads) => "users to be read at once",
+            Self::At(Bound::Resident) => "memory of users",
+            Self::At(Bound::JournalBudget) => "room for the journal",
+            Self::At(Bound::Unapplied) => "what the store is behind the journal",
+            Self::At(Bound::Disk) => "the disk takes no writes",
+            Self::Store => "the store could not answer",
+            Self::At(
+                Bound::QueueEntries | Bound::QueueBytes | Bound::SenderShare | Bound::UserRate,
+            ) => return None,
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 
 use ringpost_wire::{DeviceSet, ErrorCode};
 
+use crate::bound::Overload;
 use crate::loading::Waiting;
 use crate::mail::SendRequest;
 use crate::record::{Head, MessageHead};
@@ -21,24 +22,22 @@ impl Shard {
         let (from, device, message_id) = (request.from, request.from_device, request.message_id);
         let refusal = match self.users.find(request.to) {
             Found::Resident(at) => return self.arrive_resident(at, *request, turn),
-            Found::Loading(at) => {
-                if self.wait_for_load(at, Waiting::Arrival(request)) {
-                    return;
-                }
-                self.overloaded()
-            }
+            Found::Loading(at) => match self.wait_for_load(at, Waiting::Arrival(request)) {
+                Ok(()) => return,
+                Err(bound) => self.overloaded(Overload::At(bound)),
+            },
             Found::Absent if self.unknown.contains(request.to, turn.now.mono) => {
                 Refusal::now(ErrorCode::UnknownRecipient)
             }
-            Found::Absent => match self.load(request.to, Some(from), turn) {
-                Some(at) => {
-                    if self.wait_for_load(at, Waiting::Arrival(request)) {
-                        return;
-                    }
-                    self.overloaded()
+            Found::Absent => {
+                let waits = self
+                    .load(request.to, Some(from), turn)
+                    .and_then(|at| self.wait_for_load(at, Waiting::Arrival(request)));
+                match waits {
+                    Ok(()) => return,
+                    Err(bound) => self.overloaded(Overload::At(bound)),
                 }
-                None => self.overloaded(),
-            },
+            }
         };
         self.refuse_send(from, device, message_id, refusal, turn);
     }

@@ -148,11 +148,13 @@ impl Shard {
         let waits = match self.users.find(user) {
             _ if self.journal_failed => false,
             Found::Resident(at) => return self.sign_out(at, device, ticket, turn),
-            Found::Loading(at) => self.wait_for_load(at, Waiting::SignOut { device, ticket }),
-            Found::Absent => match self.load(user, None, turn) {
-                Some(at) => self.wait_for_load(at, Waiting::SignOut { device, ticket }),
-                None => false,
-            },
+            Found::Loading(at) => {
+                self.wait_for_load(at, Waiting::SignOut { device, ticket }).is_ok()
+            }
+            Found::Absent => self
+                .load(user, None, turn)
+                .and_then(|at| self.wait_for_load(at, Waiting::SignOut { device, ticket }))
+                .is_ok(),
         };
         if !waits {
             turn.done(ticket, false);
@@ -262,11 +264,11 @@ impl Shard {
         let waits = match self.users.find(user) {
             _ if self.journal_failed => false,
             Found::Resident(at) => return self.create_resident(at, ticket, turn),
-            Found::Loading(at) => self.wait_for_load(at, Waiting::Create { ticket }),
-            Found::Absent => match self.load(user, None, turn) {
-                Some(at) => self.wait_for_load(at, Waiting::Create { ticket }),
-                None => false,
-            },
+            Found::Loading(at) => self.wait_for_load(at, Waiting::Create { ticket }).is_ok(),
+            Found::Absent => self
+                .load(user, None, turn)
+                .and_then(|at| self.wait_for_load(at, Waiting::Create { ticket }))
+                .is_ok(),
         };
         if !waits {
             turn.done(ticket, false);

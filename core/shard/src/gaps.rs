@@ -14,6 +14,7 @@
 use bytes::Bytes;
 use ringpost_wire::{DeviceId, ErrorCode, Event as WireEvent, HistoryCursor, MessageId, event};
 
+use crate::bound::Overload;
 use crate::idempotency::Asker;
 use crate::loading::Waiting;
 use crate::record::{Gap, GapClosedHead, Head, Position};
@@ -79,8 +80,8 @@ impl Shard {
             Found::Loading(at) => self.wait_for_load(at, Waiting::GapClosed { asker, number }),
             Found::Absent => unreachable!("a load was just begun"),
         };
-        if !waits {
-            self.refuse(asker, MessageId::default(), self.overloaded(), turn);
+        if let Err(bound) = waits {
+            self.refuse(asker, MessageId::default(), self.overloaded(Overload::At(bound)), turn);
         }
     }
 

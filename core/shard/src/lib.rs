@@ -56,7 +56,7 @@ mod unknown;
 mod user;
 mod users;
 
-pub use bound::{Bound, Shortage};
+pub use bound::{Bound, Overload, Shortage};
 pub use change::{Change, changes};
 pub use clock_trust::{ClockTrust, Clocks};
 pub use counters::{Counters, Gauges};

@@ -7,7 +7,7 @@
 
 use ringpost_wire::{DeviceId, MessageId, ServerId, UserId};
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Overload};
 use crate::effect::Effect;
 use crate::event::ConnectionKey;
 use crate::idempotency::{Asker, Held};
@@ -56,20 +56,23 @@ impl Waiting {
 impl Shard {
     /// Asks for an absent user, if there is a place among the loads and memory for it. `waits`:
     /// who stays resident until the load is answered or refused, if anybody does.
+    ///
+    /// # Errors
+    /// Which bound is in the way; it was counted.
     pub(crate) fn load(
         &mut self,
         user: UserId,
         waits: Option<UserId>,
         turn: &mut Turn<'_>,
-    ) -> Option<UserSlot> {
+    ) -> Result<UserSlot, Bound> {
         if let Err(bound) = self.may_load(waits, turn) {
             self.counters.loads_refused += 1;
             self.counters.hits.add(bound);
-            return None;
+            return Err(bound);
         }
         let slot = self.users.insert_loading(user, true);
         self.request_load(user, turn);
-        Some(slot)
+        Ok(slot)
     }
 
     /// Asks for an absent user who has a session: at once, or when its turn comes.
@@ -143,11 +146,14 @@ impl Shard {
         }
     }
 
-    /// Puts an event in the line of a loading user; false if the line or the bytes are full.
+    /// Puts an event in the line of a loading user.
     ///
     /// A send to a user whose load itself waits for memory is not let in: it keeps its sender
     /// resident, and so could keep from the load what it waits for.
-    pub(crate) fn wait_for_load(&mut self, slot: UserSlot, waiting: Waiting) -> bool {
+    ///
+    /// # Errors
+    /// Which bound is in the way; it was counted.
+    pub(crate) fn wait_for_load(&mut self, slot: UserSlot, waiting: Waiting) -> Result<(), Bound> {
         let loading = self.users.loading_mut(slot);
         let stuck = !loading.requested && matches!(waiting, Waiting::Arrival(_));
         let bound = if stuck {
@@ -159,11 +165,12 @@ impl Shard {
         } else {
             None
         };
-        match bound {
-            Some(bound) => self.counters.hits.add(bound),
-            None => loading.line.push_back(waiting),
+        if let Some(bound) = bound {
+            self.counters.hits.add(bound);
+            return Err(bound);
         }
-        bound.is_none()
+        loading.line.push_back(waiting);
+        Ok(())
     }
 
     /// Keeps a durable record for a loading user.
@@ -268,7 +275,7 @@ impl Shard {
     fn load_failed(&mut self, slot: UserSlot, user: UserId, turn: &mut Turn<'_>) {
         self.counters.store_failures += 1;
         let loading = self.users.abandon_loading(slot);
-        let refusal = self.overloaded();
+        let refusal = self.overloaded(Overload::Store);
         for waiting in loading.line {
             if let Some(bytes) = waiting.body_bytes() {
                 self.waiting.give_back(bytes);

@@ -24,6 +24,8 @@ pub enum Mail {
         code: ErrorCode,
         /// When to repeat, milliseconds from now.
         retry_after_ms: u32,
+        /// Which limit it was, or empty.
+        detail: &'static str,
     },
     /// Deliver to the devices connected now, or drop.
     Ephemeral(Box<NewMessage>),

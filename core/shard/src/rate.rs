@@ -19,20 +19,28 @@ pub(crate) struct Gcra {
 
 const _: () = assert!(size_of::<Gcra>() == 16);
 
+/// Which of the two is over its rate, and how long to wait, at least 1 ms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OverRate {
+    Units(Duration),
+    Bytes(Duration),
+}
+
 impl Gcra {
     /// Takes one unit and `bytes`.
     ///
     /// # Errors
-    /// How long to wait, at least 1 ms, if one of the two is over its rate; nothing was taken.
+    /// If one of the two is over its rate; nothing was taken.
     pub(crate) fn take(
         &mut self,
         now: Duration,
         units: Rate,
         bytes: Rate,
         byte_count: u32,
-    ) -> Result<(), Duration> {
-        let units_until = after(self.units_until, now, units, 1)?;
-        let bytes_until = after(self.bytes_until, now, bytes, byte_count)?;
+    ) -> Result<(), OverRate> {
+        let units_until = after(self.units_until, now, units, 1).map_err(OverRate::Units)?;
+        let bytes_until =
+            after(self.bytes_until, now, bytes, byte_count).map_err(OverRate::Bytes)?;
         *self = Self { units_until, bytes_until };
         Ok(())
     }
@@ -72,9 +80,15 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(cells.take(now, UNITS, BYTES, 1), Ok(()));
         }
-        assert_eq!(cells.take(now, UNITS, BYTES, 1), Err(Duration::from_millis(100)));
+        assert_eq!(
+            cells.take(now, UNITS, BYTES, 1),
+            Err(OverRate::Units(Duration::from_millis(100)))
+        );
         now += Duration::from_millis(99);
-        assert_eq!(cells.take(now, UNITS, BYTES, 1), Err(Duration::from_millis(1)));
+        assert_eq!(
+            cells.take(now, UNITS, BYTES, 1),
+            Err(OverRate::Units(Duration::from_millis(1)))
+        );
         now += Duration::from_millis(1);
         assert_eq!(cells.take(now, UNITS, BYTES, 1), Ok(()));
         assert!(!cells.is_idle(now));
@@ -86,7 +100,10 @@ mod tests {
         let mut cells = Gcra::default();
         let now = Duration::ZERO;
         assert_eq!(cells.take(now, UNITS, BYTES, 400), Ok(()));
-        assert_eq!(cells.take(now, UNITS, BYTES, 200), Err(Duration::from_millis(100)));
+        assert_eq!(
+            cells.take(now, UNITS, BYTES, 200),
+            Err(OverRate::Bytes(Duration::from_millis(100)))
+        );
         for _ in 0..4 {
             assert_eq!(cells.take(now, UNITS, BYTES, 0), Ok(()));
         }

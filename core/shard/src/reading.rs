@@ -12,7 +12,7 @@ use ringpost_wire::command::{ClientStatus, Named, Receipt};
 use ringpost_wire::event::Status;
 use ringpost_wire::{DeviceId, ErrorCode, MessageId, ServerId, UserId};
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Overload};
 use crate::effect::Effect;
 use crate::event::ConnectionKey;
 use crate::idempotency::Asker;
@@ -155,8 +155,8 @@ impl Shard {
             }
             Found::Absent => unreachable!("a load was just begun"),
         };
-        if !waits {
-            self.refuse(asker, message_id, self.overloaded(), turn);
+        if let Err(bound) = waits {
+            self.refuse(asker, message_id, self.overloaded(Overload::At(bound)), turn);
         }
     }
 
@@ -237,7 +237,7 @@ impl Shard {
         let resident = self.users.resident_mut(at);
         match answer {
             Err(StoreUnavailable) => {
-                let refusal = self.overloaded();
+                let refusal = self.overloaded(Overload::Store);
                 self.refuse(asker, message_id, refusal, turn);
             }
             Ok(Some(found)) if found.head.to == resident.id => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringpost_wire::{DeviceId, ErrorCode, Event as WireEvent, MessageId, ServerId, UserId};
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Overload};
 use crate::idempotency::Asker;
 use crate::mail::Mail;
 use crate::shard::Shard;
@@ -17,11 +17,13 @@ pub(crate) struct Refusal {
     pub(crate) retry_after_ms: u32,
     /// For `conflict`: what was accepted.
     pub(crate) id: ServerId,
+    /// For the client's developer: which limit it was, where the code leaves that open.
+    pub(crate) detail: &'static str,
 }
 
 impl Refusal {
     pub(crate) const fn now(code: ErrorCode) -> Self {
-        Self { code, retry_after_ms: 0, id: ServerId([0; 16]) }
+        Self { code, retry_after_ms: 0, id: ServerId([0; 16]), detail: "" }
     }
 
     pub(crate) fn later(code: ErrorCode, pause: Duration) -> Self {
@@ -34,8 +36,10 @@ impl Refusal {
 }
 
 impl Shard {
-    pub(crate) fn overloaded(&self) -> Refusal {
-        Refusal::later(ErrorCode::Overloaded, self.config.limits.overloaded_retry)
+    pub(crate) fn overloaded(&self, overload: Overload) -> Refusal {
+        let detail = overload.detail().unwrap_or_default();
+        let pause = self.config.limits.overloaded_retry;
+        Refusal { detail, ..Refusal::later(ErrorCode::Overloaded, pause) }
     }
 
     /// Refuses a command because a bound was hit.
@@ -47,7 +51,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         self.counters.hits.add(bound);
-        self.refuse(asker, message_id, self.overloaded(), turn);
+        self.refuse(asker, message_id, self.overloaded(Overload::At(bound)), turn);
     }
 
     /// Answers a command with a refusal, if its connection is still there.
@@ -64,6 +68,7 @@ impl Shard {
             retry_after_ms: refusal.retry_after_ms,
             message_id,
             id: refusal.id,
+            detail: refusal.detail.into(),
             ..ringpost_wire::event::Error::new(refusal.code)
         };
         self.sessions.deliver(slot, asker.tag, WireEvent::Error(error), turn);
@@ -83,8 +88,8 @@ impl Shard {
             self.send_refused(user, device, message_id, refusal, turn);
             return;
         }
-        let Refusal { code, retry_after_ms, .. } = refusal;
-        let mail = Mail::Refused { user, device, message_id, code, retry_after_ms };
+        let Refusal { code, retry_after_ms, detail, .. } = refusal;
+        let mail = Mail::Refused { user, device, message_id, code, retry_after_ms, detail };
         turn.effects.push(crate::effect::Effect::Mail { to: home, mail });
     }
 }

@@ -11,13 +11,14 @@ use ringpost_wire::event::{Receipt, Status};
 use ringpost_wire::{DeviceId, DeviceSet, ErrorCode, Event as WireEvent, MessageId, UserId};
 use smallvec::smallvec;
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Overload};
 use crate::digest::digest;
 use crate::effect::Effect;
 use crate::idempotency::{Asker, Held, LineHead, Sending, Verdict, of_accepted};
 use crate::image::{Accepted, StoreUnavailable};
 use crate::loading::Waiting;
 use crate::mail::{Mail, SendRequest};
+use crate::rate::OverRate;
 use crate::record::MessageHead;
 use crate::refusal::Refusal;
 use crate::session::SessionSlot;
@@ -58,8 +59,8 @@ impl Shard {
                 }
             }
         };
-        if !waits {
-            self.refuse(asker, message_id, self.overloaded(), turn);
+        if let Err(bound) = waits {
+            self.refuse(asker, message_id, self.overloaded(Overload::At(bound)), turn);
         }
     }
 
@@ -106,7 +107,7 @@ impl Shard {
         let outgoing = resident.device(held.request.from_device).outgoing_mut();
         if adding || !outgoing.line.is_empty() {
             let bound = if outgoing.line.len() >= limits.look_up_line_max as usize {
-                Bound::Line
+                Bound::LookUpLine
             } else if !self.waiting.try_take(held.request.body.len()) {
                 Bound::Waiting
             } else {
@@ -188,7 +189,7 @@ impl Shard {
             match answer {
                 Err(StoreUnavailable) => {
                     self.counters.store_failures += 1;
-                    let refusal = self.overloaded();
+                    let refusal = self.overloaded(Overload::Store);
                     self.refuse(held.asker, message_id, refusal, turn);
                 }
                 Ok(None) => self.start(at, held, turn),
@@ -229,9 +230,13 @@ impl Shard {
         // From here on it may cost something; a refusal by rate says nothing about the message.
         let bytes = held.request.body.len() as u32;
         let (sends, rate_bytes) = (limits.user_sends, limits.user_bytes);
-        if let Err(wait) = resident.rate.take(turn.now.mono, sends, rate_bytes, bytes) {
+        if let Err(over) = resident.rate.take(turn.now.mono, sends, rate_bytes, bytes) {
             self.counters.hits.add(Bound::UserRate);
-            let refusal = Refusal::later(ErrorCode::RateLimited, wait);
+            let (wait, detail) = match over {
+                OverRate::Units(wait) => (wait, "durable messages of one user"),
+                OverRate::Bytes(wait) => (wait, "content of the durable messages of one user"),
+            };
+            let refusal = Refusal { detail, ..Refusal::later(ErrorCode::RateLimited, wait) };
             self.refuse(held.asker, message_id, refusal, turn);
             return Judged::Done;
         }

@@ -290,8 +290,8 @@ impl Shard {
     fn mail(&mut self, mail: Mail, turn: &mut Turn<'_>) {
         match mail {
             Mail::Send(request) => self.arrive(request, turn),
-            Mail::Refused { user, device, message_id, code, retry_after_ms } => {
-                let refusal = Refusal { code, retry_after_ms, ..Refusal::now(code) };
+            Mail::Refused { user, device, message_id, code, retry_after_ms, detail } => {
+                let refusal = Refusal { retry_after_ms, detail, ..Refusal::now(code) };
                 self.send_refused(user, device, message_id, refusal, turn);
             }
             Mail::Ephemeral(message) => self.deliver_ephemeral(*message, turn),

@@ -69,7 +69,7 @@ impl Shard {
         match self.users.find(user) {
             Found::Resident(at) => self.admit(at, connection, turn),
             Found::Loading(at) => {
-                if !self.wait_for_load(at, Waiting::SignIn(connection)) {
+                if self.wait_for_load(at, Waiting::SignIn(connection)).is_err() {
                     self.counters.sign_ins_crowded += 1;
                     self.turn_away(connection, CloseReason::UserCrowded, turn);
                 }

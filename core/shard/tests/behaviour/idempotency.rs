@@ -246,5 +246,5 @@ fn sends_behind_a_look_up_wait_in_a_bounded_line_and_keep_their_order() {
     assert_eq!(new, [7, 8].map(message_id));
     assert_eq!(world.shards[0].gauges().waiting_bytes, 0);
     let counters = world.shards[0].counters();
-    assert_eq!((counters.hits.count(Bound::Line), counters.look_ups), (1, 1));
+    assert_eq!((counters.hits.count(Bound::LookUpLine), counters.look_ups), (1, 1));
 }

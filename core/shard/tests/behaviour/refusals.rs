@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use ringpost_shard::{Bound, Rate, ShardLimits};
+use ringpost_shard::event::ConnectionKey;
+use ringpost_shard::{Bound, Overload, Rate, ShardLimits};
 use ringpost_wire::command::{Content, SendMessage};
-use ringpost_wire::{Command, ErrorCode, Event as WireEvent, UserId};
+use ringpost_wire::{CloseReason, Command, ErrorCode, Event as WireEvent, UserId};
 
 use crate::world::{World, message, message_id};
 
@@ -108,6 +109,7 @@ fn rates_refuse_with_the_time_to_wait_and_let_go_on_after_it() {
         ShardLimits { user_sends: slow, ..ShardLimits::default() },
         ShardLimits { user_bytes: slow, ..ShardLimits::default() },
     ] {
+        let is_of_content = limits.user_bytes.burst == slow.burst;
         let mut world = World::with_limits(1, limits);
         let (alice, bob) = (world.user(0, 0), world.user(0, 1));
         let a = world.sign_in(alice, 1);
@@ -121,6 +123,7 @@ fn rates_refuse_with_the_time_to_wait_and_let_go_on_after_it() {
         let [(3, WireEvent::Error(error))] = &told[..] else { panic!("{told:?}") };
         assert_eq!((error.code, error.retry_after_ms), (ErrorCode::RateLimited, 100));
         assert_eq!(error.message_id, message_id(3));
+        assert_eq!(error.detail.contains("content"), is_of_content, "{}", error.detail);
         assert_eq!(world.shards[0].counters().hits.count(Bound::UserRate), 1);
         world.pass(Duration::from_millis(100));
         world.send(a, 4, 3, bob, b"x");
@@ -151,6 +154,92 @@ fn sends_in_flight_are_bounded_per_device_and_in_all() {
         world.send(a, 4, 3, bob, &[0; 10]);
         world.settle();
         assert_eq!(world.receipts(a).len(), 3, "the places are free again");
+    }
+}
+
+/// What `overloaded` says.
+fn detail(world: &mut World, connection: ConnectionKey) -> String {
+    let told = world.told(connection);
+    let details = told.iter().filter_map(|(_, event)| match event {
+        WireEvent::Error(error) if error.code == ErrorCode::Overloaded => Some(&error.detail),
+        _ => None,
+    });
+    details.last().expect("a refusal").clone().into_owned()
+}
+
+#[test]
+fn overloaded_says_which_limit_it_was_also_from_another_worker() {
+    let limits = ShardLimits::default;
+    for (limits, bound, sends) in [
+        (ShardLimits { in_flight_per_device_max: 2, ..limits() }, Bound::DeviceInFlight, [1, 2, 3]),
+        (ShardLimits { in_flight_max: 2, ..limits() }, Bound::InFlight, [1, 2, 3]),
+        (ShardLimits { answers_per_send_max: 2, ..limits() }, Bound::Answers, [1, 1, 1]),
+        // The recipients live at another worker, which has nobody resident.
+        (ShardLimits { loads_max: 1, ..limits() }, Bound::Loads, [1, 2, 3]),
+        (ShardLimits { loading_line_max: 2, ..limits() }, Bound::Line, [1, 2, 3]),
+    ] {
+        let mut world = World::with_limits(2, limits);
+        let (alice, bob) = (world.user(0, 0), world.user(1, 0));
+        let a = world.sign_in(alice, 1);
+        world.settle();
+        world.told(a);
+        for (tag, number) in (1..).zip(sends) {
+            let to = if bound == Bound::Loads { world.user(1, number as usize) } else { bob };
+            world.send(a, tag, number, to, b"x");
+        }
+        world.settle_without_commits();
+        let told = detail(&mut world, a);
+        assert_eq!(Some(told.as_str()), Overload::At(bound).detail(), "{bound:?}");
+    }
+}
+
+const PROTOCOL: &str = include_str!("../../../wire/PROTOCOL.md");
+
+#[test]
+fn the_specification_lists_what_overloaded_says() {
+    let section = PROTOCOL.split("\n### Overloaded\n").nth(1).expect("it is there");
+    let listed: Vec<&str> = section
+        .lines()
+        .take_while(|line| !line.starts_with("Two limits"))
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .skip(1)
+        .collect();
+    let bounds = Bound::ALL.into_iter().map(Overload::At);
+    let said: Vec<_> = bounds.chain([Overload::Store]).filter_map(Overload::detail).collect();
+    for text in &said {
+        assert!(listed.contains(text), "{text:?} is not listed");
+    }
+    // That of a token presented in place is not of the shard.
+    let others: Vec<_> = listed.iter().filter(|text| !said.contains(text)).collect();
+    assert_eq!(others, [&CloseReason::TokensCrowded.text()]);
+}
+
+/// A client that keeps to 64 sends without an answer meets no limit of its own, whatever its ids.
+#[test]
+fn the_two_limits_of_one_device_stand_where_the_specification_says() {
+    let limits = ShardLimits::default();
+    let (in_flight, line) = (limits.in_flight_per_device_max, limits.look_up_line_max);
+    let words: Vec<_> = PROTOCOL.split_whitespace().collect();
+    let said = format!("{in_flight} sends without an answer, and {line} sends that wait while");
+    assert!(words.join(" ").contains(&said));
+
+    for (recent, max, bound) in
+        [(true, in_flight, Bound::DeviceInFlight), (false, line, Bound::LookUpLine)]
+    {
+        let mut world = World::new(1);
+        let (alice, bob) = (world.user(0, 0), world.user(0, 1));
+        let a = world.sign_in(alice, 1);
+        world.sign_in(bob, 1);
+        world.settle();
+        world.send(a, 0, 10_000, bob, b"x");
+        world.settle();
+        world.told(a);
+        let first = if recent { 10_001 } else { 1 };
+        for number in first..=first + u64::from(max) {
+            assert!(world.errors(a).is_empty(), "{} before", number - first);
+            world.send(a, 7, number, bob, b"x");
+        }
+        assert_eq!(Some(detail(&mut world, a).as_str()), Overload::At(bound).detail());
     }
 }
 
