@@ -303,3 +303,33 @@ fn a_frame_over_the_limit_is_refused_from_its_header_alone() {
         }
     }
 }
+
+/// Where a frame with a `hello` has its intents.
+const INTENTS_AT: usize = HEADER_BYTES + 11;
+
+#[test]
+fn unknown_intents_are_ignored_and_the_known_ones_beside_them_count() {
+    says("unknown ones are ignored");
+    let clients = Clients::new();
+    let mut typist = Peer::sign_in_live(&clients.node, Encoding::Json, Uuid::new_v4(), 1);
+    for encoding in ENCODINGS {
+        for (words, bits, is_told) in
+            [(json!(["weather", "typing", ""]), u32::MAX, true), (json!(["weather"]), !3, false)]
+        {
+            let user = Uuid::new_v4();
+            let token = clients.node.token(user, 1);
+            let hello = json!({"type": "hello", "token": token, "device": 1, "intents": words});
+            let mut binary = binary_command(&hello.to_string());
+            binary[INTENTS_AT..INTENTS_AT + 4].copy_from_slice(&bits.to_le_bytes());
+            let mut peer = clients.connect(encoding, Stage::Stranger);
+            say(&mut peer, encoding, &hello.to_string(), &binary);
+            peer.hear_kind("welcome");
+            peer.hear_kind("queue_empty");
+            typist.say(&json!({"type": "typing", "to": user, "active": true}));
+            // Behind the notice, if there is one.
+            typist.send(user, b"x");
+            let first = peer.hear();
+            assert_eq!(first["type"] == "typing", is_told, "{encoding:?} {words}: {first}");
+        }
+    }
+}
