@@ -17,8 +17,8 @@ use ringpost_wire::event::{
     Welcome,
 };
 use ringpost_wire::limits::{
-    JSON_INTEGER_MAX, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, SUBSCRIBE_USERS_MAX, TICKET_BYTES_MAX,
-    TIMESTAMP_MS_MAX, TOKEN_BYTES_MAX,
+    FRAME_BYTES_MAX, JSON_INTEGER_MAX, JSON_TEXT_BYTES_MAX, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    SUBSCRIBE_USERS_MAX, TICKET_BYTES_MAX, TIMESTAMP_MS_MAX, TOKEN_BYTES_MAX,
 };
 use ringpost_wire::{
     CloseCode, DeviceId, ErrorCode, GroupId, MessageId, ServerId, UserId, binary, json,
@@ -86,6 +86,30 @@ fn the_largest_message_fits_both_encodings() {
     let Command::SendMessage(message) = command else { panic!("a message") };
     let content = Content::Encrypted(Cow::Owned(vec![0xff; MESSAGE_BYTES_MAX]));
     check_command(&Command::SendMessage(SendMessage { content, ..message }), u16::MAX);
+}
+
+/// What a client must have room for.
+#[test]
+fn the_largest_event_is_no_longer_than_the_specification_says() {
+    let mut events = samples::events().into_iter();
+    let message = events.find_map(|(_, event, _)| match event {
+        Event::NewMessage(message) if !message.plain => Some(message),
+        _ => None,
+    });
+    let mut message = message.expect("a message");
+    message.push = JSON_INTEGER_MAX;
+    message.client_timestamp_ms = TIMESTAMP_MS_MAX;
+    for (plain, octet, text_bytes_max) in
+        [(false, 0xff, JSON_TEXT_BYTES_MAX), (true, 1, 6 * MESSAGE_BYTES_MAX + 4_096)]
+    {
+        let body = vec![octet; MESSAGE_BYTES_MAX].into();
+        let event = Event::NewMessage(NewMessage { plain, body, ..message.clone() });
+        let (mut frame, mut text) = (BytesMut::new(), BytesMut::new());
+        binary::encode_event(&event, u16::MAX, &mut frame);
+        json::encode_event(&event, u16::MAX, &mut text);
+        assert!(frame.len() <= FRAME_BYTES_MAX, "{} bytes of frame", frame.len());
+        assert!(text.len() <= text_bytes_max, "{} bytes of text", text.len());
+    }
 }
 
 proptest! {
