@@ -113,6 +113,7 @@ const SENTENCES: &[(&str, Defended)] = &[
         By(HERE, "what_stands_behind_a_hello_that_is_refused_is_answered_by_nobody"),
     ),
     ("if it is refused (4401), it presents a token", NotTheServer),
+    ("Who is refused with a fresh one too stops", NotTheServer),
     (
         "One too many is closed with 4412 in place of a `welcome`",
         By(SIGN_IN, "devices_per_user_are_bounded"),
