@@ -193,6 +193,8 @@ pub struct Connection {
     pub account: Account,
     /// It is not read, because that budget is used up.
     pub paced: Option<Paced>,
+    /// Since when it is not read because more waits for it than may (monotonic).
+    pub unread_since: Option<Duration>,
     /// Who signs in, until the session stands.
     pub identity: Option<Identity>,
     /// Bytes that the shard handed to the outbox since it was last told of its room.
@@ -252,6 +254,7 @@ impl Connection {
             receive_owed: false,
             account: Account::Unknown,
             paced: None,
+            unread_since: None,
             identity: None,
             untold_bytes: 0,
             wants_writable: false,
@@ -332,12 +335,27 @@ impl Connection {
             && !(self.asking_address
                 || self.counted != Counted::Not
                 || self.leaving
-                || self.paced.is_some())
+                || self.paced.is_some()
+                || self.unread_since.is_some())
     }
 
     /// Whether bytes may be decoded now.
     pub fn wants_input(&self) -> bool {
         matches!(self.phase, Phase::Handshake | Phase::SignIn | Phase::SignedIn) && !self.leaving
+    }
+
+    /// Whether the server listens to it, so that it can be silent, or slow to finish a frame.
+    pub fn is_read(&self) -> bool {
+        self.paced.is_none() && self.unread_since.is_none()
+    }
+
+    /// It is read again after a pause of the server's: what a client could not be heard to say it is
+    /// not blamed for.
+    pub fn forgive(&mut self, pause: Duration, now: Duration) {
+        if matches!(self.phase, Phase::SignedIn) {
+            self.heard_at = now;
+        }
+        self.assembling_since = self.assembling_since.map(|since| since + pause);
     }
 
     /// Whether bytes may be received now: nothing is held that comes before them.

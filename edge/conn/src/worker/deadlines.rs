@@ -113,7 +113,7 @@ impl Worker {
             self.counters.credentials_ended += 1;
             return self.close(slot, CloseReason::SessionExpired, now);
         }
-        let is_read = connection.paced.is_none();
+        let is_read = connection.is_read();
         if is_read
             && connection.assembling_since.is_some_and(|at| at + ASSEMBLY_TIME_MAX <= now.mono)
         {
@@ -190,7 +190,7 @@ fn deadline_of_phase(connection: &Connection, config: &ConnectionConfig) -> Dura
             if let Some(leaves_by) = leaves_by(connection, config) {
                 at = at.min(leaves_by);
             }
-            if connection.paced.is_some() {
+            if !connection.is_read() {
                 // Who is not read can neither be silent nor slow to finish a frame.
                 return at;
             }

@@ -47,7 +47,7 @@ impl Worker {
                 self.hold(slot, bytes);
             }
         }
-        self.balance_input(slot);
+        self.balance_input(slot, now);
     }
 
     /// Whether what has come waits: it came behind the name of a caller who had used up its budget
@@ -136,7 +136,7 @@ impl Worker {
             if connection.input == Input::Stopping {
                 connection.input = Input::Idle;
             }
-            self.balance_input(slot);
+            self.balance_input(slot, now);
             self.leave_if_quiet(slot, now);
         }
     }

@@ -133,12 +133,7 @@ impl Worker {
         self.pace(slot, now);
         let Some(connection) = self.connections.find(slot) else { return };
         let Some(paced) = connection.paced.take_if(|paced| paced.until <= now.mono) else { return };
-        // What a client could not be heard to say it is not blamed for.
-        let pause = now.mono.saturating_sub(paced.since);
-        if matches!(connection.phase, Phase::SignedIn) {
-            connection.heard_at = now.mono;
-        }
-        connection.assembling_since = connection.assembling_since.map(|since| since + pause);
+        connection.forgive(now.mono.saturating_sub(paced.since), now.mono);
         self.decode_held(slot, now);
     }
 
@@ -148,7 +143,7 @@ impl Worker {
             self.feed_surplus(slot, now);
             self.pace_if_due(slot, now);
         }
-        self.balance_input(slot);
+        self.balance_input(slot, now);
     }
 
     /// The socket's address is known: what has come so far is charged to it, unless it is a proxy's,

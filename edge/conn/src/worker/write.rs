@@ -222,7 +222,7 @@ impl Worker {
             }
             _ => {}
         }
-        self.balance_input(slot);
+        self.balance_input(slot, now);
     }
 
     pub(super) fn tell_room(&mut self, slot: Slot, room_bytes: usize, now: Now) {
@@ -234,11 +234,20 @@ impl Worker {
     }
 
     /// Stops reading a client whose answers wait, and reads it again when they have left.
-    pub(super) fn balance_input(&mut self, slot: Slot) {
+    pub(super) fn balance_input(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
         let (before, pending) = (connection.input, connection.pending_bytes());
         let allowance = self.outboxes.allowance();
         let piles_up = pending > allowance;
+        if piles_up {
+            connection.unread_since.get_or_insert(now.mono);
+        } else if pending <= allowance / 2
+            && let Some(since) = connection.unread_since.take()
+        {
+            connection.forgive(now.mono.saturating_sub(since), now.mono);
+            self.schedule(slot);
+        }
+        let Some(connection) = self.connections.find(slot) else { return };
         if piles_up || connection.paced.is_some() {
             if connection.input == Input::Armed && connection.wants_input() {
                 connection.input = Input::Stopping;

@@ -2,12 +2,14 @@
 //! to it. Expectation: it costs one outbox at most and a cursor into its queue, never a copy of what
 //! waits; and once it reads, everything comes, in order, and all memory is given back.
 
+use std::time::Duration;
+
 use ringpost_conn::ConnectionConfig;
 use ringpost_ring::fake::FakeSizes;
 use ringpost_wire::command::Credential;
 use ringpost_wire::{Command, Event};
 
-use crate::client::{hello, message};
+use crate::client::{encoded, hello, message};
 use crate::world::{Setup, TICKET_TTL_MS, World};
 
 const SEEDS: u64 = 10;
@@ -113,5 +115,45 @@ fn what_waited_for_a_reader_that_broke_comes_to_its_next_connection() {
         let again = sign_in_wide(&mut world);
         let expected: Vec<_> = (1..=20).map(|number| (number, number as u8)).collect();
         assert_eq!(numbers(&mut world, again), expected, "seed {seed}");
+    }
+}
+
+/// The server does not read who has much waiting: it cannot be heard to answer a ping, nor to end a
+/// frame. It takes its answers slowly, and always takes some.
+#[test]
+fn who_is_not_read_is_neither_silent_nor_slow_to_end_a_frame() {
+    const ASKED: u64 = 3_000;
+    for seed in 0..SEEDS {
+        let config = ConnectionConfig {
+            outbox_bytes_max: OUTBOX_BYTES_MAX,
+            progress_bytes_min: 64,
+            ping_interval_tcp: Duration::from_secs(10),
+            ..ConnectionConfig::default()
+        };
+        let sizes = FakeSizes { socket_bytes: 2_000, ..FakeSizes::default() };
+        let mut world = World::with(&Setup { config, sizes, ..Setup::new(1, seed) });
+        let user = world.user_at(0, 0);
+        let client = world.sign_in(0, user, 1);
+        world.clients[client].read_bytes = 0;
+        (0..ASKED).for_each(|nonce| world.say(client, &Command::Ping { nonce }));
+        let last = encoded(0, &Command::Ping { nonce: ASKED });
+        world.clients[client].write(&last[..last.len() - 1]);
+        world.settle();
+        assert!(world.counters(0).input_paused > 0, "seed {seed}: the case was met");
+        // Some bytes in each second, for minutes.
+        for _ in 0..150 {
+            world.clients[client].read_bytes = 100;
+            world.round();
+            world.clients[client].read_bytes = 0;
+            world.settle();
+            world.pass(Duration::from_secs(1));
+            assert_eq!(world.clients[client].end, None, "seed {seed}");
+        }
+        world.clients[client].write(&last[last.len() - 1..]);
+        world.clients[client].read_on();
+        world.settle();
+        let told = world.clients[client].take();
+        let pongs = told.iter().filter(|event| matches!(event, Event::Pong { .. })).count() as u64;
+        assert_eq!(pongs, ASKED + 1, "seed {seed}");
     }
 }
