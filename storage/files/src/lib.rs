@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   in the data directory   Rule::Ours, Rule::Secret     no link is followed; the owner is who runs us
+//!   in a running server's   Rule::SecretOf               the same; the owner is the directory's
 //!   named by an operator    Rule::Named, Rule::NamedSecret   links are followed (secrets and settings
 //!                           of Kubernetes are links); what is found behind them is judged
 //! ```
@@ -43,6 +44,9 @@ pub enum Rule {
     Ours,
     /// A secret in a directory of ours: nobody else may read or write it.
     Secret,
+    /// A secret in the directory of a server that this user runs, read by a command beside it: root
+    /// may run that for any server. What else root could read is nobody's of that directory.
+    SecretOf(u32),
     /// Named by an operator: ours or root's, and nobody else may write it.
     Named,
     /// A secret that an operator names: ours and for nobody else, or root's and readable by a group
@@ -55,8 +59,16 @@ impl Rule {
         matches!(self, Self::Named | Self::NamedSecret)
     }
 
+    /// Whose a file must be, and who that is.
+    fn owner(self) -> (u32, &'static str) {
+        match self {
+            Self::SecretOf(owner) => (owner, "whose directory it is in"),
+            _ => this_user(),
+        }
+    }
+
     fn takes_owner(self, uid: u32) -> bool {
-        uid == geteuid().as_raw() || (self.follows_links() && uid == 0)
+        uid == self.owner().0 || (self.follows_links() && uid == 0)
     }
 
     /// Permission bits that must not be set for a file of this owner.
@@ -65,9 +77,13 @@ impl Rule {
             Self::Ours => 0,
             Self::Named => 0o022,
             Self::NamedSecret if uid != geteuid().as_raw() => 0o027,
-            Self::Secret | Self::NamedSecret => 0o077,
+            Self::Secret | Self::SecretOf(_) | Self::NamedSecret => 0o077,
         }
     }
+}
+
+fn this_user() -> (u32, &'static str) {
+    (geteuid().as_raw(), "who runs this")
 }
 
 fn open(path: &Path, options: &OpenOptions, rule: Rule) -> Result<File, FileError> {
@@ -222,6 +238,15 @@ pub fn make_dir(path: &Path) -> Result<(), FileError> {
         .map_err(|error| FileError::io("make", path, error))
 }
 
+/// The user whose directory this is: a server's, for a command beside it. A link to it is followed.
+///
+/// # Errors
+/// If it cannot be looked at.
+pub fn owner_of(dir: &Path) -> Result<u32, FileError> {
+    let found = fs::metadata(dir).map_err(|error| FileError::io("look at", dir, error))?;
+    Ok(found.uid())
+}
+
 /// Holds an open file against a rule.
 fn judge(path: &Path, file: &File, rule: Rule) -> Result<(), FileError> {
     let found = file.metadata().map_err(|error| FileError::io("look at", path, error))?;
@@ -229,7 +254,7 @@ fn judge(path: &Path, file: &File, rule: Rule) -> Result<(), FileError> {
         return Err(Refusal::kind(path, found.file_type(), "a regular file").into());
     }
     if !rule.takes_owner(found.uid()) {
-        return Err(Refusal::owner(path, found.uid(), geteuid().as_raw(), false).into());
+        return Err(Refusal::owner(path, found.uid(), rule.owner(), false).into());
     }
     let mode = found.mode() & 0o777;
     let forbidden = rule.forbidden(found.uid());

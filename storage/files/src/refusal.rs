@@ -97,10 +97,12 @@ impl Refusal {
         Self::new(path, kind_name(found).to_owned(), wanted.to_owned(), mend)
     }
 
-    pub(crate) fn owner(path: &Path, found: u32, wanted: u32, is_dir: bool) -> Self {
+    /// Of another user than the one who is wanted, who `is` so: "who runs this".
+    pub(crate) fn owner(path: &Path, found: u32, wanted: (u32, &str), is_dir: bool) -> Self {
         let all = if is_dir { "-R " } else { "" };
+        let (wanted, is) = wanted;
         let mend = format!("if it is yours: `chown {all}{wanted} {}`", quoted(path));
-        let wanted = format!("user {wanted}, who runs this");
+        let wanted = format!("user {wanted}, {is}");
         Self::new(path, format!("that user {found} owns it"), wanted, mend)
     }
 

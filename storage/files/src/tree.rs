@@ -4,9 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
-
-use crate::{FileError, Refusal};
+use crate::{FileError, Refusal, this_user};
 
 /// Most names that a directory of ours holds with all below it: a store of a terabyte has some ten
 /// thousand.
@@ -22,8 +20,8 @@ pub fn check_dir(path: &Path) -> Result<(), FileError> {
     if !found.is_dir() {
         return Err(Refusal::kind(path, found.file_type(), "a directory").into());
     }
-    if found.uid() != geteuid().as_raw() {
-        return Err(Refusal::owner(path, found.uid(), geteuid().as_raw(), true).into());
+    if found.uid() != this_user().0 {
+        return Err(Refusal::owner(path, found.uid(), this_user(), true).into());
     }
     let mode = found.mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -73,8 +71,8 @@ fn check_entry(path: &Path, is_top: bool) -> Result<bool, FileError> {
     if !found.is_dir() && !found.is_file() {
         return Err(Refusal::kind(path, found.file_type(), "a regular file").into());
     }
-    if found.uid() != geteuid().as_raw() {
-        return Err(Refusal::owner(path, found.uid(), geteuid().as_raw(), found.is_dir()).into());
+    if found.uid() != this_user().0 {
+        return Err(Refusal::owner(path, found.uid(), this_user(), found.is_dir()).into());
     }
     let mode = found.mode() & 0o777;
     // Through closed directories nobody reaches a file, whatever its own mode is.

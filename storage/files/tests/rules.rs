@@ -9,10 +9,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use nix::sys::stat::Mode;
+use nix::unistd::geteuid;
 use nix::unistd::mkfifo;
 use ringpost_files::{FileError, Rule};
 
-const RULES: [Rule; 4] = [Rule::Ours, Rule::Secret, Rule::Named, Rule::NamedSecret];
+/// All rules, for files of who runs the test.
+fn rules() -> [Rule; 5] {
+    let secret_of = Rule::SecretOf(geteuid().as_raw());
+    [Rule::Ours, Rule::Secret, secret_of, Rule::Named, Rule::NamedSecret]
+}
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -33,7 +38,7 @@ fn only_a_regular_file_is_opened() {
     set_mode(&at("file"), 0o600);
     mkfifo(&at("pipe"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     symlink(at("pipe"), at("link-to-pipe")).unwrap();
-    for rule in RULES {
+    for rule in rules() {
         assert!(ringpost_files::open_to_read(&at("file"), rule).is_ok());
         assert_eq!(found(ringpost_files::open_to_read(&at("pipe"), rule)), "a named pipe");
         assert_eq!(found(ringpost_files::open_to_read(dir.path(), rule)), "a directory");
@@ -60,11 +65,13 @@ fn a_link_is_followed_where_an_operator_names_it_and_nowhere_else() {
     fs::write(&file, "content").unwrap();
     set_mode(&file, 0o600);
     symlink(&file, &link).unwrap();
-    for rule in RULES {
+    for rule in rules() {
         let opened = ringpost_files::open_to_read(&link, rule);
         match rule {
             Rule::Named | Rule::NamedSecret => assert!(opened.is_ok()),
-            Rule::Ours | Rule::Secret => assert_eq!(found(opened), "a symbolic link"),
+            Rule::Ours | Rule::Secret | Rule::SecretOf(_) => {
+                assert_eq!(found(opened), "a symbolic link")
+            }
         }
     }
 }
@@ -75,17 +82,31 @@ fn each_rule_takes_the_modes_that_it_names() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     for (mode, taken) in [
-        (0o600, [true, true, true, true]),
-        (0o400, [true, true, true, true]),
-        (0o640, [true, false, true, false]),
-        (0o644, [true, false, true, false]),
-        (0o660, [true, false, false, false]),
-        (0o602, [true, false, false, false]),
+        (0o600, [true, true, true, true, true]),
+        (0o400, [true, true, true, true, true]),
+        (0o640, [true, false, false, true, false]),
+        (0o644, [true, false, false, true, false]),
+        (0o660, [true, false, false, false, false]),
+        (0o602, [true, false, false, false, false]),
     ] {
         set_mode(&file, mode);
-        let outcome = RULES.map(|rule| ringpost_files::read(&file, 1, rule).is_ok());
+        let outcome = rules().map(|rule| ringpost_files::read(&file, 1, rule).is_ok());
         assert_eq!(outcome, taken, "{mode:o}");
     }
+}
+
+#[test]
+fn a_secret_of_somebody_else_is_taken_where_the_directory_is_theirs_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    set_mode(&file, 0o600);
+    let this_user = geteuid().as_raw();
+    assert_eq!(ringpost_files::owner_of(dir.path()).unwrap(), this_user);
+    let taken = |owner| ringpost_files::read(&file, 1, Rule::SecretOf(owner));
+    assert!(taken(this_user).is_ok());
+    let refused = taken(this_user + 1).unwrap_err().to_string();
+    assert!(refused.contains("whose directory it is in"), "{refused}");
 }
 
 #[test]

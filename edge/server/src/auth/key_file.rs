@@ -76,7 +76,8 @@ impl Keys {
     /// If it cannot be read, or is open to others.
     pub fn backup_token_of(data_dir: &Path) -> Result<Option<String>, KeyError> {
         let path = data_dir.join("keys").join(BACKUP_TOKEN);
-        Ok(read(&path)?.map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
+        Ok(read_beside(data_dir, &path)?
+            .map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
     }
 
     /// The signer of a data directory in which a server has run, `None` where none has.
@@ -85,7 +86,7 @@ impl Keys {
     /// If the key cannot be read, is damaged, or is open to others.
     pub fn signer_of(data_dir: &Path) -> Result<Option<TokenSigner>, KeyError> {
         let path = data_dir.join("keys").join("token.pk8");
-        let Some(document) = read(&path)? else { return Ok(None) };
+        let Some(document) = read_beside(data_dir, &path)? else { return Ok(None) };
         match TokenSigner::from_pkcs8(&document) {
             Some(signer) => Ok(Some(signer)),
             None => Err(KeyError::Damaged { path }),
@@ -143,7 +144,18 @@ fn open_ticket_secrets(path: &Path, wall_ms: u64) -> Result<TicketSecrets, KeyEr
 
 /// The content of a key file, `None` if there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
-    match ringpost_files::read(path, KEY_FILE_BYTES_MAX, Rule::Secret) {
+    found(ringpost_files::read(path, KEY_FILE_BYTES_MAX, Rule::Secret))
+}
+
+/// The same for a command beside the server, which root may run: whoever owns the data directory,
+/// under systemd a user who is there only while the server runs, owns its keys.
+fn read_beside(data_dir: &Path, path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
+    let read = |owner| ringpost_files::read(path, KEY_FILE_BYTES_MAX, Rule::SecretOf(owner));
+    found(ringpost_files::owner_of(data_dir).and_then(read))
+}
+
+fn found(content: Result<Vec<u8>, FileError>) -> Result<Option<Vec<u8>>, KeyError> {
+    match content {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),

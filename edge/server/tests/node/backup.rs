@@ -4,16 +4,21 @@
 //! what comes later goes on. A backup is for nobody who cannot read the directory, and one that is not
 //! whole makes no directory.
 
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::unistd::geteuid;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::peer::{Encoding, Peer};
 use crate::rig::{BINARY, Node, eventually};
+
+/// A user who is not the one who runs the tests.
+const NOBODY: u32 = 65534;
 
 /// Pairs who write all the time, and messages of each before the backup.
 const PAIRS: usize = 4;
@@ -105,6 +110,37 @@ fn what_was_sent_before_a_backup_is_there_when_it_is_restored() {
             let mut receiver = Peer::sign_in(&node, Encoding::Tcp, to, 1);
             assert_eq!(receiver.hear_kind("new_message")["id"], id);
         }
+    }
+}
+
+#[test]
+fn root_takes_a_backup_and_a_token_of_a_server_that_another_user_runs() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let node = Node::start(&[]);
+    let (data, admin) = (node.data_dir(), node.admin.to_string());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup");
+    let file = file.to_str().unwrap();
+    // As it is below systemd: the directory is the server's user's. This server is root's and reads
+    // the other key for the backup, which is given away only then.
+    let keys = ["keys/backup.token", "keys/token.pk8"].map(|name| data.join(name));
+    let give = |path: &Path| chown(path, Some(NOBODY), None).unwrap();
+    give(&data);
+    give(&keys[0]);
+    done(&ringpost(&["backup", file], &data, &admin));
+    give(&keys[1]);
+    done(&ringpost(&["token", "--new"], &data, &admin));
+    // A key of somebody else than the directory is not taken.
+    for path in &keys {
+        chown(path, Some(0), None).unwrap();
+    }
+    for words in [&["backup", "never"][..], &["token", "--new"]] {
+        let output = ringpost(words, &data, &admin);
+        assert!(!output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("wanted user 65534, whose directory it is in"), "{said}");
     }
 }
 

@@ -20,6 +20,7 @@ mod cable;
 mod clock;
 mod close_reasons;
 mod disk;
+mod documents;
 mod few_files;
 mod first_sign_in;
 mod foreign_library;
