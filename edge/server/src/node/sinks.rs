@@ -135,7 +135,7 @@ impl Applied {
         }
         let text = format!(
             "{error}; messages are kept in the journal and delivered from memory, history waits; \
-             make room or mend the disk: no restart is needed"
+             when the disk takes writes it goes on by itself: no restart is needed"
         );
         if self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
             self.told_at = Some(Instant::now());
