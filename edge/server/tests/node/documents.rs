@@ -1,6 +1,7 @@
-//! Setup: what documents and deployments tell an operator to type or to set. Action: each command is looked
-//! up in the binary's own help, each variable among its settings. Expectation: the binary knows them all,
-//! and a command that asks a running server finds the directory of the unit.
+//! Setup: what documents and deployments tell an operator to type, to set or to look at. Action: each
+//! command is looked up in the binary's own help, each variable among its settings, each metric in the
+//! list of metrics. Expectation: all are there, and a command that asks a running server finds the directory
+//! of the unit.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -78,6 +79,26 @@ fn the_binary_knows_each_variable_that_the_documents_set() {
             assert!(known.contains(&variable), "{name}: no setting is called {variable}");
         }
     }
+}
+
+#[test]
+fn each_metric_that_a_document_sends_the_operator_to_is_in_the_list_of_metrics() {
+    let names = |text: &str| -> BTreeSet<String> {
+        let told = text.split('`').skip(1).step_by(2).filter(|told| told.starts_with("ringpost_"));
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        told.filter_map(|told| told.split(|c| !is_part(c)).next()).map(str::to_owned).collect()
+    };
+    let listed = names(&document("deploy/METRICS.md"));
+    let told = DOCUMENTS.map(|name| (name, names(&document(name))));
+    for (name, metrics) in &told {
+        for metric in metrics {
+            // `ringpost_clock_*`: all that begin so.
+            let is_family = metric.ends_with('_');
+            let is_listed = |of: &String| of == metric || (is_family && of.starts_with(metric));
+            assert!(listed.iter().any(is_listed), "{name}: no metric is called {metric}");
+        }
+    }
+    assert!(told.iter().map(|(_, metrics)| metrics.len()).sum::<usize>() > 8, "{told:?}");
 }
 
 #[test]
