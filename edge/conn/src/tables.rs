@@ -17,6 +17,8 @@ pub struct Tables {
     pub strangers: Addresses,
     /// Connections of trusted proxies that have not named anybody.
     unnamed: AtomicU32,
+    /// Workers that a drain of the node waits for: all, until each finds itself without sessions in it.
+    awaited: AtomicU32,
     /// What may still be read of connections that have not signed in, by address.
     pub address_input: Budgets,
     /// What may still be read of signed-in connections, by user.
@@ -29,6 +31,7 @@ impl Tables {
         Self {
             strangers: Addresses::new(seed),
             unnamed: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
             address_input: Budgets::new(seed, config.address_input),
             user_input: Budgets::new(seed, config.user_input),
         }
@@ -45,6 +48,22 @@ impl Tables {
     pub(crate) fn uncount_unnamed(&self) {
         let before = self.unnamed.fetch_sub(1, Relaxed);
         assert!(before > 0, "only who was counted is uncounted");
+    }
+
+    /// One more worker has these tables.
+    pub(crate) fn join(&self) {
+        self.awaited.fetch_add(1, Relaxed);
+    }
+
+    /// A worker drains and has no sessions any more; it says so once.
+    pub(crate) fn leave(&self) {
+        let before = self.awaited.fetch_sub(1, Relaxed);
+        assert!(before > 0, "only a worker that had joined leaves");
+    }
+
+    /// Whether all workers drain, and none of them has sessions any more.
+    pub(crate) fn nobody_is_awaited(&self) -> bool {
+        self.awaited.load(Relaxed) == 0
     }
 
     /// The budget of an address: all of an IPv4 address, the /64 of an IPv6 address.

@@ -7,8 +7,10 @@
 //! ```
 //! A worker goes on accepting until it closes: who comes meanwhile is answered `goaway` as soon as it
 //! is known how it speaks, so that it hears when to come back, and a request of REST is answered as
-//! always. A worker without sessions stops accepting at once, and is done when those have been answered
-//! that had come to it by then; who is in the backlog of its listening socket is reset by the kernel.
+//! always. The kernel shares newcomers out among the listening sockets of all workers: so one without
+//! sessions goes on accepting as long as another has some, and all stop when none has any. Each is done
+//! when those have been answered that had come to it by then. Only who connects in that last instant, and
+//! is in the backlog of a socket that is being closed, is reset by the kernel.
 
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ use ringpost_wire::{CloseCode, CloseReason, event};
 use super::Worker;
 use crate::connection::Phase;
 use crate::output::Operation;
+
+/// How often a worker without sessions looks whether the others have none either.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How far a drain is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +41,9 @@ pub(super) enum Drain {
         close_at: Duration,
         /// Newcomers are let in.
         accepts: bool,
+        /// When it is looked again whether the other workers have sessions (monotonic); set as soon as
+        /// this one has none.
+        look_at: Option<Duration>,
     },
     /// Nobody is accepted any more, and everybody was closed.
     Closed,
@@ -49,6 +57,7 @@ impl Drain {
             spread: within / 2,
             close_at: now + within * 3 / 4,
             accepts: true,
+            look_at: None,
         }
     }
 
@@ -67,6 +76,9 @@ impl Drain {
 
     pub(super) fn next_deadline(self) -> Option<Duration> {
         match self {
+            Self::Told { close_at, look_at: Some(look_at), accepts: true, .. } => {
+                Some(close_at.min(look_at))
+            }
             Self::Told { close_at, .. } => Some(close_at),
             Self::Off | Self::Closed => None,
         }
@@ -121,11 +133,20 @@ impl Worker {
     }
 
     pub(super) fn pass_drain(&mut self, now: Now) {
-        let Drain::Told { close_at, accepts, .. } = &mut self.drain else { return };
+        let Drain::Told { close_at, accepts, look_at, .. } = &mut self.drain else { return };
         let is_over = *close_at <= now.mono;
-        if *accepts && (is_over || !self.shard.has_sessions()) {
+        if *accepts && look_at.is_none() && !self.shard.has_sessions() {
+            self.tables.leave();
+            *look_at = Some(now.mono);
+        }
+        // Who waits in the backlog of a listener that is closed is reset: while accepting rests there
+        // may be somebody.
+        let is_last = self.tables.nobody_is_awaited() && self.accept_resumes_at.is_none();
+        if *accepts && (is_over || is_last) {
             *accepts = false;
             self.operations.push(Operation::CloseListeners);
+        } else if let Some(look_at) = look_at.as_mut().filter(|at| **at <= now.mono) {
+            *look_at = now.mono + LOOK_INTERVAL;
         }
         // Who was let in before that hears when to come back, as soon as it speaks.
         if !is_over && (*accepts || !self.connections.is_empty()) {

@@ -131,6 +131,7 @@ impl Worker {
         slots: u32,
         started_at: Duration,
     ) -> Self {
+        tables.join();
         Self {
             id,
             outboxes: Outboxes::new(config.outboxes_bytes_max, config.outbox_bytes_max),

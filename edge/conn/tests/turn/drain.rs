@@ -157,6 +157,38 @@ fn newcomers_are_told_when_to_come_back() {
     }
 }
 
+/// The kernel lets newcomers come to any worker: all go on accepting while one has sessions, and
+/// none does any more when none has.
+#[test]
+fn a_worker_without_sessions_answers_newcomers_as_long_as_another_has_some() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(2, seed);
+        let alice = world.user_at(0, 0);
+        let stays = world.sign_in(0, alice, 1);
+        drain(&mut world);
+        for (worker, nth) in [(1, 1), (0, 2), (1, 3)] {
+            let user = world.user_at(worker, nth);
+            let newcomer = world.greet(worker, user, 1);
+            world.settle();
+            let told = world.clients[newcomer].take();
+            let (last, before) = told.split_last().expect("told something");
+            assert!(slot(before) >= WITHIN / 4, "seed {seed}");
+            assert!(matches!(last, Event::Close { code: CloseCode::GoingAway, .. }));
+            world.clients[newcomer].hang_up();
+            world.pass(Duration::from_secs(1));
+        }
+        world.clients[stays].hang_up();
+        // The other one looks now and then.
+        world.pass(Duration::from_millis(100));
+        let late = [0, 1].map(|worker| world.connect(worker));
+        world.settle();
+        for client in late {
+            assert_eq!(world.clients[client].end, Some(End::Reset), "seed {seed}");
+        }
+        check_drained(&world);
+    }
+}
+
 #[test]
 fn who_had_come_to_a_worker_without_sessions_hears_it_too() {
     let mut world = World::new(1, 1);
