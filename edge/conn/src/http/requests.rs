@@ -31,6 +31,8 @@ pub enum Stop {
         /// What came behind the request, if another may follow it.
         goes_on: Option<Vec<u8>>,
     },
+    /// A body is not well formed. Its request is being answered, by whoever was served its head.
+    BadBody(Rejection),
 }
 
 /// What the client is waited for with.
@@ -99,7 +101,7 @@ impl Requests {
             Place::Chunks(chunks) => match chunks.find_end(input) {
                 Ok(Some(end)) => (end, true),
                 Ok(None) => (input.len(), false),
-                Err(rejection) => return Err(Stop::Refused { rejection, goes_on: None }),
+                Err(rejection) => return Err(Stop::BadBody(rejection)),
             },
         };
         served.extend_from_slice(&input[..taken]);

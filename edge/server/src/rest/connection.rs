@@ -14,11 +14,15 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use hyper::body::Incoming;
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderValue, header};
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -39,10 +43,12 @@ pub(crate) use super::stream::Deadlines;
 /// where it lies, not through this buffer.
 const BUFFER_BYTES_MAX: usize = 16 << 10;
 
-/// What is read and thrown away behind a refusal, and for how long: a close with something unread
-/// may cost the client the answer.
+/// What is read and thrown away behind a last answer, and for how long.
 const LINGER_BYTES_MAX: u64 = 64 << 10;
 const LINGER: Duration = Duration::from_secs(1);
+
+/// The field of the last answer of a connection.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// How a connection has ended.
 #[derive(Debug)]
@@ -99,6 +105,11 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         stream = back;
         let (rejection, goes_on) = match end {
             None | Some(End::Eof) => return Served::Over,
+            // Who was served its head has answered it.
+            Some(End::Stop(Stop::BadBody(_))) => {
+                linger(&mut stream, &place).await;
+                return Served::Over;
+            }
             Some(End::Idle) => return Served::Idle,
             Some(End::Stop(Stop::Upgrade { read })) => return Served::Upgrade { stream, read },
             Some(End::Stop(Stop::Refused { rejection, goes_on })) => (rejection, goes_on),
@@ -110,14 +121,26 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         match goes_on {
             Some(behind) if matches!(written, Ok(Ok(()))) => already_read = behind,
             _ => {
-                // The peer may be gone: then there is nobody to wait for.
-                let _ = stream.shutdown().await;
-                let rest = &mut (&mut stream).take(LINGER_BYTES_MAX);
-                let _ = timeout(LINGER, tokio::io::copy(rest, &mut tokio::io::sink())).await;
+                linger(&mut stream, &place).await;
                 let is_slow = rejection == Rejection::TooSlow;
                 return if is_slow { Served::TooSlow } else { Served::Over };
             }
         }
+    }
+}
+
+/// Ends the direction to a client that may still be sending: what it sends is read for a moment, since a
+/// close with something unread may cost it the answer; unless somebody else needs the place.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, place: &Place) {
+    place.set_waiting(true);
+    let discarded = async {
+        // The peer may be gone: then there is nobody to wait for.
+        let _ = stream.shutdown().await;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    tokio::select! {
+        _ = timeout(LINGER, discarded) => {}
+        () = place.let_go() => {}
     }
 }
 
@@ -127,11 +150,13 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     served: RequestStream<S>,
     caller: Caller,
     router: Router,
-    place: &Place,
+    place: &Arc<Place>,
     stop: &mut watch::Receiver<bool>,
 ) -> (S, Option<End>) {
-    let service =
-        service_fn(move |request: Request<Incoming>| answer(router.clone(), request, caller));
+    let held = Held(Arc::clone(place));
+    let service = service_fn(move |request: Request<Incoming>| {
+        answer(router.clone(), request, caller, held.clone())
+    });
     let mut connection = http1::Builder::new()
         // Who ends its direction behind a request still waits for the answer.
         .half_close(true)
@@ -154,15 +179,71 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         () = place.let_go() => (Ok(()), true),
     };
     let parts = connection.into_parts();
-    let (stream, end) = parts.io.into_inner().into_parts();
+    let served = parts.io.into_inner();
+    let is_amid_body = served.is_amid_body();
+    let (mut stream, end) = served.into_parts();
+    if is_amid_body && !matches!(end, Some(End::Stop(_))) {
+        linger(&mut stream, place).await;
+    }
     let is_whole = ended.is_ok() && parts.read_buf.is_empty() && !is_stopped;
     (stream, end.filter(|_| is_whole))
 }
 
+/// The place of the connection that a request came by.
+#[derive(Clone)]
+pub(super) struct Held(pub(super) Arc<Place>);
+
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-fn answer(router: Router, request: Request<Incoming>, caller: Caller) -> Answer {
+fn answer(router: Router, request: Request<Incoming>, caller: Caller, held: Held) -> Answer {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(caller);
-    Box::pin(router.oneshot(request))
+    request.extensions_mut().insert(held);
+    Box::pin(async move {
+        let (request, is_read) = ReadToEnd::watch(request);
+        let mut response = router.oneshot(request).await?;
+        if !is_read.load(Relaxed) {
+            // What is unread of the body stands in front of the next request: there will be none.
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
+        }
+        Ok(response)
+    })
+}
+
+/// The body of a request, which tells when it was read to its end.
+struct ReadToEnd {
+    body: Body,
+    is_read: Arc<AtomicBool>,
+}
+
+impl ReadToEnd {
+    fn watch(request: Request<Body>) -> (Request<Body>, Arc<AtomicBool>) {
+        let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+        let told = Arc::clone(&is_read);
+        (request.map(|body| Body::new(Self { body, is_read })), told)
+    }
+}
+
+impl HttpBody for ReadToEnd {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.is_read.store(true, Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

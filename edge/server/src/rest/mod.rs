@@ -391,8 +391,10 @@ async fn counted(
     mut request: Request,
     next: Next,
 ) -> Response {
-    state.name_caller(&mut request);
-    let response = next.run(request).await;
+    let (response, _counted) = match state.name_caller(&mut request) {
+        Ok(counted) => (next.run(request).await, counted),
+        Err(problem) => (problem.into_response(), None),
+    };
     match response.extensions().get::<Problem>() {
         Some(problem) => state.counters.on_problem(*problem),
         None => state.counters.succeeded.increment(),

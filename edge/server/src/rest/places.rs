@@ -8,7 +8,8 @@
 //!          nobody waits: refused, or whoever is oldest is let go (`Busy`)
 //! ```
 //! A connection waits while nothing that it asked is under way: between two requests, or with half of
-//! one. HTTP lets a server close such a connection at any time, so those who keep connections, or send
+//! one. A proxy's connection counts for nobody, and for whom a request names while that is under way.
+//! HTTP lets a server close such a connection at any time, so those who keep connections, or send
 //! half a request, never keep out who has something to ask. Invariants: nobody waits for a place; a
 //! place that was given up is the newcomer's at once, so sockets are more than places only until the
 //! tasks of those let go have run.
@@ -68,6 +69,9 @@ pub(crate) struct Place {
     let_go: Arc<Notify>,
 }
 
+/// A place of a proxy's connection, counted for whom its present request names.
+pub(crate) struct CountedFor(Arc<Place>);
+
 /// A place was found, and at whose cost.
 pub(crate) struct Taken {
     /// The place.
@@ -89,13 +93,10 @@ impl Places {
     /// Why there is none, and nobody was let go.
     pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Taken, Full> {
         let mut state = self.state();
-        let mut displaced = false;
-        let of_address = address.and_then(|it| state.by_address.get(&it)).copied().unwrap_or(0);
-        if of_address >= self.most_of_address {
-            let own = state.oldest_waiting(|holder| holder.address == address);
-            state.let_go(own.ok_or(Full::Address)?);
-            displaced = true;
-        }
+        let mut displaced = match address {
+            Some(address) => self.room_for(&mut state, address)?,
+            None => false,
+        };
         if state.holders.len() >= self.most {
             let oldest = match (state.oldest_waiting(|_| true), self.busy) {
                 (Some(oldest), _) => oldest,
@@ -111,12 +112,22 @@ impl Places {
         let let_go = Arc::new(Notify::new());
         let waits_since = Some(state.number());
         state.waiting.extend(waits_since.map(|since| (since, number)));
-        state.holders.insert(number, Holder { address, waits_since, let_go: Arc::clone(&let_go) });
-        if let Some(address) = address {
-            *state.by_address.entry(address).or_default() += 1;
-        }
+        let holder = Holder { address: None, waits_since, let_go: Arc::clone(&let_go) };
+        state.holders.insert(number, holder);
+        state.count(number, address);
         drop(state);
         Ok(Taken { place: Place { places: Arc::clone(self), number, let_go }, displaced })
+    }
+
+    /// Finds room for one more of an address; answers whether one of its own was let go for it.
+    fn room_for(&self, state: &mut State, address: IpAddr) -> Result<bool, Full> {
+        let held = state.by_address.get(&address).copied().unwrap_or(0);
+        if held < self.most_of_address {
+            return Ok(false);
+        }
+        let own = state.oldest_waiting(|holder| holder.address == Some(address));
+        state.let_go(own.ok_or(Full::Address)?);
+        Ok(true)
     }
 
     /// Waits until nobody holds a place.
@@ -147,6 +158,27 @@ impl State {
         holders.into_iter().find(|number| self.holders.get(number).is_some_and(&counts))
     }
 
+    /// Counts a holder for an address, and no longer for the one before.
+    fn count(&mut self, number: u64, address: Option<IpAddr>) {
+        let Some(holder) = self.holders.get_mut(&number) else { return };
+        let before = std::mem::replace(&mut holder.address, address);
+        self.uncount(before);
+        if let Some(address) = address {
+            *self.by_address.entry(address).or_default() += 1;
+        }
+    }
+
+    fn uncount(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address
+            && let Some(count) = self.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+
     /// Takes a holder's place away, and tells it.
     fn let_go(&mut self, number: u64) {
         if let Some(let_go) = self.remove(number) {
@@ -159,14 +191,7 @@ impl State {
         if let Some(since) = holder.waits_since {
             self.waiting.remove(&since);
         }
-        if let Some(address) = holder.address
-            && let Some(count) = self.by_address.get_mut(&address)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_address.remove(&address);
-            }
-        }
+        self.uncount(holder.address);
         Some(holder.let_go)
     }
 }
@@ -187,9 +212,27 @@ impl Place {
         }
     }
 
+    /// Counts the holder for an address until what is answered is dropped: the request that it serves
+    /// is that of somebody else than the other end of its connection.
+    ///
+    /// # Errors
+    /// If the address has all that it may have, each taken by a request.
+    pub(crate) fn count_for(self: &Arc<Self>, address: IpAddr) -> Result<CountedFor, Full> {
+        let mut state = self.places.state();
+        self.places.room_for(&mut state, address)?;
+        state.count(self.number, Some(address));
+        Ok(CountedFor(Arc::clone(self)))
+    }
+
     /// Waits until the holder is to go.
     pub(crate) async fn let_go(&self) {
         self.let_go.notified().await;
+    }
+}
+
+impl Drop for CountedFor {
+    fn drop(&mut self) {
+        self.0.places.state().count(self.0.number, None);
     }
 }
 
@@ -265,6 +308,25 @@ mod tests {
             // Who is not counted has no limit of its own.
             std::mem::forget(places.take(None).map_err(|_| ()).unwrap().place);
         }
+    }
+
+    #[test]
+    fn a_proxys_place_counts_for_whom_its_request_names_while_that_is_under_way() {
+        let places = Places::new(10, 2, Busy::Refuse);
+        let of_proxy: Vec<_> = (0..4).map(|_| Arc::new(places.take(None).unwrap().place)).collect();
+        let [one, two] = [0, 1].map(|nth| address(nth).expect("an address"));
+        of_proxy.iter().for_each(|place| place.set_waiting(false));
+        let first = of_proxy[0].count_for(one).map_err(|_| ()).expect("room");
+        let _second = of_proxy[1].count_for(one).map_err(|_| ()).expect("room");
+        assert_eq!(of_proxy[2].count_for(one).map(|_| ()), Err(Full::Address));
+        assert_eq!(
+            places.take(Some(one)).map(|_| ()),
+            Err(Full::Address),
+            "wherever it comes from"
+        );
+        let _other = of_proxy[2].count_for(two).map_err(|_| ()).expect("room for another");
+        drop(first);
+        let _third = of_proxy[3].count_for(one).map_err(|_| ()).expect("one was answered");
     }
 
     #[test]

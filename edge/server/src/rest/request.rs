@@ -6,12 +6,15 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, header, request::Parts};
-use ringpost_conn::Caller;
 use ringpost_conn::forwarded::ForwardedFields;
+use ringpost_conn::{Caller, addresses};
 use ringpost_store::accounts::AccountError;
 
 use super::RestState;
+use super::connection::Held;
+use super::counters::Hit;
 use super::fields::Fields;
+use super::places::CountedFor;
 use super::problem::Problem;
 use crate::auth::Verified;
 
@@ -100,9 +103,13 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl RestState {
-    /// Puts the caller of this request in the place of its connection's.
-    pub(super) fn name_caller(&self, request: &mut Request) {
-        let Some(&of_connection) = request.extensions().get::<Caller>() else { return };
+    /// Puts the caller of this request in the place of its connection's. A request that came by a
+    /// proxy takes a place of its caller's, until what is answered is dropped.
+    ///
+    /// # Errors
+    /// If the caller has all places that one address may have.
+    pub(super) fn name_caller(&self, request: &mut Request) -> Result<Option<CountedFor>, Problem> {
+        let Some(&of_connection) = request.extensions().get::<Caller>() else { return Ok(None) };
         let headers = request.headers();
         let lines = |name| headers.get_all(name).iter().map(axum::http::HeaderValue::as_bytes);
         let fields = ForwardedFields::new(lines("x-forwarded-for"), lines("forwarded"));
@@ -111,6 +118,15 @@ impl RestState {
             self.counters.on_naming(naming);
         }
         request.extensions_mut().insert(caller);
+        let Some(held) = request.extensions_mut().remove::<Held>() else { return Ok(None) };
+        if !of_connection.is_proxy() {
+            return Ok(None);
+        }
+        let counted = held.0.count_for(addresses::counted(caller.address()));
+        counted.map(Some).map_err(|_| {
+            self.counters.on_hit(Hit::AddressConnections);
+            Problem::Overloaded
+        })
     }
 
     /// Runs account or store work on the blocking threads. The work is not cut short when the

@@ -107,6 +107,11 @@ impl<S> RequestStream<S> {
         (self.stream, self.end.filter(|_| is_whole))
     }
 
+    /// Whether there is more of a request than was read.
+    pub(super) fn is_amid_body(&self) -> bool {
+        self.requests.waits() == Waits::Body || self.read < self.served.len()
+    }
+
     fn take_in(&mut self, bytes: &[u8]) {
         if let Some(stop) = self.requests.feed(bytes, &mut self.served) {
             self.end = Some(End::Stop(stop));

@@ -35,6 +35,7 @@ mod limits;
 mod log_markers;
 mod log_pipe;
 mod lost_files;
+mod one_answer;
 mod pairings;
 mod peer;
 mod protocol_sentences;

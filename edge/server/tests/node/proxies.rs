@@ -2,7 +2,7 @@
 //! in front, requests with forwarded fields. Expectation: operators see whom these name, and nobody
 //! is concerned by the limits of another; the rules themselves stand in the tests of the edge.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
@@ -72,6 +72,44 @@ fn every_transport_is_known_by_whom_a_trusted_proxy_names() {
     let token = node.token(user, 1);
     peer.say(&json!({"type": "hello", "token": token, "device": 1}));
     assert_eq!(peer.hear()["type"], json!("welcome"));
+}
+
+/// Half a body is a request under way: nobody else gives up a place for it, nor is kept out by it.
+#[test]
+fn one_caller_behind_a_proxy_takes_no_more_places_of_rest_than_its_own() {
+    let settings = [
+        "trusted_proxies=127.0.0.0/8",
+        "rest.connections_max=6",
+        "rest.connections_per_address_max=2",
+        "rest.request_deadline=5m",
+    ];
+    let node = Node::start(&settings);
+    let asks = |caller: &str, length: usize| {
+        let mut stream = TcpStream::connect(node.address).unwrap();
+        let request = format!(
+            "POST /v1/auth/refresh HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {caller}\r\n\
+             Content-Type: application/json\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{{}}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let hits = r#"ringpost_rest_limits_hit_total{limit="address_connections"}"#;
+    let held: Vec<_> = (0..6).map(|_| asks("192.0.2.1", 50)).collect();
+    crate::rig::eventually("four are refused", || node.metric(hits) == 4);
+    let mut refused = 0;
+    for mut stream in &held {
+        stream.set_nonblocking(true).unwrap();
+        let mut answer = [0; 12];
+        if stream.read(&mut answer).is_ok() {
+            assert_eq!(&answer, b"HTTP/1.1 503");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 4);
+    for caller in ["192.0.2.2", "2001:db8::3"] {
+        let answer = crate::rig::rest_of(&mut asks(caller, 2));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{caller}: {answer}");
+    }
 }
 
 #[test]
