@@ -7,7 +7,7 @@
 mod http_client;
 
 use http_client::*;
-use ringpost_conn::http::{Origins, Rejection, Requests, Stop, Waits};
+use ringpost_conn::http::{Origins, Refusal, Rejection, Requests, Stop, Waits};
 
 const GET: &str = "GET /v1/messages HTTP/1.1\r\nHost: a\r\n\r\n";
 const LENGTH: &str = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\nGET /v1/ws\n\n";
@@ -15,6 +15,9 @@ const CHUNKED: &str = "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked
                        c\r\nGET /v1/ws\n\n\r\n0\r\nX: y\r\n\r\n";
 
 /// What may be served of a stream in these pieces, and what stops it.
+/// A page that may not open a WebSocket.
+const FOREIGN: &str = "https://evil.example";
+
 fn serve(stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Option<Stop>) {
     let mut requests = Requests::new(Some(Origins::default()));
     let mut served = Vec::new();
@@ -70,20 +73,50 @@ fn a_refusal_about_the_websocket_alone_lets_the_next_request_come() {
         for behind in ["", GET] {
             let stream = [GET.as_bytes(), &request.bytes(), behind.as_bytes()].concat();
             let goes_on = Some(behind.as_bytes().to_vec());
-            check(&stream, GET.as_bytes(), Some(&Stop::Refused { rejection, goes_on }));
+            check(
+                &stream,
+                GET.as_bytes(),
+                Some(&Stop::Refused { refusal: refusal(rejection), goes_on }),
+            );
         }
     };
     check_kept(good().replace("Sec-WebSocket-Version", "8"), Rejection::WebSocketVersion);
-    check_kept(good().with("Origin", "https://evil.example"), Rejection::Origin);
+    check_kept(good().with("Origin", FOREIGN), Rejection::Origin);
     check_kept(good().without("Upgrade"), Rejection::UpgradeRequired);
     check_kept(good().method("POST"), Rejection::Method);
+}
+
+#[test]
+fn a_refused_head_is_known_for_one_wherever_it_is_cut() {
+    for request in [good().method("HEAD").bytes(), b"HEAD / HTTP/1.1\nHost: a\n\n".to_vec()] {
+        for cut in 0..request.len() {
+            let mut requests = Requests::new(Some(Origins::default()));
+            let mut served = Vec::new();
+            let pieces = [&request[..cut], &request[cut..]];
+            let stop = pieces.into_iter().find_map(|it| requests.feed(it, &mut served));
+            let Some(Stop::Refused { refusal, .. }) = stop else { panic!("{stop:?}") };
+            let mut answer = Vec::new();
+            refusal.write_response(false, &mut answer);
+            assert!(refusal.is_head && answer.ends_with(b"\r\n\r\n"), "cut at {cut}");
+        }
+    }
+}
+
+/// A refusal, with the page that stands in the requests here where that is what is refused.
+fn refusal(rejection: Rejection) -> Refusal {
+    let origin = (rejection == Rejection::Origin).then(|| FOREIGN.as_bytes().to_vec());
+    Refusal { origin, ..rejection.into() }
 }
 
 #[test]
 fn any_other_refusal_ends_the_connection() {
     let check_ends = |request: &[u8], rejection| {
         let stream = [GET.as_bytes(), request].concat();
-        check(&stream, GET.as_bytes(), Some(&Stop::Refused { rejection, goes_on: None }));
+        check(
+            &stream,
+            GET.as_bytes(),
+            Some(&Stop::Refused { refusal: refusal(rejection), goes_on: None }),
+        );
     };
     let closing = good().without("Sec-WebSocket-Version").replace("Connection", "Upgrade, close");
     check_ends(&closing.bytes(), Rejection::WebSocketVersion);

@@ -18,7 +18,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 
 use super::fields::{self, Body, Fields};
 use super::upgrade;
-use super::{ORIGIN_BYTES_MAX, Origins, Rejection, Upgrade};
+use super::{ORIGIN_BYTES_MAX, Origins, Refusal, Rejection, Upgrade};
 
 /// Where a WebSocket is found.
 pub const WEBSOCKET_PATH: &str = "/v1/ws";
@@ -31,6 +31,9 @@ pub const FIELDS_MAX: usize = 64;
 
 /// Longest time from the accept to the end of the head, for the owner's timer.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How a request begins that is answered without content.
+const HEAD: &[u8] = b"HEAD ";
 
 /// A request whose head is complete, or not yet. `consumed` is how many bytes of this input
 /// belong to the head; the others are the first of what follows it.
@@ -90,7 +93,7 @@ impl HeadReader {
     /// Reads the next bytes. Not to be called again once it returned a request or a rejection.
     ///
     /// # Errors
-    /// Why the request is refused: the owner writes [`Rejection::write_response`] and closes.
+    /// Why the request is refused: the owner writes the answer of [`HeadReader::refusal`] and closes.
     pub fn feed<'a>(
         &'a mut self,
         input: &'a [u8],
@@ -149,18 +152,15 @@ impl HeadReader {
         &self.kept
     }
 
-    /// What stood in the first `Origin` of a head that was refused for it by [`HeadReader::feed`], of
-    /// the same input; cut to [`ORIGIN_BYTES_MAX`]. The head is parsed again: refusals are rare.
-    pub fn refused_origin(&self, input: &[u8]) -> Vec<u8> {
+    /// What [`HeadReader::feed`] refused, of the same input. A head that is refused for its `Origin` is
+    /// parsed again for it: refusals are rare.
+    pub fn refusal(&self, rejection: Rejection, input: &[u8]) -> Refusal {
         let head = if self.kept.is_empty() { input } else { &self.kept };
-        let mut fields = [EMPTY_HEADER; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut fields);
-        let is_whole = request.parse(head).is_ok_and(|status| status.is_complete());
-        assert!(is_whole, "it was parsed to be refused");
-        let mut origins =
-            request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("Origin"));
-        let origin = origins.next().map_or(&b""[..], |field| field.value);
-        origin[..origin.len().min(ORIGIN_BYTES_MAX)].to_vec()
+        let origin = (rejection == Rejection::Origin).then(|| origin_of(head));
+        // The method may have come in pieces.
+        let begin = self.kept.iter().chain(input).skip_while(|byte| b"\r\n".contains(byte));
+        let is_head = begin.take(HEAD.len()).eq(HEAD);
+        Refusal { rejection, is_head, origin }
     }
 
     /// Heap bytes held, at most [`HEAD_BYTES_MAX`].
@@ -178,6 +178,18 @@ impl HeadReader {
         }
         self.kept.extend_from_slice(part);
     }
+}
+
+/// What stands in the first `Origin` of a head that was parsed before.
+fn origin_of(head: &[u8]) -> Vec<u8> {
+    let mut fields = [EMPTY_HEADER; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut fields);
+    let is_whole = request.parse(head).is_ok_and(|status| status.is_complete());
+    assert!(is_whole, "it was parsed to be refused");
+    let mut origins =
+        request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("Origin"));
+    let origin = origins.next().map_or(&b""[..], |field| field.value);
+    origin[..origin.len().min(ORIGIN_BYTES_MAX)].to_vec()
 }
 
 /// Parses a complete head.

@@ -29,6 +29,6 @@ mod upgrade;
 pub use fields::Body;
 pub use head::{FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HeadReader, Request, WEBSOCKET_PATH};
 pub use origin::{InvalidOrigin, ORIGIN_BYTES_MAX, Origins};
-pub use rejection::Rejection;
+pub use rejection::{Refusal, Rejection};
 pub use requests::{Requests, Stop, Waits};
 pub use upgrade::{Subprotocol, Upgrade};

@@ -5,6 +5,38 @@ use std::time::Duration;
 use bytes::BufMut;
 use thiserror::Error;
 
+/// A request that is refused, as far as the answer and the log need it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub rejection: Rejection,
+    /// It was a HEAD: its answer is without content (RFC 9110 section 9.3.2).
+    pub is_head: bool,
+    /// What stood in its `Origin`, where it is refused for that; a peer's bytes, cut to
+    /// [`ORIGIN_BYTES_MAX`](super::ORIGIN_BYTES_MAX).
+    pub origin: Option<Vec<u8>>,
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, is_head: false, origin: None }
+    }
+}
+
+impl Refusal {
+    /// Writes the answer, as [`Rejection::write_response`] does.
+    ///
+    /// # Panics
+    /// If `out` has no room.
+    pub fn write_response(&self, goes_on: bool, out: &mut impl BufMut) {
+        let (head, content) = self.rejection.response(goes_on);
+        out.put_slice(head.as_bytes());
+        if !self.is_head {
+            out.put_slice(content.as_bytes());
+        }
+    }
+}
+
 /// A refusal of a request. Each is answered once; most end the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Error)]
 pub enum Rejection {
@@ -169,6 +201,12 @@ impl Rejection {
     /// # Panics
     /// If `out` has no room.
     pub fn write_response(self, goes_on: bool, out: &mut impl BufMut) {
+        let (head, content) = self.response(goes_on);
+        out.put_slice(head.as_bytes());
+        out.put_slice(content.as_bytes());
+    }
+
+    fn response(self, goes_on: bool) -> (String, String) {
         let (status, reason) = (self.status(), self.reason_phrase());
         let retry_after = self.retry_after();
         let retry = retry_after.map_or_else(
@@ -207,8 +245,7 @@ impl Rejection {
              \r\n",
             body.len()
         );
-        out.put_slice(head.as_bytes());
-        out.put_slice(body.as_bytes());
+        (head, body)
     }
 
     /// When the same may succeed again; `None` where it never does.

@@ -14,7 +14,7 @@
 use super::chunks::Chunks;
 use super::fields::Body;
 use super::head::{HeadReader, Refused, Request};
-use super::{Origins, Rejection};
+use super::{Origins, Refusal, Rejection};
 
 /// What ends the serving of requests.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,8 +26,8 @@ pub enum Stop {
     },
     /// A request is refused.
     Refused {
-        /// Why.
-        rejection: Rejection,
+        /// What, and why.
+        refusal: Refusal,
         /// What came behind the request, if another may follow it.
         goes_on: Option<Vec<u8>>,
     },
@@ -80,6 +80,15 @@ impl Requests {
         None
     }
 
+    /// The stop where a head did not come in time.
+    pub fn too_slow(&self) -> Stop {
+        let refusal = match &self.place {
+            Place::Head(reader) => reader.refusal(Rejection::TooSlow, &[]),
+            Place::Body(_) | Place::Chunks(_) => Rejection::TooSlow.into(),
+        };
+        Stop::Refused { refusal, goes_on: None }
+    }
+
     /// What is waited for now.
     pub fn waits(&self) -> Waits {
         match &self.place {
@@ -123,8 +132,9 @@ impl Requests {
                 (consumed, body)
             }
             Err(Refused { rejection, goes_on }) => {
+                let refusal = reader.refusal(rejection, input);
                 let goes_on = goes_on.map(|consumed| input[consumed..].to_vec());
-                return Err(Stop::Refused { rejection, goes_on });
+                return Err(Stop::Refused { refusal, goes_on });
             }
         };
         self.place = match body {

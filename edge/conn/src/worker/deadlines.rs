@@ -76,8 +76,9 @@ impl Worker {
             Phase::Handshake => {
                 self.counters.handshakes_late += 1;
                 connection.recognise_held();
-                if matches!(connection.protocol, Protocol::Http(_)) {
-                    return self.reject_upgrade(slot, Rejection::TooSlow, now);
+                if let Protocol::Http(reader) = &connection.protocol {
+                    let refusal = reader.refusal(Rejection::TooSlow, &[]);
+                    return self.reject_upgrade(slot, refusal, now);
                 }
                 self.close(slot, CloseReason::HandshakeLate, now);
             }

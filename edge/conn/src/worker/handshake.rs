@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::Worker;
 use crate::connection::{Phase, Protocol, Speech};
-use crate::http::{HeadReader, Rejection, Request, Subprotocol};
+use crate::http::{HeadReader, Refusal, Rejection, Request, Subprotocol};
 use crate::output::Output;
 use crate::sniff::{self, Sniffer, Verdict};
 use crate::websocket;
@@ -134,11 +134,8 @@ impl Worker {
         let request = match reader.feed(bytes, &self.config.origins) {
             Ok(request) => request,
             Err(rejection) => {
-                if rejection == Rejection::Origin {
-                    let origin = reader.refused_origin(bytes);
-                    self.outputs.push(Output::ForeignOrigin { origin });
-                }
-                self.reject_upgrade(slot, rejection, now);
+                let refusal = reader.refusal(rejection, bytes);
+                self.reject_upgrade(slot, refusal, now);
                 return HeadRead::Ended;
             }
         };
@@ -169,10 +166,14 @@ impl Worker {
     }
 
     /// Answers a request that is refused, and closes.
-    pub(super) fn reject_upgrade(&mut self, slot: Slot, rejection: Rejection, now: Now) {
+    pub(super) fn reject_upgrade(&mut self, slot: Slot, refusal: impl Into<Refusal>, now: Now) {
+        let refusal = refusal.into();
         self.counters.refused_upgrade += 1;
-        self.counters.rejections.add(rejection);
-        self.write_raw(slot, |out| rejection.write_response(false, out));
+        self.counters.rejections.add(refusal.rejection);
+        self.write_raw(slot, |out| refusal.write_response(false, out));
+        if let Some(origin) = refusal.origin {
+            self.outputs.push(Output::ForeignOrigin { origin });
+        }
         self.close(slot, CloseReason::UpgradeRefused, now);
     }
 

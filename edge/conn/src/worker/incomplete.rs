@@ -51,10 +51,12 @@ impl Worker {
 
     fn let_go_incomplete(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.find(slot) else { return };
-        let is_http = matches!(connection.protocol, Protocol::Http(_));
-        if matches!(connection.phase, Phase::Handshake) && is_http {
-            let retry_after = STRANGERS_PAUSE;
-            return self.reject_upgrade(slot, Rejection::Overloaded { retry_after }, now);
+        if let (Phase::Handshake, Protocol::Http(reader)) =
+            (&connection.phase, &connection.protocol)
+        {
+            let refusal =
+                reader.refusal(Rejection::Overloaded { retry_after: STRANGERS_PAUSE }, &[]);
+            return self.reject_upgrade(slot, refusal, now);
         }
         self.close(slot, CloseReason::InputCrowded, now);
     }

@@ -180,7 +180,8 @@ impl AdminService {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let deadlines = Deadlines { header: HEADER_DEADLINE, idle: IDLE_DEADLINE };
-        let rules = Rules { router: router(parts), deadlines, origins: None };
+        let on_refusal = Arc::new(|_: &_| {});
+        let rules = Rules { router: router(parts), deadlines, origins: None, on_refusal };
         runtime.spawn(accept(listener, rules, stopped));
         Ok(Self { address, runtime: Some(runtime), stop })
     }

@@ -28,7 +28,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use ringpost_conn::Caller;
-use ringpost_conn::http::{FIELDS_MAX, HEAD_BYTES_MAX, Origins, Rejection, Requests, Stop};
+use ringpost_conn::http::{
+    FIELDS_MAX, HEAD_BYTES_MAX, Origins, Refusal, Rejection, Requests, Stop,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -77,6 +79,8 @@ pub(crate) struct Rules {
     pub(crate) deadlines: Deadlines,
     /// The pages that may open a WebSocket; `None` where there is none.
     pub(crate) origins: Option<Origins>,
+    /// Hears of each request that is refused before a router sees it.
+    pub(crate) on_refusal: Arc<dyn Fn(&Refusal) + Send + Sync>,
 }
 
 /// Serves requests on `stream` until either side closes, a deadline passes, a WebSocket is asked for,
@@ -103,7 +107,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         );
         let (back, end) = serve_rest(served, caller, rules.router.clone(), &place, &mut stop).await;
         stream = back;
-        let (rejection, goes_on) = match end {
+        let (refusal, goes_on) = match end {
             None | Some(End::Eof) => return Served::Over,
             // Who was served its head has answered it.
             Some(End::Stop(Stop::BadBody(_))) => {
@@ -112,17 +116,18 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             }
             Some(End::Idle) => return Served::Idle,
             Some(End::Stop(Stop::Upgrade { read })) => return Served::Upgrade { stream, read },
-            Some(End::Stop(Stop::Refused { rejection, goes_on })) => (rejection, goes_on),
+            Some(End::Stop(Stop::Refused { refusal, goes_on })) => (refusal, goes_on),
         };
         let goes_on = goes_on.filter(|_| !*stop.borrow());
         let mut answer = Vec::new();
-        rejection.write_response(goes_on.is_some(), &mut answer);
+        (rules.on_refusal)(&refusal);
+        refusal.write_response(goes_on.is_some(), &mut answer);
         let written = timeout(rules.deadlines.header, stream.write_all(&answer)).await;
         match goes_on {
             Some(behind) if matches!(written, Ok(Ok(()))) => already_read = behind,
             _ => {
                 linger(&mut stream, &place).await;
-                let is_slow = rejection == Rejection::TooSlow;
+                let is_slow = refusal.rejection == Rejection::TooSlow;
                 return if is_slow { Served::TooSlow } else { Served::Over };
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use ringpost_conn::caller::Naming;
+use ringpost_conn::http::Rejection;
 
 use super::problem::Problem;
 use crate::metrics::{Counter, MetricSource, Samples};
@@ -73,6 +74,8 @@ pub struct RestCounters {
     pub(super) succeeded: Counter,
     /// Requests refused, by the problem.
     refused: [Counter; Problem::NAMES.len()],
+    /// Requests that no endpoint saw, by what was wrong with them.
+    rejections: [Counter; Rejection::LABELS.len()],
     /// What was made of the word of proxies, by [`Naming`].
     named: [Counter; Naming::ALL.len()],
     /// Limits hit, by [`Hit`].
@@ -94,6 +97,11 @@ pub struct RestCounters {
 impl RestCounters {
     pub(super) fn on_hit(&self, hit: Hit) {
         self.hits[hit as usize].increment();
+    }
+
+    pub(super) fn on_rejection(&self, rejection: Rejection) {
+        let index = Rejection::LABELS.iter().position(|label| *label == rejection.label());
+        self.rejections[index.expect("LABELS lists every label")].increment();
     }
 
     pub(super) fn on_naming(&self, naming: Naming) {
@@ -139,6 +147,11 @@ impl MetricSource for RestCounters {
         for ((_, limit), counter) in Hit::ALL.into_iter().zip(&self.hits) {
             let labels = [("limit", limit)];
             out.counter("ringpost_rest_limits_hit", help, &labels, counter.count());
+        }
+        let help = "Requests behind the first of a connection that were refused at the door.";
+        for (reason, counter) in Rejection::LABELS.into_iter().zip(&self.rejections) {
+            let labels = [("reason", reason)];
+            out.counter("ringpost_rest_upgrades_refused", help, &labels, counter.count());
         }
         let help = "What was made of the word of proxies about who calls.";
         for (naming, counter) in Naming::ALL.into_iter().zip(&self.named) {

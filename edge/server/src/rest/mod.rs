@@ -42,7 +42,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ringpost_conn::addresses;
-use ringpost_conn::http::Origins;
+use ringpost_conn::http::{Origins, Refusal};
 use ringpost_conn::letter::Returned;
 use ringpost_conn::{Caller, TrustedProxies};
 use ringpost_shard::event::WorkerId;
@@ -197,9 +197,16 @@ impl RestService {
         let state = Arc::new(RestState::new(parts));
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(sweep(Arc::clone(&state), stopped));
+        let refused = Arc::clone(&state);
+        let rules = Rules {
+            router: router(&state),
+            deadlines,
+            origins: Some(origins),
+            on_refusal: Arc::new(move |refusal| refused.on_refusal(refusal)),
+        };
         Ok(Self {
             runtime: Some(runtime),
-            rules: Rules { router: router(&state), deadlines, origins: Some(origins) },
+            rules,
             state,
             doors,
             places: Places::new(most as usize, most_of_address as usize, Busy::Refuse),
@@ -315,6 +322,16 @@ impl Drop for RestService {
 }
 
 impl RestState {
+    /// Counts a request that no endpoint sees, and tells the log of a foreign page, as a worker does.
+    fn on_refusal(&self, refusal: &Refusal) {
+        self.counters.on_rejection(refusal.rejection);
+        if let Some(origin) = &refusal.origin
+            && let Some(untold) = self.origin_lines.take()
+        {
+            OriginLines::write(Door::WebSocket, origin, untold);
+        }
+    }
+
     fn new(parts: RestParts) -> Self {
         let RestParts { rest, auth, .. } = parts;
         let hour = Duration::from_secs(3_600);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use ringpost_conn::http::{Rejection, Requests, Stop, Waits};
+use ringpost_conn::http::{Requests, Stop, Waits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -125,10 +125,7 @@ impl<S> RequestStream<S> {
             // Who serves the request has a deadline of its own for that.
             Waits::Body => return Poll::Pending,
             Waits::Idle => (self.deadlines.idle, End::Idle),
-            Waits::Head => {
-                let stop = Stop::Refused { rejection: Rejection::TooSlow, goes_on: None };
-                (self.deadlines.header, End::Stop(stop))
-            }
+            Waits::Head => (self.deadlines.header, End::Stop(self.requests.too_slow())),
         };
         if self.waits.as_ref().is_none_or(|(before, _)| *before != waits) {
             self.waits = Some((waits, Box::pin(tokio::time::sleep(deadline))));

@@ -1,11 +1,12 @@
 //! Setup: requests that REST refuses for all its reasons, with bodies that are whole, missing, cut, too
 //! long or malformed. Action: each is sent by hand. Expectation: one request, one answer; and behind it
-//! either the next request is answered, or the answer had said `Connection: close`.
+//! either the next request is answered, or the answer had said `Connection: close`; a HEAD is answered
+//! without content, and what is refused is counted, whichever door the request came to.
 
 use std::io::Write;
 use std::net::TcpStream;
 
-use crate::rig::{Node, rest_of};
+use crate::rig::{Node, eventually, rest_of};
 
 /// A line and fields, and what is answered where the body does not come into it.
 const REQUESTS: [(&str, u16); 6] = [
@@ -69,4 +70,33 @@ fn a_request_gets_one_answer_which_says_whether_another_may_follow() {
         }
     }
     assert!(kept >= REQUESTS.len() * 2, "requests without a body keep their connection: {kept}");
+}
+
+/// At the worker's door, and behind another request at REST's: both count, and say so in the log.
+#[test]
+fn what_both_doors_refuse_is_counted_and_a_head_is_answered_without_content() {
+    let node = Node::start(&["limits.origins=[\"https://chat.example\"]"]);
+    let first = "GET /v1/nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    let upgrade =
+        format!("/v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}");
+    let head = format!("HEAD {upgrade}\r\n");
+    let foreign = format!("GET {upgrade}Origin: https://evil.example\r\n\r\n");
+    for (before, door) in [("", "edge"), (first, "rest")] {
+        for (request, reason, status) in
+            [(&head, "method_not_allowed", 405), (&foreign, "origin", 403)]
+        {
+            let mut stream = TcpStream::connect(node.address).unwrap();
+            stream.write_all(format!("{before}{request}").as_bytes()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let told = rest_of(&mut stream);
+            let (_, answer) = told.rsplit_once("HTTP/1.1 ").unwrap();
+            assert!(answer.starts_with(&status.to_string()), "{told}");
+            assert_eq!(answer.ends_with("\r\n\r\n"), request == &head, "{told}");
+            let counted = format!("ringpost_{door}_upgrades_refused_total{{reason=\"{reason}\"}}");
+            eventually("it is counted", || node.metric(&counted) == 1);
+        }
+    }
+    let lines = || node.log().matches("a web page whose origin is not in limits.origins").count();
+    eventually("both doors tell the log", || lines() == 2);
 }
