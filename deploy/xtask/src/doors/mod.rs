@@ -30,11 +30,27 @@ struct Setup {
     workers: u16,
     /// As `section.key=value`.
     settings: &'static [&'static str],
+    /// The data directory is a disk of its own, of so many megabytes.
+    disk_mebibytes: Option<u32>,
 }
 
 /// Small segments for a quick start, and a small queue, so that a gap is soon there.
-const ORDINARY: Setup =
-    Setup { workers: 2, settings: &["journal.segment_bytes=4MiB", "limits.queue_entries_max=30"] };
+const ORDINARY: Setup = Setup {
+    workers: 2,
+    settings: &["journal.segment_bytes=4MiB", "limits.queue_entries_max=30"],
+    disk_mebibytes: None,
+};
+
+/// A disk that is full before a queue is, or a sender's share of one.
+const SMALL_DISK: Setup = Setup {
+    workers: 2,
+    settings: &[
+        "journal.segment_bytes=4MiB",
+        "limits.queue_bytes_max=1GiB",
+        "limits.queue_sender_share=1",
+    ],
+    disk_mebibytes: Some(96),
+};
 
 /// For abuse: deadlines that are soon over, and room for few, of which one worker has all. The log of a
 /// server that nobody has refused anybody at: it writes few lines of one kind.
@@ -48,6 +64,7 @@ const TIGHT: Setup = Setup {
         "limits.unauthenticated_per_address_max=20",
         "limits.connections_max=60",
     ],
+    disk_mebibytes: None,
 };
 
 /// What one check runs.
@@ -130,6 +147,13 @@ const CHECKS: &[Check] = &[
         program: Program::Python,
         script: "abuse_hold.py",
         setup: &TIGHT,
+    },
+    Check {
+        name: "abuse-disk",
+        shows: "a full disk is told behind a proxy as without one, and ends when there is room",
+        program: Program::Python,
+        script: "abuse_disk.py",
+        setup: &SMALL_DISK,
     },
 ];
 

@@ -11,10 +11,12 @@
 //! | `DOOR_ALWAYS`, `DOOR_ALWAYS_BYTES` | HAProxy with `http-reuse always`, and with version 1 |
 //! | `DOOR_CERTIFICATE` | file of the certificate of all proxies, for 127.0.0.1 and localhost |
 //! | `DOOR_LOG` | file of the server's log |
+//! | `DOOR_DISK` | folder of the server's data |
 //! | `DOOR_LISTED`, `DOOR_UNLISTED` | ports for pages, of an origin that is listed and of one that is not |
 //! | `DOOR_CLIENT` | folder of the Python client that was written from PROTOCOL.md |
 //! | `DOOR_PROMTOOL` | file of promtool, for Python |
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,6 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
 
 use super::install::Clients;
 use super::proxy::{self, Doors, Proxy};
@@ -45,9 +48,10 @@ const PORTS: usize = 8;
 /// The server and what stands in front of it.
 pub(super) struct Scene {
     scripts: PathBuf,
-    // Proxies end before the server.
+    // Proxies end before the server, and the server before its disk.
     proxies: Vec<Proxy>,
     server: Server,
+    disk: Option<Disk>,
     environment: Vec<(&'static str, String)>,
 }
 
@@ -60,6 +64,8 @@ impl Scene {
         let mut server = Server::prepare(repository, "doors", setup.workers, &[])?;
         let folder = fs::canonicalize(server.folder())?;
         certify(&folder)?;
+        let data = folder.join("data");
+        let disk = setup.disk_mebibytes.map(|size| Disk::mount(&data, size)).transpose()?;
         let taken = [server.address().port(), server.admin().port()];
         let ports = free_ports().filter(|port| !taken.contains(port)).take(PORTS);
         let ports: [u16; PORTS] =
@@ -91,11 +97,12 @@ impl Scene {
             ("DOOR_ALWAYS_BYTES", always_bytes.to_string()),
             ("DOOR_CERTIFICATE", folder.join("fullchain.pem").display().to_string()),
             ("DOOR_LOG", server.log().display().to_string()),
+            ("DOOR_DISK", data.display().to_string()),
             ("DOOR_LISTED", listed.to_string()),
             ("DOOR_UNLISTED", unlisted.to_string()),
             ("DOOR_CLIENT", client.display().to_string()),
         ];
-        Ok(Self { scripts: repository.join(SCRIPTS), proxies, server, environment })
+        Ok(Self { scripts: repository.join(SCRIPTS), proxies, server, disk, environment })
     }
 
     /// Runs a script to its end.
@@ -144,8 +151,43 @@ impl Scene {
             proxy.end()?;
         }
         self.server.kill()?;
+        drop(self.disk);
         self.server.remove()
     }
+}
+
+/// A file system in memory, seen by this task and what it starts alone.
+struct Disk {
+    at: PathBuf,
+}
+
+impl Disk {
+    /// Mounts one of this many megabytes at `at`.
+    ///
+    /// # Errors
+    /// Where this process may not.
+    fn mount(at: &Path, mebibytes: u32) -> anyhow::Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNS).context("a disk of its own needs the rights of root")?;
+        fs::create_dir(at)?;
+        let size = format!("size={mebibytes}m,mode=700");
+        mount(&["--make-rprivate".as_ref(), "/".as_ref()])?;
+        let words = ["-t", "tmpfs", "-o", &size, "none"].map(OsStr::new);
+        mount(&[&words[..], &[at.as_os_str()]].concat())?;
+        Ok(Self { at: at.to_owned() })
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What cannot be undone ends with the process, which alone sees it.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
+
+fn mount(words: &[&OsStr]) -> anyhow::Result<()> {
+    let status = Command::new("mount").args(words).status().context("cannot run mount")?;
+    ensure!(status.success(), "mount {words:?} ended with {status}");
+    Ok(())
 }
 
 fn origins(listed: u16) -> String {
