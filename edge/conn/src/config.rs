@@ -58,7 +58,7 @@ pub struct ConnectionConfig {
     /// read. Default 256 KiB: a few of the largest messages.
     pub outbox_bytes_max: usize,
     /// Bytes that may wait in all outboxes of this worker. Above half of it each may hold less, in
-    /// proportion to what is free; above it those who take nothing are let go, with the most first.
+    /// proportion to what is free; above it those who take nothing are let go.
     /// Passed by no more than what one turn brings: the answers to what was received, and pushes.
     /// Default 64 MiB: 256 readers that have stopped.
     pub outboxes_bytes_max: usize,

@@ -168,6 +168,8 @@ pub struct Connection {
     pub accepted_at: Duration,
     /// When the client last said anything (monotonic).
     pub heard_at: Duration,
+    /// When the socket last took anything (monotonic).
+    pub took_at: Duration,
     /// When the socket last took bytes while more waited, and how many since (monotonic).
     pub progress: Progress,
     /// When the deadline of the present phase began: sign-in, leaving, close.
@@ -242,6 +244,7 @@ impl Connection {
             surplus: Vec::new(),
             accepted_at: now,
             heard_at: now,
+            took_at: now,
             progress: Progress::default(),
             phase_since: now,
             expires_at: Duration::MAX,

@@ -3,14 +3,17 @@
 //!
 //! ```text
 //!   bytes      0 ............ half ...................... max
-//!              each outbox     each may hold less, the    who is stalled is let go, those with
-//!              may hold all    fuller they are together:  the most first, until an eighth is
-//!              of its own      what is free, halved       free again
+//!              each outbox     each may hold less, the    who is stalled is let go, those that
+//!              may hold all    fuller they are together:  took nothing for a while first, until
+//!              of its own      its part of what is free   an eighth is free again
 //! ```
 //! So only those wait who do not take what waits for them: an outbox that is empty is always granted
 //! a little, however full the others are. What is promised still goes out above what an outbox may
 //! hold: the answers to what was received already, and the pushes that one turn had begun. A send that
 //! the ring holds counts until the ring gives it back, also after its connection is gone.
+
+use std::cmp::Reverse;
+use std::time::Duration;
 
 use ringpost_ring::Slot;
 use ringpost_shard::event::Now;
@@ -19,6 +22,9 @@ use super::Worker;
 
 /// Share of the limit that is free again after those who hold the most were let go.
 const FREE_SHARE: usize = 8;
+
+/// Who took something so lately is a slow reader, and not one that has stopped.
+const TAKES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Share of its own limit that an outbox may hold however full all are together.
 const GRANTED_SHARE: usize = 64;
@@ -81,18 +87,21 @@ impl Outboxes {
 }
 
 impl Worker {
-    /// Lets go who does not take its answers, those with the most first, if all answers together have
-    /// passed their limit: nothing that was promised is lost with them, and nobody else has to wait.
-    /// Their sockets are full, so that no last word would arrive.
+    /// Lets go who does not take its answers, if all answers together have passed their limit: first
+    /// those that took nothing for a while, then those with the most. Nothing that was promised is lost
+    /// with them, and nobody else has to wait. Their sockets are full, so that no last word would arrive.
     pub(super) fn shed_outboxes(&mut self, now: Now) {
         let Some(mut excess) = self.outboxes.excess() else { return };
-        let mut stalled: Vec<(usize, Slot)> = self
+        let mut stalled: Vec<(bool, Reverse<usize>, Slot)> = self
             .connections
             .awake_ones()
-            .filter_map(|it| Some((it.outbox.as_ref()?.stalled_bytes()?, it.slot)))
+            .filter_map(|it| {
+                let bytes = it.outbox.as_ref()?.stalled_bytes()?;
+                Some((it.took_at + TAKES_WITHIN > now.mono, Reverse(bytes), it.slot))
+            })
             .collect();
-        stalled.sort_unstable_by_key(|&(bytes, slot)| (std::cmp::Reverse(bytes), slot.index()));
-        for (bytes, slot) in stalled {
+        stalled.sort_unstable_by_key(|&(takes, bytes, slot)| (takes, bytes, slot.index()));
+        for (_, Reverse(bytes), slot) in stalled {
             self.shed(slot, now);
             match excess.checked_sub(bytes) {
                 Some(rest) if rest > 0 => excess = rest,

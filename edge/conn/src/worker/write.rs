@@ -152,6 +152,9 @@ impl Worker {
         };
         self.outboxes.remove(taken);
         connection.progress.bytes += taken;
+        if taken > 0 {
+            connection.took_at = now.mono;
+        }
         let outbox = connection.outbox.as_mut().expect("a send in flight came from an outbox");
         let sent = outbox.sent(buffer);
         if result.is_err_and(|errno| errno != Errno::EAGAIN) {

@@ -1,6 +1,6 @@
 //! Setup: a limit for all outboxes of a worker together. Action: readers stop until it is passed.
 //! Expectation: the fuller they are together the less each may hold, and so a neighbour that reads is
-//! always served; above the limit those who take nothing are let go, with the most first; nothing is
+//! always served; above the limit those who take nothing are let go, and then those with the most; nothing is
 //! lost, and everything goes on once there is room.
 
 use ringpost_conn::ConnectionConfig;
@@ -213,6 +213,33 @@ fn above_the_limit_who_takes_nothing_is_let_go_and_misses_nothing() {
             }
         }
         scene.check_all_comes();
+    }
+}
+
+/// It has more waiting than any of them, and takes a little all the time.
+#[test]
+fn a_slow_reader_is_not_let_go_for_those_that_have_stopped() {
+    for seed in 0..SEEDS {
+        let mut scene = Scene::new(seed, 40);
+        let slow = scene.slow[0].1;
+        (0..30).for_each(|_| scene.send(0));
+        let mut to = 0;
+        while scene.shed() == 0 {
+            scene.send(1 + to % 39);
+            to += 1;
+            if to % 8 == 0 {
+                scene.world.clients[slow].read_bytes = 100;
+                scene.world.round();
+                scene.world.clients[slow].read_bytes = 0;
+                scene.world.settle();
+                scene.world.pass(std::time::Duration::from_millis(500));
+            }
+            assert!(to < 4_000, "seed {seed}: the limit is never met");
+        }
+        assert_eq!(scene.world.clients[slow].end, None, "seed {seed}");
+        scene.world.clients[slow].read_on();
+        scene.world.settle();
+        assert_eq!(scene.world.clients[slow].end, None, "seed {seed}");
     }
 }
 
